@@ -1,0 +1,34 @@
+"""What is shared between workers: the only importer of redis; presence, leases, routing."""
+
+from __future__ import annotations
+
+from forkchat.bus.lease import Lease
+from forkchat.bus.link import Link
+from forkchat.bus.presence import Presence
+from forkchat.bus.rates import Rates
+from forkchat.bus.router import Router
+from forkchat.runtime import Lane, Loop, gather
+
+__all__ = ["Bus"]
+
+
+class Bus:
+    """A worker's two connections to Redis, and what goes over them. `lease`: host:boot:slot:generation."""
+
+    def __init__(self, loop: Loop, lane: Lane, url: str, lease: str):
+        self._commands = Link(loop, lane, url, "commands")
+        self._subscriber = Link(loop, lane, url, "subscriber")
+        self.router = Router(loop, self._commands, self._subscriber, lease)
+        self.presence = Presence(self._commands, lease)
+        self.lease = Lease(loop, self._commands, lease)
+        self.rates = Rates(self._commands)
+        self._commands.on_up = self.router.publish_again
+
+    async def start(self) -> None:
+        """Connect; done when Redis has answered for the first time."""
+        self.router.start()
+        await gather([self._commands.start(), self._subscriber.start()])
+
+    def close(self) -> None:
+        self._commands.close()
+        self._subscriber.close()

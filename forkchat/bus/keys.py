@@ -1,0 +1,63 @@
+"""Every key and channel in Redis. Nothing here lasts: Redis may lose all of it at any moment.
+
+| key | type | lifetime | meaning, writer |
+|---|---|---|---|
+| `{u57}:session` | string | while logged in | `token lease`: the session of user 57; by the worker that holds it |
+| `{u57}:left` | string | 5 s | they logged out just now and may be back: nobody is told yet |
+| `lease:H:B:S:G` | string | 6 s, refreshed every 2 s | this worker (host:boot:slot:generation) lives |
+| `leases` | set | for ever | every lease that was not cleared up; by each worker at its start |
+| `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
+| `reap:LEASE` | string | 30 s | a worker is clearing up that dead lease |
+| `rate:KIND:WHO:MINUTE` | counter | 2 min | failed logins, registrations |
+
+A session is valid while its lease lives. `{…}` is a hash tag: all about a user is in one slot.
+
+| channel | carries |
+|---|---|
+| `u57` | one-to-one messages to user 57, and their personal events |
+| `g9` | group 9's messages and events |
+| `w:LEASE` | a worker's probe of its own subscription |
+| `all` | what every worker must do: reconcile, read the epoch anew |
+"""
+
+LEASES = "leases"
+ALL = "all"
+
+#: Seconds: a lease lives without a refresh; between refreshes; a user who left may be back.
+LEASE_TTL = 6
+LEASE_REFRESH = 2.0
+LEFT_TTL = 5
+REAP_TTL = 30
+RATE_TTL = 120
+
+
+def session(user: int) -> str:
+    return f"{{u{user}}}:session"
+
+
+def left(user: int) -> str:
+    return f"{{u{user}}}:left"
+
+
+def lease(name: str) -> str:
+    return f"lease:{name}"
+
+
+def users(lease_name: str) -> str:
+    return f"users:{lease_name}"
+
+
+def reap(lease_name: str) -> str:
+    return f"reap:{lease_name}"
+
+
+def rate(kind: str, who: str, minute: int) -> str:
+    return f"rate:{kind}:{who}:{minute}"
+
+
+def user_channel(user: int) -> str:
+    return f"u{user}"
+
+
+def worker_channel(lease_name: str) -> str:
+    return f"w:{lease_name}"

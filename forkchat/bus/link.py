@@ -1,0 +1,205 @@
+"""One connection to Redis on the loop: commands gathered to the turn's end, replies matched in order.
+
+redis-py opens and authenticates it, on a thread; then hiredis packs and parses on the same socket
+(a redis-py round trip costs 84 µs and blocks, a pipelined command here about 1 µs).
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from forkchat import log
+from forkchat.bus.connect import connect, socket_of
+from forkchat.errors import Unavailable
+from forkchat.runtime import STAGE_BUS, Future, Lane, Loop
+
+Reply = Callable[[Any], object]
+
+_READ_SIZE = 262144
+#: Seconds: to connect; for the oldest command to be answered; between looks at it.
+_CONNECT_TIMEOUT, _REPLY_TIMEOUT, _CHECK = 3.0, 5.0, 1.0
+#: Seconds between attempts to connect: first, most.
+_BACKOFF = (0.05, 2.0)
+
+
+class Link:
+    """A connection that comes back by itself. Nothing is sent again: that is the caller's to decide.
+
+    `on_up()` and `on_down()` are called as it comes and goes, `on_push(list)` with what Redis sends
+    unasked. A reply is passed to its callback as it is, an error or a lost connection as an exception.
+    """
+
+    def __init__(self, loop: Loop, lane: Lane, url: str, name: str):
+        self._loop = loop
+        self._lane = lane
+        self._url = url
+        self._name = name
+        self.on_up: Callable[[], object] = lambda: None
+        self.on_down: Callable[[], object] = lambda: None
+        self.on_push: Callable[[list[Any]], object] = lambda push: None
+        self.is_up = False
+        self._is_closed = False
+        self._redis: Any = None
+        self._sock: socket.socket | None = None
+        self._reader = hiredis.Reader()
+        self._replies: deque[Reply] = deque()
+        self._out: list[bytes] = []
+        self._is_flushing = False
+        self._backoff = _BACKOFF[0]
+        self._replied_at = 0.0
+        self._first_up: Future[None] = Future()
+
+    def start(self) -> Future[None]:
+        """Connect, and stay connected; done when it is up for the first time."""
+        self._loop.call_later(_CHECK, self._check)
+        self._connect()
+        return self._first_up
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.drop("closed")
+
+    def call(self, *command: Any) -> Future[Any]:
+        """The command's reply. Raises Unavailable (in the future) when it does not come."""
+        future: Future[Any] = Future()
+
+        def reply(value: Any) -> None:
+            if isinstance(value, Exception):
+                future.set_exception(value if isinstance(value, Unavailable) else Unavailable(str(value)))
+            else:
+                future.set_result(value)
+
+        self.send(command, reply)
+        return future
+
+    def send(self, command: tuple[Any, ...], reply: Reply) -> None:
+        """Send, and have `reply` called with what comes."""
+        if not self.is_up:
+            reply(Unavailable("Redis cannot be reached"))
+            return
+        if not self._replies:
+            self._replied_at = self._loop.time()
+        self._replies.append(reply)
+        self._write(command)
+
+    def tell(self, command: tuple[Any, ...]) -> None:
+        """Send what is answered by pushes alone (SUBSCRIBE, UNSUBSCRIBE)."""
+        if self.is_up:
+            self._write(command)
+
+    def drop(self, why: str) -> None:
+        """Give this connection up; what waits for a reply gets Unavailable. A new one is made."""
+        if self._sock is None:
+            return
+        if not self._is_closed:
+            log.warning("redis.down", link=self._name, why=why)
+        self._loop.unregister(self._sock.fileno())
+        self._redis.disconnect()
+        self._sock = self._redis = None
+        self.is_up = False
+        self._out.clear()
+        replies, self._replies = self._replies, deque()
+        for reply in replies:
+            reply(Unavailable("the connection to Redis was lost"))
+        self.on_down()
+        self._reconnect()
+
+    def _connect(self) -> None:
+        self._lane.run(connect, self._url, _CONNECT_TIMEOUT).add_done_callback(self._connected)
+
+    def _reconnect(self) -> None:
+        if not self._is_closed:
+            self._loop.call_later(self._backoff * random.uniform(0.5, 1), self._connect)
+            self._backoff = min(self._backoff * 2, _BACKOFF[1])
+
+    def _connected(self, done: Future[Any]) -> None:
+        error = done.exception()
+        if error is not None:
+            log.warning("redis.unreachable", link=self._name, why=error)
+            self._reconnect()
+            return
+        self._redis = done.result()
+        self._sock = socket_of(self._redis)
+        self._sock.setblocking(False)
+        self._reader = hiredis.Reader()
+        self._loop.register(self._sock.fileno(), select.EPOLLIN, self._on_events)
+        if self._is_closed:
+            self.drop("closed")
+            return
+        self._backoff = _BACKOFF[0]
+        self.is_up = True
+        log.info("redis.up", link=self._name)
+        self.on_up()
+        self._first_up.set_result(None)
+
+    def _write(self, command: tuple[Any, ...]) -> None:
+        self._out.append(hiredis.pack_command(command))
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.at_turn_end(STAGE_BUS, self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if self._sock is None or not self._out:
+            return
+        data = b"".join(self._out)
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            sent = 0
+        except OSError as error:
+            self.drop(str(error))
+            return
+        self._out = [data[sent:]] if sent < len(data) else []
+        events = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
+        self._loop.modify(self._sock.fileno(), events)
+
+    def _on_events(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._flush()
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            self._read()
+
+    def _read(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            data = sock.recv(_READ_SIZE)
+            # Over TLS, epoll does not see what the library has already read from the socket.
+            while isinstance(sock, ssl.SSLSocket) and sock.pending():
+                data += sock.recv(_READ_SIZE)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except OSError as error:
+            self.drop(str(error))
+            return
+        if not data:
+            self.drop("closed by Redis")
+            return
+        self._reader.feed(data)
+        self._replied_at = self._loop.time()
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        sock = self._sock
+        while self._sock is sock and (reply := self._reader.gets()) is not False:
+            if isinstance(reply, hiredis.PushNotification):
+                self.on_push(reply)
+            elif self._replies:
+                self._replies.popleft()(reply)
+            else:
+                self.drop("a reply that nobody asked for")
+
+    def _check(self) -> None:
+        self._loop.call_later(_CHECK, self._check)
+        if self._replies and self._loop.time() - self._replied_at > _REPLY_TIMEOUT:
+            self.drop("no reply")

@@ -1,0 +1,110 @@
+"""Who is logged in, and where: sessions claimed and released by compare-and-set on a random token."""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple
+
+from forkchat.bus import keys
+from forkchat.bus.link import Link
+from forkchat.errors import AlreadyOnline
+from forkchat.runtime import Future, gather
+
+_CLAIM_TRIES = 5
+
+# Take the session unless another one holds it. KEYS: session, left. ARGV: ours, the one that may be
+# replaced (or ""). Returns {1, was here just now} or {0, holder}.
+_CLAIM = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] and held ~= ARGV[2] then return {0, held} end
+redis.call('SET', KEYS[1], ARGV[1])
+return {1, redis.call('DEL', KEYS[2])}
+"""
+
+# Give the session up if it is still ours. KEYS: session, left. ARGV: ours, seconds.
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[2], '', 'EX', ARGV[2])
+return 1
+"""
+
+
+class Claim(NamedTuple):
+    """A session of ours: `value` is what its key holds, `replaced` what it held before (or "").
+
+    `was_here`: the user was online until a moment ago, so that nobody needs to be told.
+    """
+
+    user: int
+    value: str
+    replaced: str
+    was_here: bool
+
+
+def lease_of(value: str) -> str:
+    """The lease that a session's value names."""
+    return value.partition(" ")[2]
+
+
+class Presence:
+    """Sessions in Redis, on behalf of one lease. Everything here raises Unavailable without Redis."""
+
+    def __init__(self, link: Link, lease: str):
+        self._link = link
+        self._lease = lease
+
+    async def claim(self, user: int, takeover: bool) -> Claim:
+        """A new session. Raises AlreadyOnline if a living one exists and is not to be taken over."""
+        value = f"{secrets.token_hex(8)} {self._lease}"
+        self._link.call("SADD", keys.users(self._lease), user)
+        return await self._take(user, value, takeover)
+
+    async def reclaim(self, user: int, value: str) -> None:
+        """Register a session of ours again, or see that it still is. Raises AlreadyOnline if lost."""
+        self._link.call("SADD", keys.users(self._lease), user)
+        await self._take(user, value, takeover=False)
+
+    async def _take(self, user: int, value: str, takeover: bool) -> Claim:
+        replaced = ""
+        for _ in range(_CLAIM_TRIES):
+            is_ours, reply = await self._link.call(
+                "EVAL", _CLAIM, 2, keys.session(user), keys.left(user), value, replaced
+            )
+            if is_ours:
+                return Claim(user, value, replaced, bool(reply or replaced))
+            held = reply.decode()
+            if not takeover and await self._link.call("EXISTS", keys.lease(lease_of(held))):
+                raise AlreadyOnline("this account is already online")
+            replaced = held
+        raise AlreadyOnline("this account is logging in elsewhere")
+
+    async def is_held(self, user: int, value: str) -> bool:
+        """Whether the session is still this one."""
+        return await self._link.call("GET", keys.session(user)) == value.encode()
+
+    async def holder(self, user: int) -> str:
+        """The session's value, "" if there is none."""
+        held = await self._link.call("GET", keys.session(user))
+        return held.decode() if held else ""
+
+    async def release(self, user: int, value: str) -> bool:
+        """Give the session up; False if it was no longer ours."""
+        return bool(
+            await self._link.call(
+                "EVAL", _RELEASE, 2, keys.session(user), keys.left(user), value, keys.LEFT_TTL
+            )
+        )
+
+    def forget(self, user: int) -> Future[int]:
+        """This lease answers for the user's presence no more: it has been told to whom it concerns."""
+        return self._link.call("SREM", keys.users(self._lease), user)
+
+    async def online(self, users: list[int]) -> set[int]:
+        """Those of `users` who are logged in."""
+        held = await gather([self._link.call("GET", keys.session(user)) for user in users])
+        leases = {user: lease_of(value.decode()) for user, value in zip(users, held, strict=True) if value}
+        names = list(set(leases.values()))
+        alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in names])
+        living = {name for name, is_alive in zip(names, alive, strict=True) if is_alive}
+        return {user for user, name in leases.items() if name in living}

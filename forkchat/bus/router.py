@@ -1,0 +1,197 @@
+"""Channels by reference count, and publishing that outlives a lost connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from forkchat import log
+from forkchat.bus import keys
+from forkchat.bus.link import Link
+from forkchat.errors import Unavailable
+from forkchat.runtime import Future, Loop
+
+#: Seconds between sweeps: a channel nobody holds lives one to two of them.
+_SWEEP = 5.0
+#: Seconds between probes of our own subscription, and until one that is not back counts as lost.
+_PROBE, _PROBE_LOST = 2.0, 6.0
+#: Publishes kept until Redis has confirmed them. Beyond that, everyone is asked to reconcile.
+_MAX_UNCONFIRMED = 20_000
+_CHUNK = 500
+
+RECONCILE = b"reconcile"
+
+
+class _Channel:
+    __slots__ = ("awaited", "holders", "is_confirmed", "is_idle", "waiters")
+
+    def __init__(self) -> None:
+        self.holders = 0
+        self.awaited = 0  # confirmations that are still to come
+        self.is_confirmed = False
+        self.is_idle = False  # nobody held it at the last sweep
+        self.waiters: list[Future[None]] = []
+
+
+class Router:
+    """Publishes and subscribes for one worker.
+
+    `on_message(channel, payload)` gets what others and we ourselves published; `on_resubscribed()`
+    is called when everything is subscribed again after a loss: messages may have been missed.
+    """
+
+    def __init__(self, loop: Loop, commands: Link, subscriber: Link, lease: str):
+        self._loop = loop
+        self._commands = commands
+        self._subscriber = subscriber
+        self._own = keys.worker_channel(lease)
+        self._channels: dict[str, _Channel] = {}
+        self._unconfirmed: dict[int, tuple[str, bytes]] = {}
+        self._published = 0
+        self._has_overflowed = False
+        self._is_restoring = False
+        self._probed_at = self._echoed_at = 0.0
+        self.on_message: Callable[[str, bytes], object] = lambda channel, payload: None
+        self.on_resubscribed: Callable[[], object] = lambda: None
+        subscriber.on_push = self._on_push
+        subscriber.on_up = self._resubscribe
+        subscriber.on_down = self._lost
+
+    def start(self) -> None:
+        """Hold our own channel and the one for all; probe and sweep from now on."""
+        self.hold(self._own)
+        self.hold(keys.ALL)
+        self._loop.call_later(_PROBE, self._probe)
+        self._loop.call_later(_SWEEP, self._sweep)
+
+    # Channels.
+
+    def hold(self, name: str) -> Future[None]:
+        """Done when Redis has confirmed the subscription; Unavailable without Redis, or if it is lost first.
+
+        Held either way, until `release`.
+        """
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = _Channel()
+            self._subscribe([name])
+        channel.holders += 1
+        channel.is_idle = False
+        confirmed: Future[None] = Future()
+        if channel.is_confirmed:
+            confirmed.set_result(None)
+        elif not self._subscriber.is_up:
+            confirmed.set_exception(Unavailable("Redis cannot be reached"))
+        else:
+            channel.waiters.append(confirmed)
+        return confirmed
+
+    def release(self, name: str) -> None:
+        """Undo one `hold`; the sweep unsubscribes later."""
+        self._channels[name].holders -= 1
+
+    def _subscribe(self, names: list[str]) -> None:
+        if self._subscriber.is_up:
+            for at in range(0, len(names), _CHUNK):
+                self._subscriber.tell(("SUBSCRIBE", *names[at : at + _CHUNK]))
+            for name in names:
+                self._channels[name].awaited += 1
+
+    def _resubscribe(self) -> None:
+        self._is_restoring = True
+        self._probed_at = self._echoed_at = self._loop.time()
+        self._subscribe(list(self._channels))
+
+    def _lost(self) -> None:
+        for channel in self._channels.values():
+            channel.is_confirmed = False
+            channel.awaited = 0
+            waiters, channel.waiters = channel.waiters, []
+            for waiter in waiters:
+                waiter.set_exception(Unavailable("the connection to Redis was lost"))
+
+    def _on_push(self, push: list[Any]) -> None:
+        kind = push[0]
+        if kind == b"message":
+            if push[1] == self._own.encode():
+                self._echoed_at = self._loop.time()
+            else:
+                self.on_message(push[1].decode(), push[2])
+        elif kind == b"subscribe":
+            self._confirm(push[1].decode())
+
+    def _confirm(self, name: str) -> None:
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        channel.awaited -= 1
+        if channel.awaited > 0:
+            return
+        channel.is_confirmed = True
+        waiters, channel.waiters = channel.waiters, []
+        for waiter in waiters:
+            waiter.set_result(None)
+        if self._is_restoring and all(c.is_confirmed for c in self._channels.values()):
+            self._is_restoring = False
+            self.on_resubscribed()
+
+    def _sweep(self) -> None:
+        self._loop.call_later(_SWEEP, self._sweep)
+        unused = []
+        for name, channel in self._channels.items():
+            if channel.holders == 0 and channel.is_idle and not channel.awaited:
+                unused.append(name)
+            channel.is_idle = channel.holders == 0
+        for name in unused:
+            del self._channels[name]
+        for at in range(0, len(unused), _CHUNK):
+            self._subscriber.tell(("UNSUBSCRIBE", *unused[at : at + _CHUNK]))
+
+    def _probe(self) -> None:
+        """Publish to ourselves: a subscription can be dead while its connection looks alive."""
+        self._loop.call_later(_PROBE, self._probe)
+        if self._probed_at - self._echoed_at > _PROBE_LOST:
+            self._subscriber.drop("own probe did not come back")
+        elif self._commands.is_up and self._subscriber.is_up:
+            self._probed_at = self._loop.time()
+            self.publish(self._own, b"")
+
+    # Publishing.
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        """Publish once, now or never: for what is worth nothing later."""
+        self._commands.send(("PUBLISH", channel, payload), _ignore)
+
+    def publish_counted(self, channel: str, payload: bytes) -> Future[int]:
+        """The same; how many workers got it."""
+        return self._commands.call("PUBLISH", channel, payload)
+
+    def publish_surely(self, channel: str, payload: bytes) -> None:
+        """Publish, and again after a reconnection until Redis has confirmed it: maybe twice."""
+        if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+            log.warning("router.overflow", dropped=len(self._unconfirmed))
+            self._unconfirmed.clear()
+            self._has_overflowed = True
+        self._published += 1
+        self._unconfirmed[self._published] = (channel, payload)
+        if self._commands.is_up:
+            self._send_kept(self._published, channel, payload)
+
+    def _send_kept(self, number: int, channel: str, payload: bytes) -> None:
+        def confirmed(reply: Any) -> None:
+            if not isinstance(reply, Exception):
+                self._unconfirmed.pop(number, None)
+
+        self._commands.send(("PUBLISH", channel, payload), confirmed)
+
+    def publish_again(self) -> None:
+        """The commands' connection is back: send what was not confirmed."""
+        for number, (channel, payload) in list(self._unconfirmed.items()):
+            self._send_kept(number, channel, payload)
+        if self._has_overflowed:
+            self._has_overflowed = False
+            self.publish(keys.ALL, RECONCILE)
+
+
+def _ignore(_reply: Any) -> None:
+    return

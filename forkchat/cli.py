@@ -1,0 +1,80 @@
+"""The command `forkchat`: flags, configuration, and one clear line for what keeps it from starting."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from forkchat import __version__, config
+from forkchat.errors import ConfigError, StartError
+from forkchat.process import selftest
+from forkchat.process.arbiter import Arbiter
+
+#: As in sysexits.h: supervisors do not try again what a new start cannot mend.
+EX_CONFIG = 78
+
+#: Flags that set a key of the configuration.
+_FLAGS = (
+    ("-w", "N", "server.workers", "number of worker processes"),
+    ("-b", "HOST", "server.host", "address to listen on"),
+    ("-p", "PORT", "server.port", "port to listen on; 0: any free one"),
+    ("--data-dir", "DIR", "server.data_dir", "where the private MariaDB and Redis keep their data"),
+    ("--pid", "FILE", "server.pid_file", "write the master's process id there"),
+    ("--mysql-url", "URL", "mysql.url", "mysql://user@host/database: use this MySQL, no private one"),
+    ("--redis-url", "URL", "redis.url", "redis://host/0: use this Redis, no private one"),
+)
+_EPILOG = """\
+Anyone on this machine can read a password in a flag with `ps`: put URLs with a password into the
+configuration file, or into FORKCHAT_MYSQL_URL and FORKCHAT_REDIS_URL in the environment.
+Signals: TERM ends after draining, INT and QUIT at once; HUP re-reads the configuration, USR1 reopens
+the log file, TTIN and TTOU start and end a worker."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status: 0, 1 (cannot start or go on), 2 (usage) or 78 (configuration)."""
+    arguments = _parser().parse_args(argv)
+    flags = {name: getattr(arguments, name) for _, _, name, _ in _FLAGS}
+    try:
+        loaded = config.load(arguments.config, os.environ, flags)
+        return selftest.run(loaded) if arguments.test else Arbiter(loaded).run()
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"forkchat: {problem}", file=sys.stderr)
+        return EX_CONFIG
+    except StartError as error:
+        print(f"forkchat: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # while nothing has been started that would have to be stopped
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="forkchat",
+        description="A cluster chat server. With no MySQL and no Redis named it starts private ones.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", dest="config", metavar="FILE", help="configuration file (TOML)")
+    for flag, metavar, name, text in _FLAGS:
+        parser.add_argument(flag, dest=name, metavar=metavar, help=text, type=_value_of(name))
+    parser.add_argument(
+        "-t", dest="test", action="store_true", help="test configuration and services, then exit"
+    )
+    parser.add_argument("--version", action="version", version=f"forkchat {__version__}")
+    return parser
+
+
+def _value_of(name: str) -> Any:
+    return _number if name in ("server.workers", "server.port") else str
+
+
+def _number(text: str) -> int | str:
+    """What is no number is left for the configuration to find, so that all bad keys are listed at once."""
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -1,0 +1,252 @@
+"""The configuration: one TOML file, the environment and the flags, checked as a whole.
+
+A flag goes before the environment, that before the file, and the file before the default.
+etc/forkchat.toml shows every key with its unit and reason.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import sysconfig
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from forkchat.errors import ConfigError
+from forkchat.log import LEVELS
+
+#: Variables of the environment, and the keys that they set.
+ENVIRONMENT = {"FORKCHAT_MYSQL_URL": "mysql.url", "FORKCHAT_REDIS_URL": "redis.url"}
+_ORDERED = (
+    ("limits.text", operator.lt, "limits.frame", "less than"),
+    ("limits.frame_before_login", operator.le, "limits.frame", "at most"),
+    ("session.heartbeat", operator.lt, "session.dead_after", "less than"),
+)
+#: As many slots as the scoreboard has.
+MAX_WORKERS = 128
+
+_MB = 1 << 20
+
+
+def _key(
+    default: Any, *, at: tuple[float, float] = (-math.inf, math.inf), live: bool = False, **meta: Any
+) -> Any:
+    """A key with its smallest and largest value; signal HUP can change it if `live`.
+
+    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password.
+    """
+    return field(default=default, metadata={"at": at, "live": live, **meta}, repr="schemes" not in meta)
+
+
+@dataclass(frozen=True)
+class Server:
+    workers: int = _key(4, at=(1, MAX_WORKERS))
+    host: str = _key("127.0.0.1")
+    port: int = _key(6000, at=(0, 65535))
+    data_dir: str = _key("")
+    pid_file: str = _key("")
+    log_level: str = _key("info", choices=LEVELS, live=True)
+    log_file: str = _key("")
+    drain_time: float = _key(10.0, at=(0, 3600), live=True)
+    worker_timeout: float = _key(30.0, at=(1, 3600), live=True)
+
+
+@dataclass(frozen=True)
+class MySQL:
+    url: str = _key("", schemes=("mysql",))
+    readers: int = _key(2, at=(1, 32))
+
+
+@dataclass(frozen=True)
+class Redis:
+    url: str = _key("", schemes=("redis", "rediss", "unix"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    frame: int = _key(65536, at=(1024, 16 * _MB), live=True)
+    frame_before_login: int = _key(4096, at=(1024, 16 * _MB), live=True)
+    text: int = _key(8192, at=(1, 16 * _MB), live=True)
+    login_time: float = _key(10.0, at=(0.1, 3600), live=True)
+    message_rate: int = _key(50, at=(0, 1e6), live=True)
+    message_burst: int = _key(200, at=(1, 1e6), live=True)
+    login_rate: int = _key(20, at=(0, 1e6), live=True)
+    register_rate: int = _key(20, at=(0, 1e6), live=True)
+    connections_per_address: int = _key(0, at=(0, 1e6), live=True)
+    output: int = _key(_MB, at=(65536, 1024 * _MB), live=True)
+    pending: int = _key(4096, at=(1, 1e6), live=True)
+
+
+@dataclass(frozen=True)
+class Session:
+    heartbeat: float = _key(30.0, at=(0.1, 3600), live=True)
+    dead_after: float = _key(90.0, at=(0.2, 86400), live=True)
+    token_lifetime: int = _key(30 * 86400, at=(1, 10 * 365 * 86400), live=True)
+
+
+@dataclass(frozen=True)
+class Classic:
+    numbering: str = _key("notes", choices=("notes", "course"))
+
+
+class Source(NamedTuple):
+    """Where a configuration came from, to read it again."""
+
+    path: str | None
+    given: Mapping[str, Any]  # by the environment and the flags, as `{"server.port": 6000}`
+
+
+@dataclass(frozen=True)
+class Config:
+    server: Server = Server()
+    mysql: MySQL = MySQL()
+    redis: Redis = Redis()
+    limits: Limits = Limits()
+    session: Session = Session()
+    classic: Classic = Classic()
+    source: Source = field(default=Source(None, {}), repr=False, compare=False)
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.server.data_dir or _default_data_dir()).expanduser().absolute()
+
+    def with_value(self, name: str, value: Any) -> Config:
+        """The same but for one key, as `"mysql.url"`."""
+        section, key = name.split(".")
+        return replace(self, **{section: replace(getattr(self, section), **{key: value})})
+
+    def reload(self) -> tuple[Config, list[str]]:
+        """Read the file again: the configuration with what may change while the server runs, and the
+        names of the keys that have other values now and need a restart. Raises ConfigError.
+        """
+        fresh, restart = _read(self.source), []
+        for name, key in _keys().items():
+            old = _value(self, name)
+            if not key.metadata["live"] and _value(fresh, name) != old:
+                restart.append(name)
+                fresh = fresh.with_value(name, old)
+        return fresh, restart
+
+
+def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+    """The configuration from the file `path` (None: none), `environ` and `flags`.
+
+    `flags` is `{"server.port": 6000}`; those that are None were not given. Raises ConfigError.
+    """
+    given: dict[str, Any] = {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
+    given |= {key: value for key, value in flags.items() if value is not None}
+    return _read(Source(path and os.path.abspath(path), given))
+
+
+def data_files(folder: str) -> Path:
+    """The directory of the data files `folder` ("sql", "etc"): the checkout's, or the installed one."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "setup.py").exists():
+        return checkout / folder
+    return Path(sysconfig.get_path("data"), "share/forkchat", folder)
+
+
+def _default_data_dir() -> str:
+    if os.getuid() == 0:
+        return "/var/lib/forkchat"
+    return os.path.join(os.environ.get("XDG_DATA_HOME") or "~/.local/share", "forkchat")
+
+
+def _keys() -> dict[str, Field[Any]]:
+    """All keys, as `"server.port"`."""
+    sections: dict[str, Any] = {
+        section.name: section.default for section in fields(Config) if section.name != "source"
+    }
+    return {f"{name}.{key.name}": key for name, section in sections.items() for key in fields(section)}
+
+
+def _value(config: Config, name: str) -> Any:
+    section, key = name.split(".")
+    return getattr(getattr(config, section), key)
+
+
+def _read(source: Source) -> Config:
+    given = dict(source.given)
+    if source.path:
+        given = _flatten(_parse(source.path)) | given
+    keys, config, problems = _keys(), Config(source=source), {}
+    for name, value in given.items():
+        key = keys.get(name)
+        if key is None:
+            problems[name] = "no such key"
+            continue
+        if isinstance(key.default, float) and type(value) is int:
+            value = float(value)
+        problem = _problem(value, key)
+        if problem:
+            problems[name] = problem
+        else:
+            config = config.with_value(name, value)
+    problems |= _contradictions(config, problems)
+    if problems:
+        raise ConfigError([f"{_origin(source, name)}{name}: {why}" for name, why in problems.items()])
+    return config
+
+
+def _origin(source: Source, name: str) -> str:
+    return f"{source.path}: " if source.path and name not in source.given else ""
+
+
+def _parse(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def _flatten(document: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, value in document.items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{key}": inner for key, inner in value.items()}
+        else:
+            flat[section] = value
+    return flat
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a string"}
+
+
+def _problem(value: Any, key: Field[Any]) -> str | None:
+    kind, meta = type(key.default), key.metadata
+    if type(value) is not kind:  # not isinstance: a bool is an int
+        return f"must be {_KINDS[kind]}"
+    if isinstance(value, str):
+        return _text_problem(value, meta.get("choices"), meta.get("schemes"))
+    low, high = meta["at"]
+    if not low <= value <= high:
+        return f"{value} is not between {low} and {high}"
+    return None
+
+
+def _text_problem(value: str, choices: tuple[str, ...] | None, schemes: tuple[str, ...] | None) -> str | None:
+    if not value.isprintable():
+        return "must not contain control characters"
+    if choices and value not in choices:
+        return f"must be one of {', '.join(choices)}"
+    # What is wrong with a URL is said without it: it may hold a password.
+    if schemes and value and not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        return f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    return None
+
+
+def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
+    """Keys that are good by themselves and not together."""
+    sound = [rule for rule in _ORDERED if rule[0] not in problems and rule[2] not in problems]
+    return {
+        smaller: f"must be {text} {larger}"
+        for smaller, holds, larger, text in sound
+        if not holds(_value(config, smaller), _value(config, larger))
+    }

@@ -1,0 +1,1 @@
+"""Bytes and descriptors: the event loop, connections, the listener, threads beside the loop."""

@@ -1,0 +1,197 @@
+"""One peer's socket on the loop: reads bounded in a turn, writes gathered to the turn's end."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+from forkchat.net.output import Output, PacedOutput, StreamOutput, unacknowledged
+from forkchat.runtime import STAGE_PEERS, Loop
+
+_READ_SIZE = 65536
+#: How soon a paced peer's kernel is asked again whether it has room (epoll cannot tell).
+_PACE = 0.02
+#: Probes of a silent peer's kernel, in seconds: first, between, how many (design: dead peers).
+_KEEPALIVE = (30, 10, 3)
+_USER_TIMEOUT_MS = 30_000
+
+
+class Connection:
+    """Owner of a connected socket.
+
+    `on_data(bytes)` gets what was read; `on_closed(reason)` comes once, however it ended;
+    `on_drained()` comes each time the output has emptied after it was over `limit` bytes.
+    """
+
+    __slots__ = (
+        "_delivered",
+        "_drain_reason",
+        "_events",
+        "_is_flushing",
+        "_is_over",
+        "_limit",
+        "_loop",
+        "_on_closed",
+        "_on_data",
+        "_on_drained",
+        "_output",
+        "_sock",
+        "address",
+        "is_closed",
+    )
+
+    def __init__(self, loop: Loop, sock: socket.socket, address: str, limit: int):
+        self._loop = loop
+        self._sock = sock
+        self._limit = limit
+        self._output: Output = StreamOutput()
+        self._events = select.EPOLLIN
+        self._is_flushing = False
+        self._is_over = False
+        self._drain_reason = ""
+        self._delivered = 0
+        self.address = address
+        self.is_closed = False
+        _set_options(sock)
+
+    def start(
+        self,
+        on_data: Callable[[bytes], object],
+        on_closed: Callable[[str], object],
+        on_drained: Callable[[], object],
+    ) -> None:
+        self._on_data = on_data
+        self._on_closed = on_closed
+        self._on_drained = on_drained
+        self._loop.register(self._sock.fileno(), self._events, self._on_events)
+
+    def pace(self) -> None:
+        """Send frame by frame from now on. MUST come before the first `write`."""
+        self._output = PacedOutput()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait here."""
+        return self._output.queued - self._output.handed
+
+    @property
+    def is_over(self) -> bool:
+        """The peer reads too slowly: more than the limit waits, or did and has not drained yet."""
+        if self.unsent > self._limit:
+            self._is_over = True
+        return self._is_over
+
+    @property
+    def queued(self) -> int:
+        """Bytes written since the start: a mark to compare with `delivered`."""
+        return self._output.queued
+
+    def delivered(self) -> int:
+        """Bytes that the peer's kernel has acknowledged since the start; after the close, until then."""
+        if not self.is_closed:
+            self._delivered = self._output.handed - unacknowledged(self._sock)
+        return self._delivered
+
+    def write(self, frame: bytes) -> None:
+        """Queue a frame; it goes out at the end of this turn. After the close: nothing."""
+        if self.is_closed:
+            return
+        self._output.put(frame)
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.at_turn_end(STAGE_PEERS, self._flush)
+
+    def pause(self) -> None:
+        """Read no more until `resume`: backpressure on the peer."""
+        self._set_events(self._events & ~select.EPOLLIN)
+
+    def resume(self) -> None:
+        self._set_events(self._events | select.EPOLLIN)
+
+    def close(self, reason: str) -> None:
+        """Close now; what waits is dropped."""
+        if self.is_closed:
+            return
+        self.delivered()
+        self.is_closed = True
+        self._loop.unregister(self._sock.fileno())
+        self._sock.close()
+        self._on_closed(reason)
+
+    def close_when_sent(self, reason: str) -> None:
+        """Read no more, send what waits, then close."""
+        if self.is_closed:
+            return
+        self._drain_reason = reason
+        self.pause()
+        if not self.unsent:
+            self.close(reason)
+
+    def _on_events(self, events: int) -> None:
+        try:
+            if events & select.EPOLLIN:
+                self._read()
+            elif events & (select.EPOLLHUP | select.EPOLLERR):
+                self.close("lost")
+            if events & select.EPOLLOUT and not self.is_closed:
+                self._flush()
+        except Exception:
+            self.close("error")
+            raise
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close("lost")
+            return
+        if data:
+            self._on_data(data)
+        else:
+            self.close("eof")
+
+    def _flush(self) -> None:
+        """Write first; ask for writability only for what the kernel did not take."""
+        self._is_flushing = False
+        if self.is_closed or not self.unsent:
+            return
+        try:
+            is_blocked = self._output.flush(self._sock)
+        except OSError:
+            self.close("lost")
+            return
+        events = self._events & ~select.EPOLLOUT
+        self._set_events(events | select.EPOLLOUT if is_blocked else events)
+        if not self.unsent:
+            self._drained()
+        elif not is_blocked and not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_later(_PACE, self._flush)
+
+    def _drained(self) -> None:
+        if self._drain_reason:
+            self.close(self._drain_reason)
+        elif self._is_over:
+            self._is_over = False
+            self._on_drained()
+
+    def _set_events(self, events: int) -> None:
+        if events != self._events and not self.is_closed:
+            self._events = events
+            self._loop.modify(self._sock.fileno(), events)
+
+
+def _set_options(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        return
+    first, between, times = _KEEPALIVE
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, first)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, times)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)

@@ -1,0 +1,143 @@
+"""One worker's event loop: epoll, timers, calls from other threads, and an ordered end of turn."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from forkchat import log
+from forkchat.runtime import STAGE_PEERS
+
+#: Events taken in one turn, so that a turn's work stays bounded.
+_MAX_EVENTS = 512
+
+
+class TimerHandle:
+    """A call that is due at a time; `cancel` may come any number of times."""
+
+    __slots__ = ("args", "fn")
+
+    def __init__(self, fn: Callable[..., object], args: tuple[Any, ...]):
+        self.fn: Callable[..., object] | None = fn
+        self.args = args
+
+    def cancel(self) -> None:
+        self.fn = None
+        self.args = ()
+
+
+class EventLoop:
+    """Level-triggered epoll. A turn: events, due timers, posted calls, then the stages of its end.
+
+    An exception in a handler is logged and ends nothing but that call: whoever registers MUST clean
+    up in its own handler. All methods but `post` belong to the loop's thread.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], object]] = {}
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._order = count()
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_woken = False
+        self._stages: list[list[Callable[[], object]]] = [[] for _ in range(STAGE_PEERS + 1)]
+        self._now = time.monotonic()
+        self._is_running = False
+        self.register(self._wake_fd, select.EPOLLIN, self._on_wake)
+
+    def time(self) -> float:
+        return self._now
+
+    def register(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> TimerHandle:
+        timer = TimerHandle(fn, args)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        return timer
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        self._posted.append((fn, args))
+        if not self._is_woken:
+            self._is_woken = True
+            os.eventfd_write(self._wake_fd, 1)
+
+    def at_turn_end(self, stage: int, fn: Callable[[], object]) -> None:
+        self._stages[stage].append(fn)
+
+    def stop(self) -> None:
+        """Let `run` return after this turn."""
+        self._is_running = False
+
+    def run(self) -> None:
+        """Turn until `stop`."""
+        self._is_running = True
+        while self._is_running:
+            events = self._epoll.poll(self._timeout(), _MAX_EVENTS)
+            self._now = time.monotonic()
+            for fd, event in events:
+                # An earlier handler of this turn may have closed it; its number may even be someone
+                # else's by now, which at worst is a spurious event.
+                handler = self._handlers.get(fd)
+                if handler is not None:
+                    self._call(handler, (event,))
+            self._run_timers()
+            for _ in range(len(self._posted)):
+                self._call(*self._posted.popleft())
+            self._end_turn()
+
+    def close(self) -> None:
+        self._epoll.close()
+        os.close(self._wake_fd)
+
+    def _timeout(self) -> float:
+        if self._posted:
+            return 0
+        while self._timers and self._timers[0][2].fn is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+
+    def _run_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= self._now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.fn is not None:
+                self._call(timer.fn, timer.args)
+
+    def _end_turn(self) -> None:
+        """Run the stages in order; what they ask of an earlier stage is run before a later one."""
+        stages = self._stages
+        stage = 0
+        while stage < len(stages):
+            if not stages[stage]:
+                stage += 1
+                continue
+            calls, stages[stage] = stages[stage], []
+            for call in calls:
+                self._call(call, ())
+            stage = 0
+
+    def _call(self, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
+        try:
+            fn(*args)
+        except Exception as error:
+            log.exception("loop.error", error, call=getattr(fn, "__qualname__", fn))
+
+    def _on_wake(self, _events: int) -> None:
+        # Cleared before the posted calls are looked at: a post that comes now wakes the next turn.
+        os.eventfd_read(self._wake_fd)
+        self._is_woken = False

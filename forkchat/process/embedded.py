@@ -1,0 +1,160 @@
+"""The private MariaDB and Redis of a data directory, for which no URL was given: Unix sockets only.
+
+<data>/lock            held by the master           <data>/services.lock   held by the services
+<data>/mysql/          MariaDB's files              <data>/*.log           the services' logs
+<run>/mysql.sock       <run>/redis.sock             <run> is found from <data>, so that `-t` finds
+                                                    the services of a running master
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from forkchat.config import Config
+from forkchat.errors import StartError
+from forkchat.process import mariadb
+from forkchat.process.lock import MasterLock, ServicesLock
+from forkchat.process.service import Account, Service, Spawn, program
+
+_STOP_TIME = 10.0
+
+
+def is_needed(config: Config) -> bool:
+    return not (config.mysql.url and config.redis.url)
+
+
+def with_urls(config: Config) -> Config:
+    """The configuration with the private services' URLs where none were given."""
+    run = _run_dir(config.data_dir)
+    if not config.mysql.url:
+        config = config.with_value(
+            "mysql.url", f"mysql://root@/forkchat?unix_socket={quote(str(run / 'mysql.sock'))}"
+        )
+    if not config.redis.url:
+        config = config.with_value("redis.url", f"unix://{quote(str(run / 'redis.sock'))}")
+    return config
+
+
+class Embedded:
+    """The services as children of this process; it MUST stop them before it ends in order."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._services: list[Service] = []
+        self._exits = ExitStack()  # XX
+
+    def lock(self) -> None:
+        """Take the data directory, once the services of an earlier master are gone.
+
+        Raises InUse at once if a live master has it, and StartError.
+        """
+        data = self._config.data_dir
+        with _reported(data):
+            # Others may pass through root's, not list it: the services are not root.
+            data.mkdir(mode=0o700 if os.getuid() else 0o711, parents=True, exist_ok=True)
+            self._locks = MasterLock(data), ServicesLock(data)
+
+    def start(self) -> None:
+        """Start the services; they may not answer yet. Raises StartError."""
+        data, run = self._config.data_dir, _run_dir(self._config.data_dir)
+        spawn = Spawn(Account.choose(), self._services_lock.fileno())
+        with _reported(data):
+            _make_run_dir(run, spawn.account)
+            if not self._config.mysql.url:
+                log_path = _log_file(data / "mysql.log", spawn)
+                mariadb.initialise(data / "mysql", spawn)
+                argv = mariadb.command(data / "mysql", run / "mysql.sock", log_path)
+                self._services.append(Service("mariadb", argv, log_path, spawn))
+            if not self._config.redis.url:
+                log_path = _log_file(data / "redis.log", spawn)
+                self._services.append(Service("redis", _redis_command(run, log_path), log_path, spawn))
+            for service in self._services:
+                service.start()
+
+    def expect_alive(self) -> None:
+        """Raises StartError if one of them has died: while they start there is no sense in starting it again."""
+        for service in self._services:
+            if service.has_died():
+                raise StartError(f"the private {service.name} ended while it started; see {service.log_path}")
+
+    def tend(self, now: float) -> float:
+        """Start again what has died; when to look again at the latest."""
+        return min(service.tend(now) for service in self._services)
+
+    def stop(self) -> None:
+        deadline = time.monotonic() + _STOP_TIME
+        for service in self._services:
+            service.terminate()
+        for service in self._services:
+            service.wait(deadline)
+
+    def release(self) -> None:
+        """In a forked child: let go of what is the master's."""
+        for lock in self._locks:
+            lock.close()
+
+
+@contextmanager
+def _reported(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or data
+        raise StartError(f"cannot use the data directory {data}: {where}: {error.strerror}") from error
+
+
+def _run_dir(data: Path) -> Path:
+    """Where the sockets of `data` are: short, for a socket's path has 107 bytes at most.
+
+    Not below $XDG_RUNTIME_DIR, which goes away when its user logs out and the server stays.
+    """
+    base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108: checked below
+    return base / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:8]
+
+
+def _make_run_dir(run: Path, account: Account) -> None:
+    _make_private(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
+    _make_private(run, account, 0o700)
+
+
+def _make_private(path: Path, owner: Account, mode: int) -> None:
+    """Raises StartError if someone else has put something there, which /tmp allows anyone to do."""
+    try:
+        path.mkdir(mode=mode)
+        os.chown(path, *owner)
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.uid or found.st_mode & 0o077 & ~mode:
+            raise StartError(f"{path} must be a directory of user {owner.uid} with mode {mode:o}") from None
+
+
+def _log_file(path: Path, spawn: Spawn) -> Path:
+    """Make a log file that the services may write. Raises StartError if they cannot get there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchown(descriptor, *spawn.account)
+    os.close(descriptor)
+    if spawn.popen(["test", "-w", str(path)], stdout=subprocess.DEVNULL).wait() != 0:
+        raise StartError(
+            f"the private services, which run as user {spawn.account.uid}, cannot get to {path}: use another "
+            "--data-dir, or let others pass through the directories above it (chmod o+x)"
+        )
+    return path
+
+
+def _redis_command(run: Path, log_path: Path) -> list[str]:
+    """The command line of a server that keeps nothing: every start is that of an empty Redis."""
+    return [
+        *(program("redis-server", "redis-server"), "--port", "0", "--daemonize", "no"),
+        *("--unixsocket", str(run / "redis.sock"), "--unixsocketperm", "700"),
+        *("--save", "", "--appendonly", "no", "--dir", str(run), "--logfile", str(log_path)),
+        # A worker that does not read is cut off, and then asks MySQL what it has missed.
+        *("--client-output-buffer-limit", "pubsub", "64mb", "32mb", "30"),
+    ]

@@ -1,0 +1,137 @@
+"""One private service (MariaDB or Redis): a daemon that is a child of this process and dies with it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from forkchat import log
+from forkchat.errors import StartError
+from forkchat.process.backoff import Backoff
+from forkchat.process.parent import die_with
+
+#: Where daemons are, which is not on every user's PATH.
+_PATH = os.pathsep.join([os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+class Account(NamedTuple):
+    """Whom the services run as."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def choose(cls) -> Account:
+        """Ourselves, but for root, who gives up its privileges: `mysql`. Raises StartError without one."""
+        if os.getuid() != 0:
+            return cls(os.getuid(), os.getgid())
+        try:
+            entry = pwd.getpwnam("mysql")
+        except KeyError:
+            raise StartError(
+                "there is no user `mysql` for the private services to run as: install the package "
+                "mariadb-server, start forkchat as another user than root, or name a MySQL and a Redis"
+            ) from None
+        return cls(entry.pw_uid, entry.pw_gid)
+
+
+class Spawn(NamedTuple):
+    """How children are started that have the data directory open."""
+
+    account: Account
+    lock: int  # the descriptor of services.lock, which they keep open while they live
+
+    def popen(self, argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
+        """Start it in a session of its own. Popen gives up privileges before it calls `preexec_fn`."""
+        privileges: dict[str, Any] = {}
+        if os.getuid() == 0:
+            privileges = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": _PATH},  # ours may have a password in it
+            cwd="/",
+            umask=0o077,
+            start_new_session=True,
+            pass_fds=(self.lock,),
+            preexec_fn=partial(die_with, os.getpid()),
+            **privileges,
+            **more,
+        )
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program. Raises StartError, naming its Debian package."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), _PATH]))
+    if path is None:
+        raise StartError(
+            f"{name} is not installed: install the package {package}, or name a server of your own"
+        )
+    return path
+
+
+class Service:
+    def __init__(self, name: str, argv: Sequence[str], log_path: Path, spawn: Spawn):
+        self.name = name
+        self.log_path = log_path
+        self._argv = argv
+        self._spawn = spawn
+        self._process: subprocess.Popen[bytes] | None = None
+        self._born = 0.0
+        self._backoff = Backoff()
+        self._start_at = 0.0
+
+    def start(self) -> None:
+        self._process = self._spawn.popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._born = time.monotonic()
+        log.info("service.start", service=self.name, pid=self._process.pid)
+
+    def has_died(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def tend(self, now: float) -> float:
+        """Start it again, in time, if it has died; when to look again at the latest."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                return float("inf")
+            lived = now - self._born
+            log.error(
+                "service.exit",
+                service=self.name,
+                status=self._process.returncode,
+                lived=lived,
+                log=self.log_path,
+            )
+            self._process = None
+            self._start_at = now + self._backoff.pause(lived)
+        if now < self._start_at:
+            return self._start_at
+        self.start()
+        return float("inf")
+
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self, deadline: float) -> None:
+        """Wait for its end, then kill it: MariaDB can hang for good when it is stopped while it starts.
+
+        Nothing is lost by that: what it has acknowledged is on the disk.
+        """
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("service.kill", service=self.name, pid=self._process.pid)
+            self._process.kill()
+            self._process.wait()
+        log.info("service.stop", service=self.name, status=self._process.returncode)
+        self._process = None

@@ -1,0 +1,201 @@
+"""A worker: one event loop with its listener, its peers, its service, and how it stops."""
+
+from __future__ import annotations
+
+import random
+import select
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+from forkchat import log
+from forkchat.bus import Bus
+from forkchat.config import Config
+from forkchat.errors import ConfigError, Unavailable
+from forkchat.net.connection import Connection
+from forkchat.net.lane import ThreadLane
+from forkchat.net.listener import Listener
+from forkchat.net.loop import EventLoop
+from forkchat.net.wheel import Wheel
+from forkchat.process.peer import Peer
+from forkchat.process.scoreboard import Scoreboard
+from forkchat.process.signals import SignalQueue
+from forkchat.runtime import Future, spawn
+from forkchat.service.service import Service
+from forkchat.store import Store
+from forkchat.wire.classic import ClassicAnswers
+
+#: Seconds between beats; between looks at whether all is drained; a fast stop may take.
+_BEAT, _DRAIN_LOOK, _FAST_STOP = 0.5, 0.02, 2.0
+#: A worker that has so many more connections than the mean lets the others accept: at least this
+#: many, or this part of the mean.
+_SLACK, _SLACK_PART = 2, 0.02
+#: Clients of a stopping worker come back within so many seconds.
+_COME_BACK = 3.0
+
+
+def main(
+    config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, boot: str, generation: int
+) -> int:
+    """Run the worker of `slot` until a signal stops it; its exit status."""
+    host = f"{socket.gethostname()}@{config.server.host}:{listeners[0].getsockname()[1]}"
+    worker = Worker(config, listeners, board, slot, f"{host}:{boot}:{slot}:{generation}")
+    worker.run()
+    return 0
+
+
+class Worker:
+    def __init__(
+        self, config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str
+    ):
+        self._config = config
+        self._board = board
+        self._slot = slot
+        self._sockets = listeners
+        self._listeners: list[Listener] = []
+        self._peers: set[Peer] = set()
+        self._addresses: Counter[str] = Counter()
+        self._is_stopping = False
+        self._loop = loop = EventLoop()
+        self._signals = SignalQueue()
+        self._classic = ClassicAnswers(config.classic.numbering)
+        self._store = Store(loop, self._lane, config.mysql.url, config.mysql.readers, config.limits.pending)
+        self._bus = Bus(loop, self._lane("redis"), config.redis.url, lease)
+        self._service = Service(loop, config, self._store, self._bus, self._lane("hashing"))
+        self._wheel = Wheel(loop, self._look_at)
+        log.info("worker.start", lease=lease)
+
+    def run(self) -> None:
+        self._loop.register(self._signals.fileno(), select.EPOLLIN, self._on_signals)
+        self._beat()
+        spawn(self._service.start()).add_done_callback(self._listen)
+        self._loop.run()
+        self._store.close()
+        self._bus.close()
+        log.info("worker.stop")
+
+    def _lane(self, name: str) -> ThreadLane:
+        return ThreadLane(self._loop, name)
+
+    def _beat(self) -> None:
+        self._board.beat(self._slot, len(self._peers))
+        self._loop.call_later(_BEAT, self._beat)
+
+    # Peers.
+
+    def _listen(self, started: Future[None]) -> None:
+        started.result()
+        if not self._is_stopping:
+            self._listeners = [Listener(self._loop, s, self._may_accept, self._accept) for s in self._sockets]
+            self._board.set_ready(self._slot)
+            log.info("worker.ready")
+
+    def _may_accept(self) -> bool:
+        mean = self._board.mean()
+        return len(self._peers) <= mean + max(_SLACK, mean * _SLACK_PART)
+
+    def _accept(self, sock: socket.socket, address: str) -> None:
+        host = address.rpartition(":")[0]
+        limits = self._service.context.config.limits
+        if 0 < limits.connections_per_address <= self._addresses[host]:
+            log.info("peer.refused", peer=address, why="too many connections from this address")
+            sock.close()
+            return
+        connection = Connection(self._loop, sock, address, limits.output)
+        peer = Peer(connection, self._service, self._classic, self._closed)
+        self._addresses[host] += 1
+        self._peers.add(peer)
+        self._wheel.add(peer, limits.login_time)
+        self._board.beat(self._slot, len(self._peers))
+        log.debug("peer.connected", peer=address)
+
+    def _closed(self, peer: Peer, reason: str) -> None:
+        self._peers.discard(peer)
+        host = peer.address.rpartition(":")[0]
+        self._addresses[host] -= 1
+        if not self._addresses[host]:
+            del self._addresses[host]
+        self._board.beat(self._slot, len(self._peers))
+        log.debug("peer.closed", peer=peer.address, reason=reason)
+
+    def _look_at(self, peer: Peer) -> float | None:
+        config = self._service.context.config
+        return peer.check_idle(config.limits.login_time, config.session)
+
+    # Signals.
+
+    def _on_signals(self, _events: int) -> None:
+        for signum in self._signals.drain():
+            handler = self._handlers().get(signum)
+            if handler is not None:
+                handler()
+
+    def _handlers(self) -> dict[signal.Signals, Callable[[], object]]:
+        return {
+            signal.SIGTERM: self._drain,
+            signal.SIGINT: self._stop_fast,
+            signal.SIGQUIT: self._stop_fast,
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR1: self._reopen_log,
+        }
+
+    def _reload(self) -> None:
+        try:
+            self._config, _ = self._config.reload()
+        except ConfigError as error:
+            log.error("worker.reload_failed", why="; ".join(error.problems))
+            return
+        self._service.context.config = self._config
+        log.set_level(self._config.server.log_level)
+        log.info("worker.reloaded")
+
+    def _reopen_log(self) -> None:
+        server = self._config.server
+        log.setup(server.log_level, server.log_file or None, f"worker{self._slot}")
+
+    # Stopping.
+
+    def _drain(self) -> None:
+        """Accept no more, let what was sent be stored and acknowledged, say BYE, leave."""
+        if not self._is_stopping:
+            self._stop_accepting()
+            self._say_bye(self._loop.time() + self._config.server.drain_time)
+
+    def _say_bye(self, deadline: float) -> None:
+        if self._store.writer.unfinished and self._loop.time() < deadline:
+            self._loop.call_later(_DRAIN_LOOK, self._say_bye, deadline)
+            return
+        for peer in list(self._peers):
+            peer.bye("draining", random.uniform(0, _COME_BACK))
+        self._leave(deadline)
+
+    def _stop_fast(self) -> None:
+        self._stop_accepting()
+        for peer in list(self._peers):
+            peer.close("stopping")
+        self._leave(self._loop.time() + _FAST_STOP)
+
+    def _stop_accepting(self) -> None:
+        self._is_stopping = True
+        self._board.set_ready(self._slot, False)
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _leave(self, deadline: float) -> None:
+        """Go when all sessions are over, and all that was said was heard; at `deadline` in any case."""
+        is_over = self._loop.time() >= deadline
+        if not is_over and (self._peers or self._service.gate.ending):
+            self._loop.call_later(_DRAIN_LOOK, self._leave, deadline)
+            return
+        if is_over:
+            log.warning("worker.undrained", peers=len(self._peers), sessions=self._service.gate.ending)
+        spawn(self._bus.lease.end()).add_done_callback(self._left)
+        # Without Redis, the end of the lease is not waited for: it ends by itself.
+        self._loop.call_later(_FAST_STOP, self._loop.stop)
+
+    def _left(self, done: Future[None]) -> None:
+        if isinstance(done.exception(), Unavailable):
+            log.warning("lease.unreleased", why=done.exception())
+        self._loop.stop()

@@ -1,0 +1,149 @@
+"""What every layer shares of the event loop: futures, coroutines on them, and the loop's outline.
+
+The loop itself is `forkchat.net.loop`; store, bus and service are handed one and know this
+outline alone, so that none of them imports the net layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+#: Stages of the end of a turn, in the order in which they run. A message is handed to the writer,
+#: then published, then acknowledged: the order that the delivery promise needs (HACKING.md).
+STAGE_STORE, STAGE_BUS, STAGE_PEERS = range(3)
+
+
+class Future(Generic[T]):
+    """A result that the loop's thread will have later. Callbacks run at once when it is set.
+
+    Not thread-safe: other threads hand results over with `Loop.post`.
+    """
+
+    __slots__ = ("_callbacks", "_done", "_error", "_result")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[Future[T]], object]] = []
+
+    def done(self) -> bool:
+        return self._done
+
+    def result(self) -> T:
+        """The result, or the exception raised anew. MUST be done."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    def exception(self) -> BaseException | None:
+        return self._error
+
+    def set_result(self, result: T) -> None:
+        """Set the result; a future that is already done stays as it is."""
+        if not self._done:
+            self._result = result
+            self._finish()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Set the exception; a future that is already done stays as it is."""
+        if not self._done:
+            self._error = error
+            self._finish()
+
+    def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
+        """Call `callback(self)` when done, at once if it already is."""
+        if self._done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def _finish(self) -> None:
+        self._done = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def __await__(self) -> Generator[Future[T], None, T]:
+        if not self._done:
+            yield self
+        return self.result()
+
+
+def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Run a coroutine that awaits Futures alone; its first step runs before this returns.
+
+    Its error is set on the returned future: someone MUST look at it.
+    """
+    task: Future[T] = Future()
+
+    def step(awaited: Future[Any] | None) -> None:
+        while True:
+            try:
+                awaited = coroutine.send(None)
+            except StopIteration as stop:
+                task.set_result(stop.value)
+                return
+            except BaseException as error:
+                task.set_exception(error)
+                return
+            if not awaited.done():
+                awaited.add_done_callback(step)
+                return
+
+    step(None)
+    return task
+
+
+async def gather(futures: Iterable[Future[T]]) -> list[T]:
+    """The results of all, in their order; the first error met, once all before it are done."""
+    return [await future for future in list(futures)]
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Loop(Protocol):
+    """One worker's event loop, as seen by the layers that do not import it."""
+
+    def time(self) -> float:
+        """Monotonic seconds, as of the start of this turn."""
+
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer: ...
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """From any thread: run `fn(*args)` on the loop's next turn."""
+
+    def at_turn_end(self, stage: int, fn: Callable[[], object]) -> None:
+        """Run `fn` once at the end of this turn, among those of its stage (STAGE_…)."""
+
+    def register(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
+        """Call `handler(events)` when epoll reports any of `events` on `fd`."""
+
+    def modify(self, fd: int, events: int) -> None: ...
+
+    def unregister(self, fd: int) -> None: ...
+
+
+class Lane(Protocol):
+    """One thread beside the loop that runs blocking calls, in the order they were handed in."""
+
+    @property
+    def backlog(self) -> int:
+        """Calls handed in and not yet finished."""
+
+    def run(self, fn: Callable[..., T], *args: Any) -> Future[T]: ...
+
+    def close(self) -> None:
+        """Finish what was handed in, then end the thread."""
+
+
+async def sleep(loop: Loop, seconds: float) -> None:
+    """Wait on the loop, other work going on."""
+    waited: Future[None] = Future()
+    loop.call_later(seconds, waited.set_result, None)
+    await waited

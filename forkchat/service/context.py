@@ -1,0 +1,33 @@
+"""What the handlers share: the worker's stores, bus, delivery and configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forkchat.config import Config
+from forkchat.runtime import Lane, Loop
+from forkchat.service.delivery import Delivery
+from forkchat.service.roster import Roster
+
+if TYPE_CHECKING:
+    from forkchat.bus.presence import Presence
+    from forkchat.bus.rates import Rates
+    from forkchat.bus.router import Router
+    from forkchat.store import Store
+
+
+@dataclass
+class Context:
+    """`config` is replaced as a whole when it is read anew; `epoch` is "" until it was read."""
+
+    loop: Loop
+    config: Config
+    store: Store
+    router: Router
+    presence: Presence
+    rates: Rates
+    hashing: Lane
+    delivery: Delivery
+    roster: Roster
+    epoch: str = ""

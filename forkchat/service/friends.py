@@ -1,0 +1,65 @@
+"""ADD_FRIEND, FRIENDS, LOOKUP: whom a user has added, and finding whom to add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkchat.errors import BadRequest, NotFound
+from forkchat.service import payload
+from forkchat.service.channels import user_channel
+from forkchat.service.context import Context
+from forkchat.service.peer import Peer
+from forkchat.service.registry import Fields, Registry
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
+from forkchat.wire.requests import Request
+
+
+def state_of(user: int, online: set[int]) -> str:
+    return "online" if user in online else "offline"
+
+
+class Friends:
+    def __init__(self, context: Context, registry: Registry):
+        self._context = context
+        registry.add({m.ADD_FRIEND: self.add, m.FRIENDS: self.friends, m.LOOKUP: self.look_up})
+
+    async def add(self, peer: Peer, request: Request) -> Fields:
+        """Add someone, who is told; twice is once."""
+        context, session, friend = self._context, peer.session, request["friendid"]
+        assert session is not None
+        if friend == session.user:
+            raise BadRequest("this is yourself")
+        name, is_new = await context.store.friends.add(session.user, friend)
+        if is_new:
+            event = {"msgid": m.EVENT, "kind": "friend_added", "id": session.user, "name": session.name}
+            context.router.publish(user_channel(friend), payload.event(line(event)))
+        online = await context.presence.online([friend])
+        return {"id": friend, "name": name, "state": state_of(friend, online)}
+
+    async def friends(self, peer: Peer, request: Request) -> Fields:
+        assert peer.session is not None
+        user, op = peer.session.user, request["op"]
+        if op == "list":
+            return {"friends": await self.of(user)}
+        if op == "remove":
+            if "friendid" not in request.fields:
+                raise BadRequest("friendid is missing")
+            await self._context.store.friends.remove(user, request["friendid"])
+            return {}
+        raise BadRequest("op must be list or remove")
+
+    async def of(self, user: int) -> list[dict[str, Any]]:
+        """A user's friends with their states, as answers list them."""
+        friends = await self._context.store.friends.of(user)
+        online = await self._context.presence.online([friend for friend, _ in friends])
+        return [{"id": f, "name": name, "state": state_of(f, online)} for f, name in friends]
+
+    async def look_up(self, peer: Peer, request: Request) -> Fields:
+        key = request.get("name", request.get("id"))
+        if key is None:
+            raise BadRequest("name or id is missing")
+        user = await self._context.store.users.find(key)
+        if user is None:
+            raise NotFound("no such user")
+        return {"id": user.id, "name": user.name}

@@ -1,0 +1,103 @@
+"""The end of sessions: left, replaced, lost, drained; and holding on to those that are still ours."""
+
+from __future__ import annotations
+
+from forkchat import log
+from forkchat.errors import AlreadyOnline, Refused, Unavailable
+from forkchat.runtime import Future, gather, spawn
+from forkchat.service.channels import user_channel
+from forkchat.service.context import Context
+from forkchat.service.session import Session
+
+_CHUNK = 200
+
+
+class Gate:
+    """Where sessions end. A session ends once, and its claim is released only after its cursors
+    were written, so that its next one, on whatever worker, starts where it stopped."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._classic: set[Session] = set()
+        self.ending = 0  # sessions that are not quite over
+        context.loop.call_later(1.0, self._settle_classic)
+
+    def opened(self, session: Session) -> None:
+        """The session's login was answered."""
+        if not session.peer.is_modern:
+            self._classic.add(session)
+
+    def end(self, session: Session, reason: str) -> Future[None]:
+        """Detach the session, write its cursors, release its claim. Done when all that is."""
+        context = self._context
+        session.settle(context.store.cursors)
+        self._classic.discard(session)
+        if context.delivery.sessions.get(session.user) is session:
+            context.router.release(user_channel(session.user))
+        was_attached = context.delivery.detach(session)
+        self.ending += 1
+        task = spawn(self._release(session, reason, was_attached))
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, done: Future[None]) -> None:
+        self.ending -= 1
+        _log_error(done)
+
+    async def _release(self, session: Session, reason: str, was_attached: bool) -> None:
+        try:
+            await self._context.store.cursors.flush()
+        except Refused as error:
+            log.warning("session.cursors_unwritten", user=session.user, why=error)
+        log.info("session.end", user=session.user, reason=reason, peer=session.peer.address)
+        if not was_attached:
+            return
+        if await self._context.presence.release(session.user, session.claim):
+            self._context.roster.departed([session.user])
+
+    def replaced(self, session: Session) -> None:
+        """Another session of the user has taken over."""
+        self.end(session, "replaced")
+        session.peer.left()
+        session.peer.bye("replaced")
+
+    def on_user_message(self, kind: bytes, user: int, claim: str) -> None:
+        """A kick or a probe was published for the session with this claim."""
+        session = self._context.delivery.sessions.get(user)
+        if session is None or session.claim != claim:
+            return
+        if kind == b"K":
+            self.replaced(session)
+        else:
+            session.peer.probe()
+
+    def hold_on(self) -> None:
+        """Redis lost its data, or we were not listening: see that every session here is still ours."""
+        spawn(self._reclaim(list(self._context.delivery.sessions.values()))).add_done_callback(_log_error)
+
+    async def _reclaim(self, sessions: list[Session]) -> None:
+        for at in range(0, len(sessions), _CHUNK):
+            await gather([spawn(self._reclaim_one(session)) for session in sessions[at : at + _CHUNK]])
+
+    async def _reclaim_one(self, session: Session) -> None:
+        try:
+            await self._context.presence.reclaim(session.user, session.claim)
+        except AlreadyOnline:
+            if self._context.delivery.sessions.get(session.user) is session:
+                self.replaced(session)
+        except Unavailable:
+            return  # the lease will be found missing again, or everything subscribed again
+
+    def _settle_classic(self) -> None:
+        """A classic client cannot confirm: its cursors follow what its machine has taken."""
+        self._context.loop.call_later(1.0, self._settle_classic)
+        for session in self._classic:
+            session.settle(self._context.store.cursors)
+
+
+def _log_error(done: Future[None]) -> None:
+    error = done.exception()
+    if isinstance(error, Unavailable):
+        log.warning("session.unreleased", why=error)
+    elif error is not None:
+        log.exception("service.error", error, call="gate")

@@ -1,0 +1,117 @@
+"""CREATE_GROUP, ADD_GROUP, GROUPS: groups and their members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkchat.errors import BadRequest, Unavailable
+from forkchat.service import payload
+from forkchat.service.channels import user_channel
+from forkchat.service.context import Context
+from forkchat.service.friends import state_of
+from forkchat.service.peer import Peer
+from forkchat.service.registry import Fields, Registry
+from forkchat.service.session import Session
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import group_key
+from forkchat.wire.frames import line
+from forkchat.wire.requests import Request
+
+
+class Groups:
+    def __init__(self, context: Context, registry: Registry):
+        self._context = context
+        registry.add({m.CREATE_GROUP: self.create, m.ADD_GROUP: self.join, m.GROUPS: self.groups})
+
+    async def create(self, peer: Peer, request: Request) -> Fields:
+        session, name = _session(peer), request["groupname"]
+        group = await self._context.store.groups.create(session.user, name, request.get("groupdesc", ""))
+        await self._enter(session, group, 0)
+        return {"groupid": group, "conv": group_key(group), "groupname": name}
+
+    async def join(self, peer: Peer, request: Request) -> Fields:
+        """Become a member, from the next message on; the others are told. Twice is once."""
+        session, group = _session(peer), request["groupid"]
+        joined = await self._context.store.groups.join(session.user, group)
+        if group not in session.groups:
+            await self._enter(session, group, joined.last)
+        if joined.is_new:
+            self._announce("group_joined", group, session.user, session.name)
+        return {
+            "groupid": group,
+            "conv": group_key(group),
+            "groupname": joined.group.name,
+            "groupdesc": joined.group.description,
+            "role": joined.group.role,
+            "first": joined.first,
+            "last": joined.last,
+        }
+
+    async def groups(self, peer: Peer, request: Request) -> Fields:
+        session, op = _session(peer), request["op"]
+        if op == "list":
+            return {"groups": group_fields(await self._context.store.groups.of(session.user))}
+        if op not in ("members", "leave", "remove"):
+            raise BadRequest("op must be list, members, leave or remove")
+        if "groupid" not in request.fields:
+            raise BadRequest("groupid is missing")
+        group = request["groupid"]
+        if op == "members":
+            return {"users": await self.members(group, session.user)}
+        if op == "leave":
+            return await self._leave(session, group)
+        if "id" not in request.fields:
+            raise BadRequest("id is missing")
+        return await self._remove(session, group, request["id"])
+
+    async def members(self, group: int, asker: int) -> list[dict[str, Any]]:
+        """The members with their roles and states, as answers list them. Raises NotMember."""
+        rows = await self._context.store.groups.members(group, asker)
+        online = await self._context.presence.online([user for user, _, _ in rows])
+        return [{"id": u, "name": n, "role": r, "state": state_of(u, online)} for u, n, r in rows]
+
+    async def _enter(self, session: Session, group: int, last: int) -> None:
+        """Follow the group: the same sequence as at a login, before the answer."""
+        context, conv = self._context, group_key(group)
+        try:
+            await context.router.hold(conv)
+        except Unavailable:
+            context.router.release(conv)
+            raise
+        if context.delivery.sessions.get(session.user) is session:
+            context.delivery.join(session, group, last)
+            # What was stored between the joining and the subscription was published past us.
+            context.delivery.note(conv, await context.store.conversations.last(conv))
+        else:
+            context.router.release(conv)
+
+    async def _leave(self, session: Session, group: int) -> Fields:
+        await self._context.store.groups.leave(session.user, group)
+        self._context.delivery.leave(session, group)
+        self._announce("group_left", group, session.user, session.name)
+        return {}
+
+    async def _remove(self, session: Session, group: int, user: int) -> Fields:
+        name = await self._context.store.groups.remove(session.user, group, user)
+        # First the event, which the removed member still gets, then the change itself.
+        self._announce("group_removed", group, user, name)
+        return {}
+
+    def _announce(self, kind: str, group: int, user: int, name: str) -> None:
+        router, conv = self._context.router, group_key(group)
+        event = {"msgid": m.EVENT, "kind": kind, "groupid": group, "conv": conv, "id": user, "name": name}
+        if kind == "group_removed":
+            # By their own channel: the group's may be gone for them before the event comes.
+            router.publish(user_channel(user), payload.event(line(event)))
+        router.publish(conv, payload.event(line(event), but=user))
+        router.publish(conv, payload.members_changed(conv))
+
+
+def group_fields(groups: list[Any]) -> list[dict[str, Any]]:
+    """Groups as modern answers list them."""
+    return [{"id": g.id, "groupname": g.name, "groupdesc": g.description, "role": g.role} for g in groups]
+
+
+def _session(peer: Peer) -> Session:
+    assert peer.session is not None
+    return peer.session

@@ -1,0 +1,94 @@
+"""SYNC, FETCH, RECV, READ: what a modern client missed, and how far it and its user have come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from forkchat.errors import BadRequest
+from forkchat.service import payload
+from forkchat.service.channels import user_channel
+from forkchat.service.context import Context
+from forkchat.service.peer import Peer
+from forkchat.service.registry import Fields, Registry
+from forkchat.service.session import Session
+from forkchat.wire import msgid as m
+from forkchat.wire.chat import ChatMessage, modern_frame
+from forkchat.wire.conversation import parse_key
+from forkchat.wire.frames import line
+from forkchat.wire.requests import Request
+
+if TYPE_CHECKING:
+    from forkchat.store import Standing
+
+#: Messages on a page of FETCH; HELLO's answer names it.
+PAGE = 200
+
+
+def conv_fields(standing: Standing) -> dict[str, Any]:
+    """A conversation as `convs` lists it."""
+    return {
+        "conv": standing.conv,
+        "last": standing.last,
+        "recv": standing.recv,
+        "read": standing.read,
+        "first": standing.first,
+    }
+
+
+def is_open(standing: Standing) -> bool:
+    """Whether something in it is unread or unconfirmed."""
+    return standing.recv < standing.last or standing.read < standing.last
+
+
+class History:
+    def __init__(self, context: Context, registry: Registry):
+        self._context = context
+        registry.add({m.SYNC: self.sync, m.FETCH: self.fetch, m.RECV: self.recv, m.READ: self.read})
+
+    async def sync(self, peer: Peer, request: Request) -> Fields:
+        """A page of all conversations, in the order of their keys, from `after` on."""
+        user = _session(peer).user
+        standings, has_more = await self._context.store.conversations.page(user, request.get("after", ""))
+        return {"convs": [conv_fields(s) for s in standings], "more": has_more}
+
+    async def fetch(self, peer: Peer, request: Request) -> Fields:
+        """A page of messages above `after`, or below `before`; the newest without either."""
+        after, before, conv = request.get("after"), request.get("before"), request["conv"]
+        if after is not None and before is not None:
+            raise BadRequest("after and before exclude each other")
+        limit = max(1, min(request.get("limit", PAGE), PAGE))
+        page = await self._context.store.messages.page(_session(peer).user, conv, after, before, limit)
+        frames = [orjson.Fragment(modern_frame(ChatMessage(*row))[:-1]) for row in page.rows]
+        return {"conv": conv, "first": page.first, "last": page.last, "msgs": frames, "more": page.has_more}
+
+    def recv(self, peer: Peer, request: Request) -> Fields:
+        session = _session(peer)
+        for conv, seq in request["c"].items():
+            self._context.store.cursors.confirm(session.user, conv, seq)
+        return None
+
+    def read(self, peer: Peer, request: Request) -> Fields:
+        """What was read was received. The other side of a pair is told."""
+        session = _session(peer)
+        conv, seq = request["conv"], request["seq"]
+        key = parse_key(conv)
+        if session.user in key.users or key.group in session.groups:
+            self._context.store.cursors.confirm(session.user, conv, seq)
+            self._context.store.cursors.read(session.user, conv, seq)
+        if session.user in key.users:
+            receipt = line({"msgid": m.RECEIPT, "conv": conv, "id": session.user, "seq": seq})
+            self._context.router.publish(user_channel(key.other(session.user)), payload.event(receipt))
+        return {}
+
+    async def catch_up(self, session: Session) -> None:
+        """A slow reader has drained: tell it where its conversations stand."""
+        standings = await self._context.store.conversations.of(session.user)
+        convs = [conv_fields(s) for s in standings if is_open(s)]
+        session.push(line({"msgid": m.CONVS, "convs": convs, "more": False}))
+
+
+def _session(peer: Peer) -> Session:
+    assert peer.session is not None
+    return peer.session

@@ -1,0 +1,155 @@
+"""LOGIN: who it is, whether they may come in here, and what they missed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkchat import log
+from forkchat.errors import AlreadyOnline, BadRequest, Failed, TokenExpired, Unavailable
+from forkchat.runtime import gather
+from forkchat.service import payload
+from forkchat.service.channels import user_channel
+from forkchat.service.context import Context
+from forkchat.service.friends import Friends
+from forkchat.service.gate import Gate
+from forkchat.service.groups import Groups, group_fields
+from forkchat.service.history import conv_fields, is_open
+from forkchat.service.offline import Offline
+from forkchat.service.passwords import digest, new_token, verify
+from forkchat.service.peer import Peer
+from forkchat.service.registry import Fields, Registry
+from forkchat.service.session import Session
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import group_key
+from forkchat.wire.requests import Request
+
+if TYPE_CHECKING:
+    from forkchat.bus.presence import Claim
+    from forkchat.store import Group, Standing, User
+
+#: Conversations that the login answer lists; SYNC pages through all.
+_MAX_CONVS = 500
+
+
+class Login:
+    def __init__(self, context: Context, registry: Registry, gate: Gate, friends: Friends, groups: Groups):
+        self._context = context
+        self._gate = gate
+        self._friends = friends
+        self._offline = Offline(context, groups)
+        registry.add({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
+
+    async def login(self, peer: Peer, request: Request) -> Fields:
+        """Answers by itself: what came meanwhile must follow the answer at once."""
+        user, token = await self._authenticate(peer, request)
+        claim = await self._claim(user, peer, bool(request.get("takeover")))
+        session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
+        groups, standings = await self._attach(session, claim)
+        try:
+            friends = await self._friends.of(user.id)
+            if peer.is_closed:
+                raise Unavailable("the client has gone")
+            if peer.is_modern:
+                peer.opened(session)
+                peer.answer(request, _modern(user, token, friends, groups, standings))
+            else:
+                await self._offline.answer(session, friends, groups, standings)
+                peer.opened(session)
+        except BaseException:
+            self._gate.end(session, "login failed")
+            raise
+        self._gate.opened(session)
+        if not session.open():
+            peer.close("slow")
+        self._context.roster.arrived(claim, user.name)
+        log.info("session.start", user=user.id, peer=peer.address, form=peer.form.value)
+        return None
+
+    async def log_out(self, peer: Peer, request: Request) -> Fields:
+        """The token is revoked; the connection may log in again."""
+        session = peer.session
+        assert session is not None
+        if session.token:
+            await self._context.store.tokens.revoke(session.token)
+        peer.left()
+        await self._gate.end(session, "logout")
+        return {}
+
+    async def _authenticate(self, peer: Peer, request: Request) -> tuple[User, str]:
+        """The user, and the token that the session goes by. Raises Failed, TokenExpired, RateLimited."""
+        context, token = self._context, request.get("token")
+        if token is not None:
+            user = await context.store.tokens.redeem(digest(token))
+            if user is None:
+                raise TokenExpired("log in with the password")
+            return user, token
+        key, password = request.get("id", request.get("name")), request.get("password")
+        if key is None or password is None:
+            raise BadRequest("id or name, and password, are needed")
+        whos = [f"account:{key}", f"address:{peer.address.rpartition(':')[0]}"]
+        await context.rates.check("login", whos, context.config.limits.login_rate)
+        user = await context.store.users.find(key)
+        if not await verify(context.hashing, user and user.password, password) or user is None:
+            await context.rates.count("login", whos)
+            raise Failed("wrong name or password")
+        if not peer.is_modern:
+            return user, ""
+        token = new_token()
+        await context.store.tokens.issue(user.id, digest(token), context.config.session.token_lifetime)
+        return user, token
+
+    async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
+        """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
+        context, channel = self._context, user_channel(user.id)
+        try:
+            claim = await context.presence.claim(user.id, takeover)
+        except AlreadyOnline:
+            holder = await context.presence.holder(user.id)
+            context.router.publish(channel, payload.probe(holder))
+            raise
+        if claim.replaced:
+            context.router.publish(channel, payload.kick(claim.replaced))
+        return claim
+
+    async def _attach(self, session: Session, claim: Claim) -> tuple[list[Group], list[Standing]]:
+        """Follow what comes from now on, then read what was before (see `Delivery`)."""
+        context, user = self._context, session.user
+        held: list[str] = []
+        try:
+            older = context.delivery.sessions.get(user)
+            if older is not None:
+                self._gate.replaced(older)
+            groups = await context.store.groups.of(user)
+            held = [user_channel(user), *(group_key(group.id) for group in groups)]
+            confirmations = [context.router.hold(channel) for channel in held]
+            await gather(confirmations)
+            session.groups = {group.id for group in groups}
+            context.delivery.attach(session)
+        except BaseException:
+            for channel in held:
+                context.router.release(channel)
+            await context.presence.release(user, claim.value)
+            raise
+        try:
+            if not await context.presence.is_held(user, claim.value):
+                raise AlreadyOnline("this account is logging in elsewhere")
+            standings = await context.store.conversations.of(user)
+            context.delivery.settle(session, standings)
+        except BaseException:
+            self._gate.end(session, "login failed")
+            raise
+        return groups, standings
+
+
+def _modern(
+    user: User, token: str, friends: list[dict[str, Any]], groups: list[Group], standings: list[Standing]
+) -> dict[str, Any]:
+    convs = [conv_fields(standing) for standing in standings if is_open(standing)]
+    return {
+        "id": user.id,
+        "name": user.name,
+        "token": token,
+        "friends": friends,
+        "groups": group_fields(groups),
+        "convs": convs[:_MAX_CONVS],
+    }

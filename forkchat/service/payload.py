@@ -1,0 +1,54 @@
+"""What workers publish to each other: one line of words, then (some kinds) a frame as modern clients get it.
+
+| kind | words | meaning |
+|---|---|---|
+| `M` | conv seq sender version | a stored message: the frame |
+| `L` | conv seq | look: messages up to `seq` are stored |
+| `E` | conv sender | an ephemeral message: the frame, not for its sender |
+| `F` | user | an event: the frame, not for `user` (0: for all) |
+| `V` | conv | the group's members have changed |
+| `K` | token lease | the session was taken over: close it |
+| `P` | token lease | someone else tried to log in: see whether the session lives |
+
+On the channel `all`: `reconcile`, `epoch`.
+"""
+
+from __future__ import annotations
+
+ALL = "all"
+RECONCILE = b"reconcile"
+EPOCH = b"epoch"
+
+
+def message(conv: str, seq: int, sender: int, version: int, frame: bytes) -> bytes:
+    return b"M %b %d %d %d\n%b" % (conv.encode(), seq, sender, version, frame)
+
+
+def look(conv: str, seq: int) -> bytes:
+    return b"L %b %d\n" % (conv.encode(), seq)
+
+
+def ephemeral(conv: str, sender: int, frame: bytes) -> bytes:
+    return b"E %b %d\n%b" % (conv.encode(), sender, frame)
+
+
+def event(frame: bytes, but: int = 0) -> bytes:
+    return b"F %d\n%b" % (but, frame)
+
+
+def members_changed(conv: str) -> bytes:
+    return b"V %b\n" % conv.encode()
+
+
+def kick(claim: str) -> bytes:
+    return b"K %b\n" % claim.encode()
+
+
+def probe(claim: str) -> bytes:
+    return b"P %b\n" % claim.encode()
+
+
+def split(payload: bytes) -> tuple[list[bytes], bytes]:
+    """The words, the kind first, and the frame (b"" if there is none)."""
+    head, _, frame = payload.partition(b"\n")
+    return head.split(b" "), frame

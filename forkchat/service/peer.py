@@ -1,0 +1,68 @@
+"""What the service sees of a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from forkchat.service.outgoing import Form
+from forkchat.wire.classic import ClassicAnswers
+from forkchat.wire.requests import Request
+
+if TYPE_CHECKING:
+    from forkchat.service.session import Session
+
+
+class Peer(Protocol):
+    """One client's connection, its frames decoded and its requests checked."""
+
+    session: Session | None
+    classic: ClassicAnswers
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def is_modern(self) -> bool: ...
+
+    @property
+    def form(self) -> Form: ...
+
+    @property
+    def is_closed(self) -> bool: ...
+
+    @property
+    def is_over(self) -> bool:
+        """Its output is full: no more deliveries until it has drained."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes written to it so far."""
+
+    def delivered(self) -> int:
+        """Bytes that have reached the peer's machine."""
+
+    def greet(self) -> None:
+        """It has said HELLO: it is modern from now on."""
+
+    def opened(self, session: Session) -> None:
+        """It has logged in."""
+
+    def left(self) -> None:
+        """It has logged out, and may log in again."""
+
+    def answer(self, request: Request, fields: dict[str, Any]) -> None:
+        """Answer a modern request."""
+
+    def write(self, frame: bytes) -> None:
+        """Queue a whole frame, its delimiter included."""
+
+    def write_json(self, json: bytes) -> None:
+        """Queue a classic answer, framed as this peer needs it."""
+
+    def bye(self, reason: str, retry_after: float | None = None) -> None:
+        """Say BYE (modern peers), send what waits, close."""
+
+    def close(self, reason: str) -> None: ...
+
+    def probe(self) -> None:
+        """Find out whether the other end lives; if not, close."""

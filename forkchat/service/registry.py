@@ -1,0 +1,30 @@
+"""Handlers by msgid, and what they may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from forkchat.runtime import Future
+from forkchat.service.peer import Peer
+from forkchat.wire.requests import Request
+
+#: A handler answers with the fields of its answer. A coroutine holds up what its peer sent after it;
+#: a Future does not. None: it has answered by itself, or there is no answer. Refusals are raised.
+Fields = dict[str, Any] | None
+Answer = Fields | Coroutine[Any, Any, Fields] | Future[Fields]
+Handler = Callable[[Peer, Request], Answer]
+
+
+class Registry:
+    def __init__(self) -> None:
+        self._handlers: dict[int, Handler] = {}
+
+    def add(self, handlers: dict[int, Handler]) -> None:
+        self._handlers.update(handlers)
+
+    def __getitem__(self, msgid: int) -> Handler:
+        return self._handlers[msgid]
+
+    def __contains__(self, msgid: int) -> bool:
+        return msgid in self._handlers

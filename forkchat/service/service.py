@@ -1,0 +1,123 @@
+"""A worker's service put together: handlers, delivery, presence, and what the bus tells all workers."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from forkchat import log
+from forkchat.config import Config
+from forkchat.errors import Unavailable
+from forkchat.runtime import Future, Lane, Loop, sleep, spawn
+from forkchat.service import payload
+from forkchat.service.accounts import Accounts
+from forkchat.service.chat import Chat
+from forkchat.service.context import Context
+from forkchat.service.delivery import Delivery
+from forkchat.service.friends import Friends
+from forkchat.service.gate import Gate
+from forkchat.service.groups import Groups
+from forkchat.service.history import History
+from forkchat.service.login import Login
+from forkchat.service.reconcile import Reconciler
+from forkchat.service.registry import Registry
+from forkchat.service.roster import Roster
+from forkchat.service.session import Session
+
+if TYPE_CHECKING:
+    from forkchat.bus import Bus
+    from forkchat.store import Store
+
+_RETRY = 1.0
+#: Seconds over which clients that are sent away come back.
+_COME_BACK = 5.0
+
+
+class Service:
+    def __init__(self, loop: Loop, config: Config, store: Store, bus: Bus, hashing: Lane):
+        self._bus = bus
+        delivery = Delivery(loop, store, bus.router)
+        roster = Roster(loop, store, bus.presence, bus.router, delivery)
+        self.context = context = Context(
+            loop, config, store, bus.router, bus.presence, bus.rates, hashing, delivery, roster
+        )
+        self.registry = Registry()
+        self.gate = Gate(context)
+        self._history = History(context, self.registry)
+        self._reconciler = Reconciler(context)
+        friends = Friends(context, self.registry)
+        groups = Groups(context, self.registry)
+        Accounts(context, self.registry)
+        Chat(context, self.registry)
+        Login(context, self.registry, self.gate, friends, groups)
+        delivery.on_regress = self._regressed
+        bus.router.on_message = self._on_message
+        bus.router.on_resubscribed = self._resubscribed
+        bus.lease.on_lost = self.gate.hold_on
+        bus.lease.on_cleared = roster.departed
+
+    async def start(self) -> None:
+        """Begin the lease and read the epoch, as soon as Redis and MySQL answer."""
+        await self._bus.start()
+        while True:
+            try:
+                await self._bus.lease.begin()
+                self.context.epoch = await self.context.store.epoch.get()
+                break
+            except Unavailable as error:
+                log.warning("service.waiting", why=error)
+                await sleep(self.context.loop, _RETRY)
+        self._reconciler.start()
+        # The worker whose slot this is may have died between a commit and its publish.
+        self.context.router.publish(payload.ALL, payload.RECONCILE)
+
+    def drained(self, session: Session) -> None:
+        """The session's peer has taken everything that waited."""
+        if session.resume():
+            spawn(self._history.catch_up(session)).add_done_callback(_log_error)
+
+    def _on_message(self, channel: str, data: bytes) -> None:
+        if channel == payload.ALL:
+            if data == payload.RECONCILE:
+                self._reconciler.everything()
+            elif data == payload.EPOCH:
+                spawn(self._read_epoch()).add_done_callback(_log_error)
+        elif data[:1] in (b"K", b"P"):
+            words, _ = payload.split(data)
+            self.gate.on_user_message(words[0], int(channel[1:]), b" ".join(words[1:]).decode())
+        else:
+            self.context.delivery.on_message(channel, data)
+
+    def _resubscribed(self) -> None:
+        self._reconciler.everything()
+        self.gate.hold_on()
+
+    def _regressed(self, conv: str) -> None:
+        """A conversation ends before what was delivered of it: the database is an older one."""
+        log.error(
+            "store.regressed", conv=conv, hint="the database was restored: clients forget their cursors"
+        )
+        spawn(self._renew_epoch()).add_done_callback(_log_error)
+
+    async def _renew_epoch(self) -> None:
+        await self.context.store.epoch.renew(self.context.epoch)
+        self.context.router.publish(payload.ALL, payload.EPOCH)
+        await self._read_epoch()
+
+    async def _read_epoch(self) -> None:
+        """A new epoch: whoever is here comes again, and learns of it."""
+        epoch = await self.context.store.epoch.get()
+        if epoch == self.context.epoch:
+            return
+        self.context.epoch = epoch
+        log.warning("service.new_epoch", epoch=epoch)
+        for session in list(self.context.delivery.sessions.values()):
+            session.peer.bye("draining", random.uniform(0, _COME_BACK))
+
+
+def _log_error(done: Future[None]) -> None:
+    error = done.exception()
+    if isinstance(error, Unavailable):
+        log.warning("service.unavailable", why=error)
+    elif error is not None:
+        log.exception("service.error", error, call="service")

@@ -1,0 +1,127 @@
+"""A logged-in user on this worker: what goes to them, and how far they have come."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from forkchat.service.outgoing import Form, Outgoing
+from forkchat.service.peer import Peer
+
+if TYPE_CHECKING:
+    from forkchat.store import Cursors
+
+#: Messages that a session takes in while it is being attached; more, and it catches up by FETCH.
+_MAX_EARLY = 1000
+
+
+class Session:
+    """One user's one session. `claim` is what their session key in Redis holds while it is theirs.
+
+    `sent`: how far a conversation was sent to this session, where that is ahead of what its stream
+    on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
+    `groups` are those whose channels are held for it, `pairs` the one-to-one conversations it has
+    been active in since it came.
+    """
+
+    __slots__ = (
+        "_early",
+        "_is_lagging",
+        "_marks",
+        "claim",
+        "groups",
+        "name",
+        "pairs",
+        "peer",
+        "sent",
+        "token",
+        "user",
+    )
+
+    def __init__(self, peer: Peer, user: int, name: str, claim: str, token: bytes):
+        self.peer = peer
+        self.user = user
+        self.name = name
+        self.claim = claim
+        self.token = token  # digest of the login token, b"" for none
+        self.groups: set[int] = set()
+        self.pairs: set[str] = set()
+        self.sent: dict[str, int] = {}
+        self._early: list[Outgoing] | None = []
+        self._is_lagging = False
+        self._marks: deque[tuple[int, str, int]] = deque()
+
+    def start_at(self, conv: str, seq: int) -> None:
+        """Everything up to `seq` was, or will be, given to it by other means."""
+        if seq > self.sent.get(conv, 0):
+            self.sent[conv] = seq
+
+    def open(self) -> bool:
+        """The login is answered: hand over what came meanwhile; False if that was too much."""
+        early, self._early = self._early or [], None
+        self._is_lagging = len(early) > _MAX_EARLY
+        if not self._is_lagging:
+            for out in early:
+                self._write(out)
+        return not self._is_lagging
+
+    def deliver(self, out: Outgoing, is_fill: bool) -> None:
+        """Send a message, unless it was sent or is the session's own.
+
+        `is_fill`: it was read from the store, which a modern session gets its own messages from too
+        (its acknowledgement may have been lost).
+        """
+        if out.sender == self.user and not (is_fill and self.peer.is_modern):
+            return
+        if self._early is not None:
+            if len(self._early) <= _MAX_EARLY:
+                self._early.append(out)
+        else:
+            self._write(out)
+
+    def push(self, frame: bytes) -> None:
+        """Send an event's frame, which is nothing to a classic client, nor worth waiting for."""
+        if self.peer.is_modern and self._early is None and not self.peer.is_over:
+            self.peer.write(frame)
+
+    def resume(self) -> bool:
+        """The output has drained: whether deliveries were left out, and are taken again from now on."""
+        was_lagging, self._is_lagging = self._is_lagging, False
+        return was_lagging
+
+    def settle(self, cursors: Cursors) -> bool:
+        """Move a classic client's cursors to what has reached its machine; whether more is under way."""
+        if self._marks:
+            delivered = self.peer.delivered()
+            while self._marks and self._marks[0][0] <= delivered:
+                _, conv, seq = self._marks.popleft()
+                cursors.confirm(self.user, conv, seq)
+                cursors.read(self.user, conv, seq)
+        return bool(self._marks)
+
+    def _write(self, out: Outgoing) -> None:
+        if out.seq and out.seq <= self.sent.get(out.conv, 0):
+            return
+        peer = self.peer
+        if peer.is_modern:
+            if not self._is_lagging and peer.is_over:
+                self._is_lagging = True
+            if not self._is_lagging:
+                peer.write(out.frame)
+        elif peer.is_over:
+            peer.close("slow")
+        else:
+            self.write_classic(out)
+
+    def write_classic(self, out: Outgoing) -> None:
+        """Send to a classic peer, and mark where its cursor moves once this has reached it."""
+        form: Form = self.peer.form
+        for frame in out.classic(form, self.peer.classic.numbering):
+            self.peer.write(frame)
+        if out.seq:
+            self.start_at(out.conv, out.seq)
+            self.mark(out.conv, out.seq)
+
+    def mark(self, conv: str, seq: int) -> None:
+        """What was written to the peer so far holds the conversation up to `seq`."""
+        self._marks.append((self.peer.queued, conv, seq))

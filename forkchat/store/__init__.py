@@ -1,0 +1,41 @@
+"""What lasts: the only importer of MySQLdb, one module per table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forkchat.runtime import Lane, Loop
+from forkchat.store.append import Draft, Outcome
+from forkchat.store.conversations import Conversations, Located, Standing
+from forkchat.store.cursors import Cursors
+from forkchat.store.database import Database, Pool
+from forkchat.store.epoch import Epoch
+from forkchat.store.friends import Friends
+from forkchat.store.groups import Group, Groups
+from forkchat.store.messages import Messages
+from forkchat.store.tokens import Tokens
+from forkchat.store.users import User, Users
+from forkchat.store.writer import Writer
+
+__all__ = ["Draft", "Group", "Located", "Outcome", "Standing", "Store", "User"]
+
+
+class Store:
+    """A worker's tables. Nothing connects before it is used; each lane has a connection of its own."""
+
+    def __init__(self, loop: Loop, make_lane: Callable[[str], Lane], url: str, readers: int, pending: int):
+        self._pool = pool = Pool([Database(url, make_lane(f"reader{n}")) for n in range(readers)])
+        self.users = Users(pool)
+        self.tokens = Tokens(pool)
+        self.friends = Friends(pool)
+        self.groups = Groups(pool)
+        self.conversations = Conversations(pool)
+        self.messages = Messages(pool)
+        self.epoch = Epoch(pool)
+        self.cursors = Cursors(loop, Database(url, make_lane("cursors")))
+        self.writer = Writer(loop, url, pending)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.cursors.close()
+        self._pool.close()

@@ -1,0 +1,194 @@
+"""Tables `conversation` and `message`, as they are written: one batch in one transaction.
+
+How this keeps the delivery promise is in `forkchat.store.writer`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from forkchat.errors import Conflict, NotFound, NotMember, Refused
+from forkchat.store.database import Cursor, flat, values
+
+
+class Draft:
+    """A message to be stored. `cid` makes it safe to be stored again."""
+
+    __slots__ = ("body", "born", "cid", "conv", "sender", "ts", "users")
+
+    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, ts: int, body: bytes):
+        self.conv = conv
+        self.users = users  # of a pair; empty for a group
+        self.sender = sender
+        self.cid = cid
+        self.ts = ts  # milliseconds since 1970
+        self.body = body
+        self.born = time.monotonic()
+
+
+class Outcome(NamedTuple):
+    """A draft that is stored, now or (`is_dup`) earlier; `version` is the conversation's members_ver."""
+
+    seq: int
+    ts: int
+    version: int
+    is_dup: bool
+
+
+class Stored(NamedTuple):
+    """What became of a batch; drafts in neither were passed over for a lock."""
+
+    outcomes: dict[Draft, Outcome | Refused]
+    absent: list[Draft]  # their conversation does not exist yet
+
+
+def store(connection: Any, drafts: list[Draft], may_wait: bool) -> Stored:
+    """Store what can be locked (`may_wait`: wait for the locks) and commit. Raises MySQLdb.Error."""
+    with connection.cursor() as cursor:
+        convs = sorted({draft.conv.encode() for draft in drafts})
+        locked = _lock(cursor, convs, may_wait)
+        mine = [draft for draft in drafts if draft.conv in locked]
+        outcomes: dict[Draft, Outcome | Refused] = {}
+        if mine:
+            _number(mine, locked, _sent_before(cursor, mine), _memberships(cursor, mine), outcomes)
+            _insert(cursor, mine, locked, outcomes)
+        unlocked = [conv for conv in convs if conv.decode() not in locked]
+        existing = _existing(cursor, unlocked) if unlocked else set()
+    connection.commit()
+    absent = [d for d in drafts if d.conv not in locked and d.conv not in existing]
+    return Stored(outcomes, absent)
+
+
+def create_conversations(connection: Any, drafts: list[Draft]) -> dict[Draft, Outcome | Refused]:
+    """Make the pairs that these drafts begin, in a transaction of its own; refusals for the others."""
+    users = sorted({user for draft in drafts for user in draft.users})
+    with connection.cursor() as cursor:
+        existing: set[int] = set()
+        if users:
+            cursor.execute("SELECT id FROM user WHERE id IN %s", (users,))
+            existing = {row[0] for row in cursor}
+        pairs = sorted(
+            {(d.conv.encode(), d.users) for d in drafts if d.users and existing.issuperset(d.users)}
+        )
+        if pairs:
+            cursor.executemany(
+                "INSERT IGNORE INTO conversation (conv, touched) VALUES (%s, %s)",
+                [(conv, "2000-01-01") for conv, _ in pairs],
+            )
+            cursor.executemany(
+                "INSERT IGNORE INTO member (user, conv) VALUES (%s, %s)",
+                sorted((user, conv) for conv, both in pairs for user in both),
+            )
+    connection.commit()
+    made = {conv.decode() for conv, _ in pairs}
+    return {
+        draft: NotFound("no such user" if draft.users else "no such group")
+        for draft in drafts
+        if draft.conv not in made
+    }
+
+
+class _Locked:
+    __slots__ = ("last", "version")
+
+    def __init__(self, last: int, version: int):
+        self.last = last
+        self.version = version
+
+
+def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Locked]:
+    cursor.execute(
+        "SELECT CAST(conv AS CHAR), last_seq, members_ver FROM conversation WHERE conv IN %s ORDER BY conv"
+        + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"),
+        (convs,),
+    )
+    return {conv: _Locked(last, version) for conv, last, version in cursor}
+
+
+def _existing(cursor: Cursor, convs: list[bytes]) -> set[str]:
+    cursor.execute("SELECT CAST(conv AS CHAR) FROM conversation WHERE conv IN %s", (convs,))
+    return {row[0] for row in cursor}
+
+
+_Sent = tuple[str, bytes, Outcome]  # conversation, body, outcome
+
+
+def _sent_before(cursor: Cursor, drafts: list[Draft]) -> dict[tuple[int, bytes], _Sent]:
+    """What is stored already under the (sender, cid) of any of these."""
+    keys = [(draft.sender, draft.cid) for draft in drafts]
+    cursor.execute(
+        "SELECT m.sender, m.cid, CAST(m.conv AS CHAR), m.body, m.seq, m.ts"  # noqa: S608: placeholders alone
+        f" FROM ({values(keys, ('sender', 'cid'))}) v"
+        " JOIN message m ON m.sender = v.sender AND m.cid = v.cid",
+        flat(keys),
+    )
+    return {
+        (sender, cid): (conv, body, Outcome(seq, ts, 0, True)) for sender, cid, conv, body, seq, ts in cursor
+    }
+
+
+def _memberships(cursor: Cursor, drafts: list[Draft]) -> set[tuple[str, int]]:
+    """Which (group, sender) of these are members."""
+    keys = list({(draft.conv.encode(), draft.sender) for draft in drafts if not draft.users})
+    if not keys:
+        return set()
+    cursor.execute(
+        "SELECT CAST(m.conv AS CHAR), m.user"  # noqa: S608: placeholders alone
+        f" FROM ({values(keys, ('conv', 'user'))}) v"
+        " JOIN member m ON m.user = v.user AND m.conv = v.conv",
+        flat(keys),
+    )
+    return set(cursor)
+
+
+def _number(
+    drafts: list[Draft],
+    locked: dict[str, _Locked],
+    sent: dict[tuple[int, bytes], _Sent],
+    members: set[tuple[str, int]],
+    outcomes: dict[Draft, Outcome | Refused],
+) -> None:
+    """Decide each draft; those that are to be inserted get the next number of their conversation."""
+    for draft in drafts:
+        row = locked[draft.conv]
+        key = (draft.sender, draft.cid)
+        earlier = sent.get(key)
+        if earlier is not None:
+            conv, body, outcome = earlier
+            is_same = conv == draft.conv and body == draft.body
+            outcomes[draft] = (
+                outcome._replace(version=row.version, is_dup=True)
+                if is_same
+                else Conflict("another message was sent with this cid")
+            )
+        elif not draft.users and (draft.conv, draft.sender) not in members:
+            outcomes[draft] = NotMember("you are not in this group")
+        else:
+            row.last += 1
+            outcomes[draft] = outcome = Outcome(row.last, draft.ts, row.version, False)
+            sent[key] = (draft.conv, draft.body, outcome)
+
+
+def _insert(
+    cursor: Cursor,
+    drafts: list[Draft],
+    locked: dict[str, _Locked],
+    outcomes: dict[Draft, Outcome | Refused],
+) -> None:
+    new = []
+    for draft in drafts:
+        outcome = outcomes[draft]
+        if isinstance(outcome, Outcome) and not outcome.is_dup:
+            new.append((draft.conv.encode(), outcome.seq, draft.sender, draft.cid, draft.ts, draft.body))
+    if not new:
+        return
+    # The rows exist and are locked: this is an update of many at once.
+    cursor.executemany(
+        "INSERT INTO conversation (conv, last_seq, touched) VALUES (%s, %s, %s)"
+        " ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq), touched = UTC_TIMESTAMP(3)",
+        [(conv, locked[conv.decode()].last, "2000-01-01") for conv in sorted({row[0] for row in new})],
+    )
+    cursor.executemany(
+        "INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES (%s, %s, %s, %s, %s, %s)", new
+    )

@@ -1,0 +1,147 @@
+"""MySQL connections from a URL, and what the driver's errors mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import MySQLdb
+
+from forkchat.errors import Unavailable
+
+Connection = Any  # mysqlclient's types know neither `ssl` nor `write_timeout`
+
+_DUPLICATE = 1062
+_DEADLOCK = 1213
+_LOCK_TIMEOUT = 1205
+_NO_DATABASE = 1049
+_NO_TABLE = frozenset([1046, 1146])
+
+#: The connection is gone, or was never made; InterfaceError's 0 is a call on a closed one.
+_LOST = frozenset(
+    [0, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2012, 2013, 2014, 2055]
+)
+#: The server is there and cannot serve now: full, out of resources, read-only after a failover, not
+#: in its cluster, timed out, or it no longer knows our account.
+_UNAVAILABLE = _LOST | {
+    *(1021, 1037, 1040, 1041, 1044, 1045, 1047, 1114, 1129, 1180, 1203, 1226, 1290, 1317, 1792, 1836, 1969),
+    *(_NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a `mysql://` URL names. An empty `user` is the client library's choice: the system's user."""
+
+    database: str
+    host: str
+    port: int
+    unix_socket: str
+    user: str
+    password: str = field(repr=False)
+    ssl_ca: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Raises ValueError, whose text never contains the URL: there is a password in it."""
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        database = unquote(parts.path.removeprefix("/"))
+        if parts.scheme != "mysql" or not database or "/" in database:
+            raise ValueError("not of the form mysql://user:password@host:port/database")
+        unknown = query.keys() - {"unix_socket", "ssl_ca"}
+        if unknown:
+            raise ValueError(f"unknown parameter {', '.join(sorted(unknown))}")
+        try:
+            port = parts.port
+        except ValueError:  # its text quotes what may be half of a password
+            raise ValueError("the port is no number; special characters are written as %XX") from None
+        host = unquote(parts.hostname or "")
+        if host == "localhost" and port:
+            host = "127.0.0.1"  # the client library would take `localhost` for its default Unix socket
+        return cls(
+            database=database,
+            host=host,
+            port=port or 3306,
+            unix_socket=query.get("unix_socket", [""])[0],
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            ssl_ca=query.get("ssl_ca", [""])[0],
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of `MySQLdb.connect` that say where and as whom, but for the database."""
+        named = {key: getattr(self, key) for key in ("host", "unix_socket", "user", "password")}
+        arguments = {key: value for key, value in named.items() if value}
+        if self.ssl_ca:
+            arguments |= {"ssl_mode": "VERIFY_IDENTITY", "ssl": {"ca": self.ssl_ca}}
+        return arguments | {"port": self.port}
+
+
+def connect(
+    url: str,
+    *,
+    use_database: bool = True,
+    connect_timeout: int = 3,
+    read_timeout: int = 10,
+    write_timeout: int = 10,
+) -> Connection:
+    """A connection that commits each statement by itself and reads what is committed.
+
+    Time-outs are seconds. Raises MySQLdb.Error, which `translate` and the predicates below explain.
+    """
+    address = Address.parse(url)
+    arguments = address.arguments()
+    if use_database:
+        arguments["database"] = address.database
+    return MySQLdb.connect(
+        **arguments,
+        charset="utf8mb4",
+        autocommit=True,
+        init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        write_timeout=write_timeout,
+    )
+
+
+def _number(error: BaseException) -> int | None:
+    """MySQL's error number; the driver puts it first, but not where the driver itself complains."""
+    first = error.args[0] if isinstance(error, MySQLdb.Error) and error.args else None
+    return first if isinstance(first, int) else None
+
+
+def is_lost(error: BaseException) -> bool:
+    """The connection can no longer be used, and what it was doing may or may not have happened."""
+    return _number(error) in _LOST
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """The whole transaction was rolled back, and may be repeated."""
+    return _number(error) == _DEADLOCK
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Someone held a lock for too long. The statement was rolled back, the transaction was not."""
+    return _number(error) == _LOCK_TIMEOUT
+
+
+def is_duplicate(error: BaseException) -> bool:
+    return _number(error) == _DUPLICATE
+
+
+def is_no_database(error: BaseException) -> bool:
+    return _number(error) == _NO_DATABASE
+
+
+def is_no_table(error: BaseException) -> bool:
+    """There is no such table, or no database was chosen that it could be in."""
+    return _number(error) in _NO_TABLE
+
+
+def translate(error: BaseException) -> Exception:
+    """`Unavailable` for what keeps MySQL from serving; any other error is a fault of ours, and stays."""
+    if _number(error) in _UNAVAILABLE:
+        return Unavailable(f"MySQL cannot serve now ({_number(error)})")
+    return error if isinstance(error, Exception) else RuntimeError(str(error))

@@ -1,0 +1,52 @@
+"""Table `friend`: who has added whom. One-way, without consent, as in the original."""
+
+from __future__ import annotations
+
+from forkchat.errors import NotFound
+from forkchat.store.database import Cursor, Pool
+
+
+class Friends:
+    def __init__(self, pool: Pool):
+        self.add = pool.transaction(add)
+        self.remove = pool.transaction(remove)
+        self.of = pool.batch(of)
+        self.watchers = pool.batch(watchers)
+
+
+def add(cursor: Cursor, user: int, friend: int) -> tuple[str, bool]:
+    """The friend's name, and whether they are newly added. Raises NotFound."""
+    cursor.execute("SELECT name FROM user WHERE id = %s", (friend,))
+    row = cursor.fetchone()
+    if row is None:
+        raise NotFound("no such user")
+    cursor.execute("INSERT IGNORE INTO friend (user, friend) VALUES (%s, %s)", (user, friend))
+    return row[0], cursor.rowcount == 1
+
+
+def remove(cursor: Cursor, user: int, friend: int) -> None:
+    """Raises NotFound if they were not added."""
+    if not cursor.execute("DELETE FROM friend WHERE user = %s AND friend = %s", (user, friend)):
+        raise NotFound("not among your friends")
+
+
+def of(cursor: Cursor, users: list[int]) -> list[list[tuple[int, str]]]:
+    """Whom each of `users` has added, as (id, name) by id."""
+    cursor.execute(
+        "SELECT f.user, u.id, u.name FROM friend f JOIN user u ON u.id = f.friend"
+        " WHERE f.user IN %s ORDER BY f.user, u.id",
+        (users,),
+    )
+    found: dict[int, list[tuple[int, str]]] = {user: [] for user in users}
+    for user, friend, name in cursor:
+        found[user].append((friend, name))
+    return [found[user] for user in users]
+
+
+def watchers(cursor: Cursor, users: list[int]) -> list[list[int]]:
+    """Who has added each of `users`."""
+    cursor.execute("SELECT friend, user FROM friend WHERE friend IN %s", (users,))
+    found: dict[int, list[int]] = {user: [] for user in users}
+    for friend, watcher in cursor:
+        found[friend].append(watcher)
+    return [found[user] for user in users]

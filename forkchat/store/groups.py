@@ -1,0 +1,144 @@
+"""Table `chat_group`, and who is a member of a group's conversation.
+
+Each change of members locks the conversation's row and bumps `members_ver`: a message stored before
+the change is numbered before it, and a worker that meets an unknown version reads the members anew.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from forkchat.errors import BadRequest, Forbidden, NotFound, NotMember
+from forkchat.store.database import Cursor, Pool
+
+
+class Group(NamedTuple):
+    """A group as one of its members has it."""
+
+    id: int
+    name: str
+    description: str
+    role: str
+
+
+class Joined(NamedTuple):
+    group: Group
+    last: int  # the conversation's last_seq at the time
+    first: int  # where it begins for the new member
+    version: int  # members_ver
+    is_new: bool
+
+
+class Groups:
+    def __init__(self, pool: Pool):
+        self.create = pool.transaction(create)
+        self.join = pool.transaction(join)
+        self.leave = pool.transaction(leave)
+        self.remove = pool.transaction(remove)
+        self.of = pool.batch(of)
+        self.members = pool.read(members)
+
+
+def _key(group: int) -> bytes:
+    return b"g%d" % group
+
+
+def create(cursor: Cursor, creator: int, name: str, description: str) -> int:
+    """The new group's id; its creator is its first member."""
+    cursor.execute("INSERT INTO chat_group (name, description) VALUES (%s, %s)", (name, description))
+    group = cursor.lastrowid
+    cursor.execute("INSERT INTO conversation (conv, touched) VALUES (%s, UTC_TIMESTAMP(3))", (_key(group),))
+    cursor.execute("INSERT INTO member (user, conv, role) VALUES (%s, %s, 'creator')", (creator, _key(group)))
+    return group
+
+
+def join(cursor: Cursor, user: int, group: int) -> Joined:
+    """Become a member, who sees what comes from now on; twice is once. Raises NotFound."""
+    last, version = _lock(cursor, group)
+    cursor.execute(
+        "INSERT IGNORE INTO member (user, conv, first_seq, recv_seq, read_seq) VALUES (%s, %s, %s, %s, %s)",
+        (user, _key(group), last + 1, last, last),
+    )
+    is_new = cursor.rowcount == 1
+    if is_new:
+        version = _bump(cursor, group, version)
+    cursor.execute("SELECT role, first_seq FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
+    role, first = cursor.fetchone()
+    cursor.execute("SELECT name, description FROM chat_group WHERE id = %s", (group,))
+    name, description = cursor.fetchone()
+    return Joined(Group(group, name, description, role), last, first, version, is_new)
+
+
+def leave(cursor: Cursor, user: int, group: int) -> None:
+    """Raises NotFound, NotMember."""
+    _, version = _lock(cursor, group)
+    if not cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group))):
+        raise NotMember("you are not in this group")
+    _bump(cursor, group, version)
+
+
+def remove(cursor: Cursor, creator: int, group: int, user: int) -> str:
+    """Remove another member, as the creator alone may; their name.
+
+    Raises NotFound, NotMember, Forbidden, BadRequest.
+    """
+    _, version = _lock(cursor, group)
+    cursor.execute("SELECT role FROM member WHERE user = %s AND conv = %s", (creator, _key(group)))
+    row = cursor.fetchone()
+    if row is None:
+        raise NotMember("you are not in this group")
+    if row[0] != "creator":
+        raise Forbidden("only the group's creator removes members")
+    if user == creator:
+        raise BadRequest("the creator cannot be removed; leave instead")
+    if not cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group))):
+        raise NotFound("not a member of this group")
+    _bump(cursor, group, version)
+    cursor.execute("SELECT name FROM user WHERE id = %s", (user,))
+    return cursor.fetchone()[0]
+
+
+def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:
+    """The groups of each of `users`, by id."""
+    cursor.execute(
+        "SELECT m.user, g.id, g.name, g.description, m.role FROM member m"
+        " JOIN chat_group g ON g.id = CAST(SUBSTR(m.conv, 2) AS UNSIGNED)"
+        " WHERE m.user IN %s AND m.conv LIKE 'g%%' ORDER BY m.user, g.id",
+        (users,),
+    )
+    found: dict[int, list[Group]] = {user: [] for user in users}
+    for user, *group in cursor:
+        found[user].append(Group(*group))
+    return [found[user] for user in users]
+
+
+def members(cursor: Cursor, group: int, asker: int | None) -> list[tuple[int, str, str]]:
+    """(id, name, role) of the members, by id, for one of them. Raises NotMember."""
+    cursor.execute(
+        "SELECT u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user"
+        " WHERE m.conv = %s ORDER BY u.id",
+        (_key(group),),
+    )
+    rows = list(cursor)
+    if asker is not None and all(row[0] != asker for row in rows):
+        raise NotMember("you are not in this group")
+    return rows
+
+
+def _lock(cursor: Cursor, group: int) -> tuple[int, int]:
+    """(last_seq, members_ver), with the row locked to the transaction's end. Raises NotFound."""
+    cursor.execute(
+        "SELECT last_seq, members_ver FROM conversation WHERE conv = %s FOR UPDATE", (_key(group),)
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise NotFound("no such group")
+    return row
+
+
+def _bump(cursor: Cursor, group: int, version: int) -> int:
+    cursor.execute(
+        "UPDATE conversation SET members_ver = %s, touched = UTC_TIMESTAMP(3) WHERE conv = %s",
+        (version + 1, _key(group)),
+    )
+    return version + 1

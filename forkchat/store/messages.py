@@ -1,0 +1,94 @@
+"""Table `message`, as it is read: history for members, and what a worker is missing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from forkchat.errors import NotMember
+from forkchat.store.database import Cursor, Pool
+
+_SELECT = "SELECT CAST(conv AS CHAR), seq, sender, cid, ts, body FROM message WHERE conv = %s"
+#: A page ends at so many bytes of bodies, whatever the number of messages.
+PAGE_BYTES = 256 * 1024
+#: Row overhead that the byte limit counts besides the body.
+_ROW = 160
+
+Row = tuple[str, int, int, bytes, int, bytes]  # conv, seq, sender, cid, ts, body
+
+
+class Page(NamedTuple):
+    first: int
+    last: int
+    rows: list[Row]
+    has_more: bool
+
+
+class Gap(NamedTuple):
+    """Messages that a worker is missing, and the members' version that they may be shown under."""
+
+    rows: list[Row]
+    first: int
+    last: int
+    version: int
+
+
+class Messages:
+    def __init__(self, pool: Pool):
+        self.page = pool.read(page)
+        self.between = pool.read(between)
+
+
+def page(cursor: Cursor, user: int, conv: str, after: int | None, before: int | None, limit: int) -> Page:
+    """At most `limit` messages above `after`, or just below `before` (None: the newest), ascending.
+
+    Raises NotMember.
+    """
+    cursor.execute(
+        "SELECT GREATEST(m.first_seq, c.first_seq), c.last_seq FROM member m"
+        " JOIN conversation c ON c.conv = m.conv WHERE m.user = %s AND m.conv = %s",
+        (user, conv.encode()),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise NotMember("you are not in this conversation")
+    first, last = row
+    if after is not None:
+        cursor.execute(
+            _SELECT + " AND seq > %s AND seq >= %s ORDER BY seq LIMIT %s",
+            (conv.encode(), after, first, limit + 1),
+        )
+    else:
+        cursor.execute(
+            _SELECT + " AND seq < %s AND seq >= %s ORDER BY seq DESC LIMIT %s",
+            (conv.encode(), last + 1 if before is None else before, first, limit + 1),
+        )
+    found = list(cursor)
+    rows = _within(found[:limit], PAGE_BYTES)
+    has_more = len(found) > len(rows)
+    return Page(first, last, rows if after is not None else rows[::-1], has_more)
+
+
+def between(cursor: Cursor, conv: str, after: int, upto: int, limit: int) -> Gap:
+    """Messages `after < seq <= upto`, the earliest `limit` of them.
+
+    The version is read after the messages: under a later one, who has left is shown nothing.
+    """
+    cursor.execute(
+        _SELECT + " AND seq > %s AND seq <= %s ORDER BY seq LIMIT %s",
+        (conv.encode(), after, upto, limit),
+    )
+    rows = _within(list(cursor), PAGE_BYTES)
+    cursor.execute(
+        "SELECT first_seq, last_seq, members_ver FROM conversation WHERE conv = %s", (conv.encode(),)
+    )
+    return Gap(rows, *(cursor.fetchone() or (1, 0, 0)))
+
+
+def _within(rows: list[Row], limit: int) -> list[Row]:
+    """The leading rows that fit in `limit` bytes, at least one."""
+    size = 0
+    for at, row in enumerate(rows):
+        size += len(row[5]) + _ROW
+        if size > limit and at:
+            return rows[:at]
+    return rows

@@ -1,0 +1,155 @@
+"""The schema: sql/NNN-name.sql applied in order, once each, also when several hosts start together."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import MySQLdb
+
+from forkchat.errors import StartError
+from forkchat.store.connection import Address, Connection, connect, is_lost, is_no_database, is_no_table
+
+#: A statement on a large table may take as long as it takes.
+_DDL_TIMEOUT = 24 * 3600
+_TRY_AGAIN = 0.1
+_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_version (
+    version INT UNSIGNED NOT NULL,
+    name    VARCHAR(100) NOT NULL,
+    applied TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (version)
+) ENGINE = InnoDB
+"""
+
+
+class Status(NamedTuple):
+    server: str  # the server's version
+    version: int  # of the schema; 0 where there is none
+    newest: int  # the version that the files make
+
+
+class _File(NamedTuple):
+    version: int
+    name: str
+    path: Path
+
+
+def migrate(url: str, sql_dir: Path, deadline: float) -> Status:
+    """Wait until the server answers (monotonic `deadline`), then bring its schema up to date.
+
+    Makes the database if it is missing. Raises StartError, with what to do about it.
+    """
+    files = _files(sql_dir)
+    try:
+        with closing(_open(url, deadline, make_database=True)) as connection:
+            _lock(connection, Address.parse(url).database)
+            with connection.cursor() as cursor:
+                cursor.execute(_TABLE)
+            version = _version(connection, files)
+            for file in files:
+                if file.version > version:
+                    _apply(connection, file)
+            return Status(connection.get_server_info(), files[-1].version, files[-1].version)
+    except MySQLdb.Error as error:
+        raise StartError(f"MySQL: {_text(error)}") from error
+
+
+def status(url: str, sql_dir: Path, deadline: float) -> Status:
+    """How `migrate` would find it; changes nothing. Raises StartError likewise."""
+    files = _files(sql_dir)
+    try:
+        with closing(_open(url, deadline, make_database=False)) as connection:
+            return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
+    except MySQLdb.Error as error:
+        raise StartError(f"MySQL: {_text(error)}") from error
+
+
+def statements(sql: str) -> list[str]:
+    """Its statements: each ends with a `;` at the end of a line; lines that begin with `--` are comments."""
+    code = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    parts = re.split(r";[ \t]*$", code, flags=re.MULTILINE)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _files(sql_dir: Path) -> list[_File]:
+    files = []
+    for path in sorted(sql_dir.glob("*.sql")):
+        number, _, name = path.stem.partition("-")
+        if not number.isdecimal() or not name:
+            raise StartError(f"{path}: not named like 001-name.sql")
+        files.append(_File(int(number), name, path))
+    if not files or [file.version for file in files] != list(range(1, len(files) + 1)):
+        raise StartError(f"{sql_dir}: its files must be numbered 1, 2, 3, …")
+    return files
+
+
+def _open(url: str, deadline: float, make_database: bool) -> Connection:
+    while True:
+        try:
+            return connect(url, read_timeout=_DDL_TIMEOUT)
+        except MySQLdb.Error as error:
+            if is_no_database(error):
+                if make_database:
+                    _make_database(url)
+                    continue
+                return connect(url, use_database=False)
+            if not is_lost(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_TRY_AGAIN)
+
+
+def _make_database(url: str) -> None:
+    name = Address.parse(url).database
+    # An identifier cannot be a parameter of a statement, so only harmless ones are made.
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
+        raise StartError(f"MySQL: there is no database {name!r}, and forkchat makes none of that name")
+    with closing(connect(url, use_database=False)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4")
+
+
+def _lock(connection: Connection, database: str) -> None:
+    """Have the hosts that share the server's database migrate it one after another.
+
+    The server ends the lock with the connection. Lock names are the whole server's, 64 bytes at most.
+    """
+    name = "forkchat.schema." + hashlib.sha256(database.encode()).hexdigest()[:16]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, %s)", (name, _DDL_TIMEOUT))
+        if cursor.fetchone() != (1,):
+            raise StartError("MySQL: waited in vain for another host to finish its migration")
+
+
+def _version(connection: Connection, files: list[_File]) -> int:
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version")
+        except MySQLdb.Error as error:
+            if is_no_table(error):
+                return 0
+            raise
+        version = int(cursor.fetchone()[0])
+    if version > files[-1].version:
+        raise StartError(
+            f"MySQL: the schema has version {version}, and this forkchat knows {files[-1].version}: "
+            "a newer forkchat has been here; run that one, or restore a backup"
+        )
+    return version
+
+
+def _apply(connection: Connection, file: _File) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements(file.path.read_text(encoding="utf-8")):
+            cursor.execute(statement)
+        cursor.execute(
+            "INSERT INTO schema_version (version, name) VALUES (%s, %s)", (file.version, file.name)
+        )
+
+
+def _text(error: MySQLdb.Error) -> str:
+    number, *rest = error.args or ("",)
+    return f"{rest[0]} ({number})" if rest else str(number)

@@ -1,0 +1,53 @@
+"""Table `user`: accounts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import MySQLdb
+
+from forkchat.errors import Conflict
+from forkchat.store.connection import is_duplicate
+from forkchat.store.database import Cursor, Pool
+
+
+class User(NamedTuple):
+    id: int
+    name: str
+    password: str
+
+
+class Users:
+    def __init__(self, pool: Pool):
+        self.create = pool.transaction(create)
+        self.find = pool.batch(find)
+        self.set_password = pool.transaction(set_password)
+
+
+def create(cursor: Cursor, name: str, password: str) -> int:
+    """The new account's id. `password` is a hash. Raises Conflict if the name is taken."""
+    try:
+        cursor.execute("INSERT INTO user (name, password) VALUES (%s, %s)", (name, password))
+    except MySQLdb.IntegrityError as error:
+        if is_duplicate(error):
+            raise Conflict("the name is taken") from None
+        raise
+    return cursor.lastrowid
+
+
+def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
+    """The accounts of these ids (int) or names (str), in their order; None where there is none."""
+    found: dict[int | str, User] = {}
+    ids = [key for key in keys if isinstance(key, int)]
+    names = [key for key in keys if isinstance(key, str)]
+    if ids:
+        cursor.execute("SELECT id, name, password FROM user WHERE id IN %s", (ids,))
+        found.update((row[0], User(*row)) for row in cursor)
+    if names:
+        cursor.execute("SELECT id, name, password FROM user WHERE name IN %s", (names,))
+        found.update((row[1], User(*row)) for row in cursor)
+    return [found.get(key) for key in keys]
+
+
+def set_password(cursor: Cursor, user: int, password: str) -> None:
+    cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))

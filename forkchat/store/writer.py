@@ -1,0 +1,253 @@
+"""Group commit: the one way in which a message is stored. One thread, one connection per worker.
+
+What the delivery promise needs of it:
+1. A sequence number MUST be given under the conversation's row lock, in the transaction that
+   inserts the message: commit order is sequence order, and a rollback leaves no hole.
+2. A resend MUST be looked up in a statement that begins after the lock was had: only then does it
+   see what another worker committed.
+3. Drafts of one conversation MUST be stored in the order in which they came: what is skipped for a
+   lock goes back to the front.
+4. A batch whose outcome is unknown MUST be tried again as it is: each draft is found by its `cid`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+import MySQLdb
+
+from forkchat import log
+from forkchat.errors import Refused, Unavailable
+from forkchat.runtime import STAGE_STORE, Loop
+from forkchat.store.append import Draft, Outcome, create_conversations, store
+from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, is_lost, translate
+
+#: Messages of one transaction.
+_MAX_BATCH = 256
+#: How often a locked conversation is passed over before its lock is waited for.
+_MAX_SKIPS = 3
+#: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
+#: only passed-over drafts are left; a message may wait for MySQL; between connection attempts.
+_COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5.0, 0.2
+#: A lock that is waited for is waited for so long (the least that MySQL knows).
+_LOCK_WAIT_S = 1
+#: The server ends a session that is silent for so long, and with it the locks of a stopped worker.
+_SILENCE_S = 10
+_PING = 4.0
+
+Done = Callable[[Outcome | Refused], object]
+
+
+class Writer:
+    """Stores what is appended in as few transactions as there can be, without gathering time: a batch
+    is what has come while the one before it was committed."""
+
+    def __init__(self, loop: Loop, url: str, limit: int):
+        self._loop = loop
+        self._url = url
+        self._limit = limit
+        self._unfinished = 0
+        self._appended: list[tuple[Draft, Done]] = []
+        self._queue: SimpleQueue[list[tuple[Draft, Done]] | None] = SimpleQueue()
+        self._batches = _Batches(self._queue)
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    def append(
+        self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, ts: int, body: bytes, done: Done
+    ) -> None:
+        """Store a message, then call `done(outcome)` on the loop (see `Draft` for the arguments).
+
+        Raises Unavailable when too many wait.
+        """
+        if self._unfinished >= self._limit:
+            raise Unavailable("too many messages wait to be stored")
+        self._unfinished += 1
+        self._appended.append((Draft(conv, users, sender, cid, ts, body), done))
+        if len(self._appended) == 1:
+            self._loop.at_turn_end(STAGE_STORE, self._hand_over)
+
+    @property
+    def unfinished(self) -> int:
+        """Drafts whose outcome has not been told yet."""
+        return self._unfinished
+
+    def close(self) -> None:
+        """Let the thread finish what it has; its outcomes are still posted."""
+        self._hand_over()
+        self._queue.put(None)
+        self._thread.join(timeout=_PATIENCE + 1)
+
+    def _hand_over(self) -> None:
+        if self._appended:
+            self._queue.put(self._appended)
+            self._appended = []
+
+    def _finish(self, finished: list[tuple[Done, Outcome | Refused]]) -> None:
+        self._unfinished -= len(finished)
+        for done, outcome in finished:
+            done(outcome)
+
+    # The thread.
+
+    def _work(self) -> None:
+        connection = None
+        while (batch := self._batches.next(connection)) is not None:
+            try:
+                connection = connection or self._connect()
+                self._store(connection, batch)
+            except MySQLdb.Error as error:
+                connection = self._failed(connection, error)
+            except Exception as error:
+                log.exception("writer.error", error, messages=len(batch.drafts))
+                self._tell([(done, Unavailable("not stored")) for _, done in batch.drafts])
+                batch.drafts = []
+            finally:
+                self._batches.put_back(batch)
+            self._tell(self._batches.expire())
+
+    def _store(self, connection: object, batch: _Batch) -> None:
+        result = store(connection, [draft for draft, _ in batch.drafts], batch.may_wait)
+        outcomes = result.outcomes
+        if result.absent:
+            outcomes |= create_conversations(connection, result.absent)
+        finished = [(done, outcomes[draft]) for draft, done in batch.drafts if draft in outcomes]
+        batch.drafts = [(draft, done) for draft, done in batch.drafts if draft not in outcomes]
+        batch.skipped = {draft.conv for draft, _ in batch.drafts} - {draft.conv for draft in result.absent}
+        self._tell(finished)
+
+    def _failed(self, connection: object, error: MySQLdb.Error) -> object:
+        """What is left of the connection after `error`; the batch is tried again as it is."""
+        if connection is not None and (is_deadlock(error) or is_lock_timeout(error)):
+            self._batches.cool_down(is_lock_timeout(error))
+            try:
+                connection.rollback()  # type: ignore[attr-defined]
+                return connection
+            except MySQLdb.Error as lost:
+                error = lost
+        level = log.warning if is_lost(error) or isinstance(translate(error), Unavailable) else log.error
+        level("writer.failed", why=translate(error), code=error.args[0] if error.args else "")
+        self._batches.rest = _RECONNECT
+        return None
+
+    def _connect(self) -> object:
+        connection = connect(self._url)
+        connection.autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION wait_timeout = %s", (_SILENCE_S,))
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT_S,))
+        connection.commit()
+        return connection
+
+    def _tell(self, finished: list[tuple[Done, Outcome | Refused]]) -> None:
+        if finished:
+            self._loop.post(self._finish, finished)
+
+
+class _Batch:
+    """Drafts that go into one transaction; afterwards, those that are still to be stored."""
+
+    def __init__(self, drafts: list[tuple[Draft, Done]], may_wait: bool):
+        self.drafts = drafts
+        self.may_wait = may_wait
+        self.skipped: set[str] = set()
+
+
+class _Batches:
+    """What waits to be stored, in order, and which of it goes next."""
+
+    def __init__(self, queue: SimpleQueue[list[tuple[Draft, Done]] | None]):
+        self.rest = 0.0  # seconds to wait before the next try
+        self._queue = queue
+        self._waiting: deque[tuple[Draft, Done]] = deque()
+        self._skips: Counter[str] = Counter()
+        self._cooling: dict[str, float] = {}
+        self._contended = ""
+        self._is_closed = False
+
+    def next(self, connection: object) -> _Batch | None:
+        """The next batch, waited for; None when closed and empty. Keeps an idle session alive."""
+        time.sleep(self.rest)
+        self.rest = 0.0
+        while True:
+            self._take(self._timeout())
+            if self._waiting:
+                batch = self._select()
+                if batch.drafts:
+                    return batch
+            elif self._is_closed:
+                return None
+            elif connection is not None:
+                _ping(connection)
+
+    def put_back(self, batch: _Batch) -> None:
+        """Return what was not stored to the front, in its order."""
+        self._waiting.extendleft(reversed(batch.drafts))
+        for conv in batch.skipped:
+            self._skips[conv] += 1
+
+    def cool_down(self, has_waited: bool) -> None:
+        """The lock of the conversation last waited for was not to be had."""
+        if has_waited and self._contended:
+            self._cooling[self._contended] = time.monotonic() + _COOL_DOWN
+            del self._skips[self._contended]
+
+    def expire(self) -> list[tuple[Done, Outcome | Refused]]:
+        """Take out what has waited too long. What became of it in MySQL may be unknown."""
+        oldest = time.monotonic() - _PATIENCE
+        if not self._waiting or min(draft.born for draft, _ in self._waiting) > oldest:
+            return []
+        expired = [done for draft, done in self._waiting if draft.born <= oldest]
+        self._waiting = deque(entry for entry in self._waiting if entry[0].born > oldest)
+        return [(done, Unavailable("MySQL does not answer")) for done in expired]
+
+    def _timeout(self) -> float:
+        if not self._waiting:
+            return _PING
+        return _RETRY if self._skips or self._cooling else 0.0
+
+    def _take(self, timeout: float) -> None:
+        """Take what was handed over; wait up to `timeout` for the first of it."""
+        if self._is_closed:
+            time.sleep(min(timeout, _RETRY))
+            return
+        try:
+            taken = self._queue.get(timeout > 0, timeout or None)
+            while taken is not None:
+                self._waiting.extend(taken)
+                taken = self._queue.get_nowait()
+            self._is_closed = True
+        except Empty:
+            return
+
+    def _select(self) -> _Batch:
+        """The drafts at the front; or those of one conversation whose lock is to be waited for."""
+        now = time.monotonic()
+        self._cooling = {conv: until for conv, until in self._cooling.items() if until > now}
+        waiting = {draft.conv for draft, _ in self._waiting}
+        for conv in [conv for conv in self._skips if conv not in waiting]:
+            del self._skips[conv]
+        often = [conv for conv, skips in self._skips.items() if skips >= _MAX_SKIPS]
+        stuck = next((conv for conv in often if conv not in self._cooling), "")
+        self._contended = stuck
+        chosen: list[tuple[Draft, Done]] = []
+        left: deque[tuple[Draft, Done]] = deque()
+        for entry in self._waiting:
+            conv = entry[0].conv
+            is_ours = conv == stuck if stuck else conv not in self._cooling
+            (chosen if is_ours and len(chosen) < _MAX_BATCH else left).append(entry)
+        self._waiting = left
+        if stuck:
+            del self._skips[stuck]
+        return _Batch(chosen, bool(stuck))
+
+
+def _ping(connection: object) -> None:
+    try:
+        connection.ping()  # type: ignore[attr-defined]
+    except MySQLdb.Error:
+        return  # the next batch finds out, and connects anew

@@ -1,0 +1,130 @@
+"""One chat message: as it is stored, and in the forms in which it goes out."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from forkchat.errors import TooLarge
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import parse_key
+from forkchat.wire.frames import PADDED_SIZE, padded
+
+
+class ChatMessage(NamedTuple):
+    """A stored message. `body` is JSON of what the sender says: name, msg, and the extra keys."""
+
+    conv: str
+    seq: int
+    sender: int
+    cid: bytes
+    ts: int  # milliseconds since 1970
+    body: bytes
+
+
+def encode_body(name: str, msg: str, extra: dict[str, Any], limit: int) -> bytes:
+    """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes."""
+    size = len(msg.encode())
+    if extra:
+        size += len(orjson.dumps(extra))
+    if size > limit:
+        raise TooLarge(f"a text may have {limit} bytes")
+    return orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})
+
+
+@lru_cache(maxsize=256)
+def _clock(second: int) -> str:
+    """`YYYY-MM-DD HH:MM:SS` in the server's time zone, as the original writes it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
+@lru_cache(maxsize=65536)
+def _target(conv: str, sender: int) -> tuple[int, str, int]:
+    """Which msgid says it, and the key and id of whom it goes to."""
+    parsed = parse_key(conv)
+    if parsed.group:
+        return m.GROUP_CHAT, "groupid", parsed.group
+    return m.ONE_CHAT, "toid", parsed.other(sender)
+
+
+def modern_frame(message: ChatMessage) -> bytes:
+    """The message for modern sessions, with its LF. The body's bytes are taken as they are."""
+    conv, seq, sender, cid, ts, body = message
+    msgid, key, target = _target(conv, sender)
+    head = (
+        f'{{"msgid":{msgid},"conv":"{conv}","seq":{seq},"cid":{_quoted(cid)},"id":{sender},'
+        f'"{key}":{target},"time":"{_clock(ts // 1000)}","ts":{ts},'
+    )
+    return b"%b%b\n" % (head.encode(), body[1:])
+
+
+def _quoted(cid: bytes) -> str:
+    return orjson.dumps(cid.decode()).decode()
+
+
+def ephemeral_frame(conv: str, sender: int, ts: int, body: bytes) -> bytes:
+    """A message that is not stored: no seq, no cid."""
+    msgid, key, target = _target(conv, sender)
+    head = (
+        f'{{"msgid":{msgid},"conv":"{conv}","ephemeral":true,"id":{sender},"{key}":{target},'
+        f'"time":"{_clock(ts // 1000)}","ts":{ts},'
+    )
+    return b"%b%b\n" % (head.encode(), body[1:])
+
+
+#: Keys of a modern frame that the classic form leaves out.
+_MODERN_KEYS = ("conv", "seq", "cid", "ts", "ephemeral")
+
+
+def classic_dict(frame: bytes, numbering: m.Numbering) -> dict[str, Any]:
+    """A modern chat frame's content as a classic client knows it."""
+    message = orjson.loads(frame)
+    for key in _MODERN_KEYS:
+        message.pop(key, None)
+    message["msgid"] = numbering.outbound(message["msgid"])
+    return message
+
+
+def classic_json(message: dict[str, Any]) -> bytes:
+    """Keys sorted, no blanks, UTF-8 as it is: what the original's JSON library writes."""
+    return orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
+
+
+def classic_line(frame: bytes, numbering: m.Numbering) -> bytes:
+    """For a classic peer that uses LF."""
+    return classic_json(classic_dict(frame, numbering)) + b"\n"
+
+
+def classic_padded(frame: bytes, numbering: m.Numbering) -> list[bytes]:
+    """For a classic peer that uses NUL: a text that one frame cannot hold goes in several.
+
+    Extra keys that leave no room for text are left out.
+    """
+    message = classic_dict(frame, numbering)
+    json = classic_json(message)
+    if len(json) < PADDED_SIZE:
+        return [padded(json)]
+    text = message["msg"]
+    room = PADDED_SIZE - 1 - len(classic_json(message | {"msg": ""}))
+    if room < PADDED_SIZE // 4:
+        message = {key: message[key] for key in message.keys() & _CLASSIC_KEYS}
+        room = PADDED_SIZE - 1 - len(classic_json(message | {"msg": ""}))
+    return [padded(classic_json(message | {"msg": part})) for part in _split(text, room)]
+
+
+_CLASSIC_KEYS = frozenset(("msgid", "id", "name", "toid", "groupid", "msg", "time"))
+
+
+def _split(text: str, room: int) -> list[str]:
+    """`text` in parts that take at most `room` bytes each inside a JSON string."""
+    parts, start, size = [], 0, 0
+    for at, character in enumerate(text):
+        width = len(orjson.dumps(character)) - 2
+        if size + width > room:
+            parts.append(text[start:at])
+            start, size = at, 0
+        size += width
+    return [*parts, text[start:]]

@@ -1,0 +1,44 @@
+"""Conversation keys: `d12-57` for a pair of users (lower id first), `g9` for a group."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from forkchat.errors import BadRequest
+
+#: Ids are what MySQL's INT UNSIGNED holds.
+MAX_ID = 2**32 - 1
+_KEY = re.compile(r"d([1-9][0-9]{0,9})-([1-9][0-9]{0,9})|g([1-9][0-9]{0,9})")
+
+
+class Conversation(NamedTuple):
+    """A parsed key: the two users of a pair, or a group's id (the other is empty, or 0)."""
+
+    users: tuple[int, ...]
+    group: int
+
+    def other(self, user: int) -> int:
+        """The other user of a pair that `user` is one of."""
+        return self.users[0] if self.users[1] == user else self.users[1]
+
+
+def pair_key(a: int, b: int) -> str:
+    return f"d{a}-{b}" if a < b else f"d{b}-{a}"
+
+
+def group_key(group: int) -> str:
+    return f"g{group}"
+
+
+def parse_key(key: str) -> Conversation:
+    """Raises BadRequest if `key` is no conversation's key."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise BadRequest("conv names no conversation")
+    low, high, group = match.groups()
+    if group is not None and int(group) <= MAX_ID:
+        return Conversation((), int(group))
+    if low is not None and int(low) < int(high) <= MAX_ID:
+        return Conversation((int(low), int(high)), 0)
+    raise BadRequest("conv names no conversation")

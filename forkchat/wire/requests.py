@@ -1,0 +1,192 @@
+"""What clients may send: each message's fields and their types, checked before a handler sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from forkchat.errors import BadRequest, Unsupported
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import MAX_ID, parse_key
+
+MAX_NAME = 50
+MAX_DESC = 200
+MAX_PASSWORD = 1024
+MAX_CID = 64
+MAX_RID = 64
+MAX_SEQ = 2**63 - 1
+
+Check = Callable[[Any], Any]
+Spec = Mapping[str, Check]
+
+
+class Request:
+    """A checked request: its msgid (the notes'), `rid`, its fields, and the keys nobody knows.
+
+    `fields` holds the known keys that were given; `extra` is filled for chat messages alone.
+    """
+
+    __slots__ = ("extra", "fields", "msgid", "rid")
+
+    def __init__(self, msgid: int, rid: str | int | None, fields: dict[str, Any], extra: dict[str, Any]):
+        self.msgid = msgid
+        self.rid = rid
+        self.fields = fields
+        self.extra = extra
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.fields.get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.fields[key]
+
+
+def decode(frame: bytes) -> dict[str, Any]:
+    """The JSON object in `frame`. Raises BadRequest if it is none or has no integer msgid."""
+    try:
+        message = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest("not JSON") from error
+    if not isinstance(message, dict):
+        raise BadRequest("not a JSON object")
+    if type(message.get("msgid")) is not int:
+        raise BadRequest("msgid is missing or not an integer")
+    return message
+
+
+def rid_of(message: dict[str, Any]) -> str | int | None:
+    """The request's `rid`. Raises BadRequest if it is no text or number of at most 64 bytes."""
+    rid = message.get("rid")
+    if rid is None or (type(rid) in (str, int) and len(str(rid).encode()) <= MAX_RID):
+        return rid
+    raise BadRequest("rid must be a text or an integer of at most 64 bytes")
+
+
+def check(msgid: int, message: dict[str, Any]) -> Request:
+    """`message` as a Request. Raises BadRequest naming the field, Unsupported for an unknown msgid."""
+    spec = _FIELDS.get(msgid)
+    if spec is None:
+        raise Unsupported("unknown msgid")
+    fields = {}
+    for name, (is_required, to_value) in spec.items():
+        value = message.get(name)
+        if value is not None:
+            try:
+                fields[name] = to_value(value)
+            except ValueError as error:
+                raise BadRequest(f"{name} {error}") from None
+        elif is_required:
+            raise BadRequest(f"{name} is missing")
+    extra = {}
+    if msgid in _RELAYED:
+        if "to" in fields:
+            fields.setdefault("toid", fields["to"])
+        extra = {key: message[key] for key in message.keys() - _SET_BY_SERVER}
+    return Request(msgid, rid_of(message), fields, extra)
+
+
+def _identifier(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= MAX_ID:
+        raise ValueError("must be an id: an integer from 1 to 4294967295")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        raise ValueError("must be an integer, 0 or more")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("must be a text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def _name(value: Any) -> str:
+    """A name is shown on terminals and typed by people: printable, without blanks around it."""
+    text = _text(value)
+    if not 1 <= len(text) <= MAX_NAME:
+        raise ValueError(f"must have 1 to {MAX_NAME} characters")
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("must be printable, without blanks at its ends")
+    return text
+
+
+def _description(value: Any) -> str:
+    text = _text(value)
+    if len(text) > MAX_DESC:
+        raise ValueError(f"must have at most {MAX_DESC} characters")
+    return text
+
+
+def _password(value: Any) -> str:
+    text = _text(value)
+    if not 1 <= len(text.encode()) <= MAX_PASSWORD:
+        raise ValueError(f"must have 1 to {MAX_PASSWORD} bytes")
+    return text
+
+
+def _cid(value: Any) -> str:
+    text = _text(value)
+    if not 1 <= len(text.encode()) <= MAX_CID:
+        raise ValueError(f"must have 1 to {MAX_CID} bytes")
+    return text
+
+
+def _conversation(value: Any) -> str:
+    try:
+        parse_key(_text(value))
+    except BadRequest:
+        raise ValueError("names no conversation") from None
+    return value
+
+
+def _cursors(value: Any) -> dict[str, int]:
+    if type(value) is not dict:
+        raise ValueError("must be an object of conversations and numbers")
+    return {_conversation(conv): _count(seq) for conv, seq in value.items()}
+
+
+def _fields(required: Spec, optional: Spec) -> dict[str, tuple[bool, Check]]:
+    return {name: (name in required, check) for name, check in {**required, **optional}.items()}
+
+
+_CHAT: Spec = {"cid": _cid, "ephemeral": _flag}
+
+_FIELDS: dict[int, dict[str, tuple[bool, Check]]] = {
+    m.LOGIN: _fields(
+        {}, {"id": _identifier, "name": _text, "password": _text, "token": _text, "takeover": _flag}
+    ),
+    m.REG: _fields({"name": _name, "password": _password}, {}),
+    m.ONE_CHAT: _fields({"msg": _text}, {"toid": _identifier, "to": _identifier, **_CHAT}),
+    m.ADD_FRIEND: _fields({"friendid": _identifier}, {}),
+    m.CREATE_GROUP: _fields({"groupname": _name}, {"groupdesc": _description}),
+    m.ADD_GROUP: _fields({"groupid": _identifier}, {}),
+    m.GROUP_CHAT: _fields({"groupid": _identifier, "msg": _text}, _CHAT),
+    m.LOGINOUT: {},
+    m.HELLO: _fields({}, {"ver": _count, "ua": _text}),
+    m.PING: {},
+    m.PONG: {},
+    m.SYNC: _fields({}, {"after": _conversation}),
+    m.FETCH: _fields({"conv": _conversation}, {"after": _count, "before": _count, "limit": _count}),
+    m.RECV: _fields({"c": _cursors}, {}),
+    m.READ: _fields({"conv": _conversation, "seq": _count}, {}),
+    m.TYPING: _fields({"conv": _conversation}, {}),
+    m.FRIENDS: _fields({"op": _text}, {"friendid": _identifier}),
+    m.GROUPS: _fields({"op": _text}, {"groupid": _identifier, "id": _identifier}),
+    m.ACCOUNT: _fields({"op": _text}, {"old": _text, "new": _password}),
+    m.LOOKUP: _fields({}, {"name": _text, "id": _identifier}),
+}
+_RELAYED = frozenset((m.ONE_CHAT, m.GROUP_CHAT))
+_SET_BY_SERVER = frozenset(
+    "msgid rid cid ephemeral conv seq id name toid to groupid msg time ts dup errno".split()
+)

@@ -1,0 +1,49 @@
+"""Which message is legal when: a table of state × msgid, so that handlers need no `if` for it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from forkchat.errors import BadRequest, NotLoggedIn, Refused, Unsupported
+from forkchat.wire import msgid as m
+
+
+class State(Enum):
+    """Where a connection stands. GREETED and MODERN have said HELLO; CLASSIC has logged in without."""
+
+    NEW = "new"
+    GREETED = "greeted"
+    CLASSIC = "classic"
+    MODERN = "modern"
+
+
+_ANONYMOUS = {m.LOGIN, m.REG}
+_CHATTING = {m.ONE_CHAT, m.GROUP_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.LOGINOUT}
+_LIVENESS = {m.PING, m.PONG}
+_LOGGED_IN = _CHATTING | {
+    *(m.SYNC, m.FETCH, m.RECV, m.READ, m.TYPING),
+    *(m.FRIENDS, m.GROUPS, m.ACCOUNT, m.LOOKUP),
+}
+
+LEGAL: dict[State, frozenset[int]] = {
+    State.NEW: frozenset(_ANONYMOUS | {m.HELLO}),
+    State.GREETED: frozenset(_ANONYMOUS | _LIVENESS),
+    State.CLASSIC: frozenset(_CHATTING),
+    State.MODERN: frozenset(_LOGGED_IN | _LIVENESS),
+}
+
+
+def check_legal(state: State, msgid: int) -> None:
+    """Raises the Refused that answers a message which is not legal in `state`."""
+    if msgid not in LEGAL[state]:
+        raise _refusal(state, msgid)
+
+
+def _refusal(state: State, msgid: int) -> Refused:
+    if msgid in _LOGGED_IN and state in (State.NEW, State.GREETED):
+        return NotLoggedIn("log in first")
+    if msgid == m.HELLO:
+        return BadRequest("HELLO comes once, before anything else")
+    if msgid in _ANONYMOUS:
+        return BadRequest("log out first")
+    return Unsupported("unknown msgid")
