@@ -1,0 +1,25 @@
+PY := .venv/bin/python
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+
+setup:  ## install what is missing: Debian packages, .venv
+	@bin/setup
+
+run: setup  ## start a server on port 6000 with 4 workers (more flags: ARGS="...")
+	@echo "Join from another terminal with bin/chatcli, or with: nc 127.0.0.1 6000"
+	@exec bin/forkchat -w 4 -p 6000 $(ARGS)
+
+test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
+	@$(PY) -m pytest $(ARGS)
+
+lint: setup  ## check format, style and types
+	@$(PY) -m ruff format --check
+	@$(PY) -m ruff check
+	@$(PY) -m mypy
+
+format: setup  ## format the code, and repair what ruff can
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+.PHONY: help setup run test lint format

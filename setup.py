@@ -1,0 +1,34 @@
+"""Packaging: `pip install .` brings the commands forkchat and chatcli. Pins are in requirements.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = re.search(r'^__version__ = "(.+)"', Path("forkchat/__init__.py").read_text(), re.MULTILINE)
+assert VERSION
+
+setup(
+    name="forkchat",
+    version=VERSION[1],
+    description="A cluster chat server: pre-fork workers, presence in Redis, messages in MySQL",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["forkchat", "forkchat.*", "client", "client.*"]),
+    # forkchat.config looks for these under sysconfig's data path, or in the checkout.
+    data_files=[
+        (f"share/forkchat/{folder}", sorted(map(str, Path(folder).glob(pattern))))
+        for folder, pattern in [("sql", "*.sql"), ("etc", "*")]
+    ],
+    install_requires=[
+        "argon2-cffi>=25.1,<26",
+        "hiredis>=3.5,<4",
+        "mysqlclient>=2.3,<3",
+        "orjson>=3.13,<4",
+        "prompt_toolkit>=3.0.53,<4",
+        "redis>=8.1,<9",
+        "setproctitle>=1.3.8,<2",
+        "supervisor>=4.3,<5",
+    ],
+    entry_points={"console_scripts": ["forkchat = forkchat.cli:main", "chatcli = client.main:main"]},
+)
