@@ -97,12 +97,11 @@ class _Locked:
         self.version = version
 
 
+_ROWS = "SELECT CAST(conv AS CHAR), last_seq, members_ver FROM conversation WHERE conv IN %s ORDER BY conv"
+
+
 def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Locked]:
-    cursor.execute(
-        "SELECT CAST(conv AS CHAR), last_seq, members_ver FROM conversation WHERE conv IN %s ORDER BY conv"
-        + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"),
-        (convs,),
-    )
+    cursor.execute(_ROWS + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"), (convs,))
     return {conv: _Locked(last, version) for conv, last, version in cursor}
 
 
@@ -118,7 +117,7 @@ def _sent_before(cursor: Cursor, drafts: list[Draft]) -> dict[tuple[int, bytes],
     """What is stored already under the (sender, cid) of any of these."""
     keys = [(draft.sender, draft.cid) for draft in drafts]
     cursor.execute(
-        "SELECT m.sender, m.cid, CAST(m.conv AS CHAR), m.body, m.seq, m.ts"  # noqa: S608: placeholders alone
+        "SELECT m.sender, m.cid, CAST(m.conv AS CHAR), m.body, m.seq, m.ts"  # noqa: S608 - placeholders alone
         f" FROM ({values(keys, ('sender', 'cid'))}) v"
         " JOIN message m ON m.sender = v.sender AND m.cid = v.cid",
         flat(keys),
@@ -134,7 +133,7 @@ def _memberships(cursor: Cursor, drafts: list[Draft]) -> set[tuple[str, int]]:
     if not keys:
         return set()
     cursor.execute(
-        "SELECT CAST(m.conv AS CHAR), m.user"  # noqa: S608: placeholders alone
+        "SELECT CAST(m.conv AS CHAR), m.user"  # noqa: S608 - placeholders alone
         f" FROM ({values(keys, ('conv', 'user'))}) v"
         " JOIN member m ON m.user = v.user AND m.conv = v.conv",
         flat(keys),

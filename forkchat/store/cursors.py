@@ -110,7 +110,7 @@ def advance(cursor: Cursor, rows: list[tuple[int, bytes, int, int, int, int]]) -
     """Move the cursors of (user, conv, recv, read, own_from, own_to), never past the last message."""
     table = values(rows, ("user", "conv", "recv", "seen", "own_from", "own_to"))
     cursor.execute(
-        f"UPDATE member m JOIN ({table}) v ON m.user = v.user AND m.conv = v.conv"  # noqa: S608: placeholders alone
+        f"UPDATE member m JOIN ({table}) v ON m.user = v.user AND m.conv = v.conv"  # noqa: S608 - placeholders alone
         " JOIN conversation c ON c.conv = m.conv SET"
         " m.recv_seq = LEAST(c.last_seq,"
         " GREATEST(m.recv_seq, v.recv, IF(m.recv_seq >= v.own_from, v.own_to, 0))),"
