@@ -54,9 +54,15 @@ class Presence:
         self._link = link
         self._lease = lease
 
-    async def claim(self, user: int, takeover: bool) -> Claim:
-        """A new session. Raises AlreadyOnline if a living one exists and is not to be taken over."""
-        value = f"{secrets.token_hex(8)} {self._lease}"
+    def new_value(self) -> str:
+        """What a new session's key will hold."""
+        return f"{secrets.token_hex(8)} {self._lease}"
+
+    async def claim(self, user: int, value: str, takeover: bool) -> Claim:
+        """A new session. Raises AlreadyOnline if a living one exists and is not to be taken over.
+
+        After Unavailable it may be claimed all the same: `release` it.
+        """
         self._link.call("SADD", keys.users(self._lease), user)
         return await self._take(user, value, takeover)
 

@@ -71,6 +71,11 @@ class Connection:
         self._output = PacedOutput()
 
     @property
+    def is_draining(self) -> bool:
+        """It will be closed when what waits is sent."""
+        return bool(self._drain_reason)
+
+    @property
     def unsent(self) -> int:
         """Bytes that wait here."""
         return self._output.queued - self._output.handed
@@ -94,8 +99,8 @@ class Connection:
         return self._delivered
 
     def write(self, frame: bytes) -> None:
-        """Queue a frame; it goes out at the end of this turn. After the close: nothing."""
-        if self.is_closed:
+        """Queue a frame; it goes out at the end of this turn. Nothing is taken once it is to be closed."""
+        if self.is_closed or self._drain_reason:
             return
         self._output.put(frame)
         if not self._is_flushing:

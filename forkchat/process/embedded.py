@@ -21,7 +21,7 @@ from urllib.parse import quote
 from forkchat.config import Config
 from forkchat.errors import StartError
 from forkchat.process import mariadb
-from forkchat.process.lock import MasterLock, ServicesLock
+from forkchat.process.lock import DataLock
 from forkchat.process.service import Account, Service, Spawn, program
 
 _STOP_TIME = 10.0
@@ -49,7 +49,7 @@ class Embedded:
     def __init__(self, config: Config):
         self._config = config
         self._services: list[Service] = []
-        self._exits = ExitStack()  # XX
+        self._lock: DataLock | None = None
 
     def lock(self) -> None:
         """Take the data directory, once the services of an earlier master are gone.
@@ -60,12 +60,13 @@ class Embedded:
         with _reported(data):
             # Others may pass through root's, not list it: the services are not root.
             data.mkdir(mode=0o700 if os.getuid() else 0o711, parents=True, exist_ok=True)
-            self._locks = MasterLock(data), ServicesLock(data)
+            self._lock = DataLock(data)
 
     def start(self) -> None:
         """Start the services; they may not answer yet. Raises StartError."""
+        assert self._lock is not None, "call lock first"
         data, run = self._config.data_dir, _run_dir(self._config.data_dir)
-        spawn = Spawn(Account.choose(), self._services_lock.fileno())
+        spawn = Spawn(Account.choose(), self._lock.services_fd)
         with _reported(data):
             _make_run_dir(run, spawn.account)
             if not self._config.mysql.url:
@@ -80,7 +81,7 @@ class Embedded:
                 service.start()
 
     def expect_alive(self) -> None:
-        """Raises StartError if one of them has died: while they start there is no sense in starting it again."""
+        """Raises StartError if one of them has died; as they start, another try would not help."""
         for service in self._services:
             if service.has_died():
                 raise StartError(f"the private {service.name} ended while it started; see {service.log_path}")
@@ -96,10 +97,10 @@ class Embedded:
         for service in self._services:
             service.wait(deadline)
 
-    def release(self) -> None:
-        """In a forked child: let go of what is the master's."""
-        for lock in self._locks:
-            lock.close()
+    def close(self) -> None:
+        """Unlock the data directory; in a forked child only let go of it."""
+        if self._lock is not None:
+            self._lock.close()
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def _run_dir(data: Path) -> Path:
 
     Not below $XDG_RUNTIME_DIR, which goes away when its user logs out and the server stays.
     """
-    base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108: checked below
+    base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108 (_make_private looks who made it)
     return base / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:8]
 
 

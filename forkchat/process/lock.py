@@ -1,4 +1,4 @@
-"""Locks of the data directory: one master at a time, and none beside services that are left over."""
+"""The locks of a data directory: one master at a time, and none beside services that are left over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from forkchat import log
 from forkchat.errors import StartError
 
-_LEFT_OVER_WAIT = 30.0
+#: Seconds that services left over from a killed master are given to end.
+_LEFT_OVER_TIME = 30.0
 _TRY_AGAIN = 0.05
 
 
@@ -18,46 +19,47 @@ class InUse(StartError):
     """A live master has the data directory."""
 
 
-class MasterLock:
-    """`<data>/lock`, held by a live master; it contains the master's process id."""
+class DataLock:
+    """Two files that are locked with flock, which ends when the last descriptor is closed.
+
+    `lock` is held by the live master, and contains its process id. `services.lock` is held as long as
+    any process lives that was started with the descriptor `services_fd`.
+    """
 
     def __init__(self, data_dir: Path):
-        """Raises InUse, naming the process, if another master has the directory."""
-        self._fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raises InUse at once; waits for services that are left over, then raises StartError."""
+        self._fd = _open(data_dir / "lock")
         if not _try_lock(self._fd):
             pid = os.read(self._fd, 32).decode().strip()
             os.close(self._fd)
             raise InUse(f"{data_dir} is in use by the forkchat with process id {pid or 'unknown'}")
         os.ftruncate(self._fd, 0)
         os.write(self._fd, f"{os.getpid()}\n".encode())
+        self.services_fd = _open(data_dir / "services.lock")
+        _wait_for_services(self.services_fd, data_dir)
 
     def close(self) -> None:
-        """In a forked child: let go; the lock itself stays the master's."""
+        """Unlock; in a forked child only let go, for the lock is the master's and the services'."""
         os.close(self._fd)
+        os.close(self.services_fd)
 
 
-class ServicesLock:
-    """`<data>/services.lock`, held as long as any process lives that was started with its descriptor."""
+def _wait_for_services(fd: int, data_dir: Path) -> None:
+    if _try_lock(fd):
+        return
+    log.warning("services.left_over", data_dir=data_dir, hint="waiting for an earlier forkchat's to end")
+    deadline = time.monotonic() + _LEFT_OVER_TIME
+    while not _try_lock(fd):
+        if time.monotonic() > deadline:
+            raise StartError(
+                "the services of an earlier forkchat do not end; "
+                f"`fuser -v {data_dir}/services.lock` names them"
+            )
+        time.sleep(_TRY_AGAIN)
 
-    def __init__(self, data_dir: Path):
-        """Wait for services left over from a master that was killed. Raises StartError after a while."""
-        self._fd = os.open(data_dir / "services.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + _LEFT_OVER_WAIT
-        if not _try_lock(self._fd):
-            log.warning("services.left_over", hint="waiting for the services of an earlier forkchat to end")
-            while not _try_lock(self._fd):
-                if time.monotonic() > deadline:
-                    raise StartError(
-                        f"services of an earlier forkchat still use {data_dir} (fuser -v {data_dir}/*.lock)"
-                    )
-                time.sleep(_TRY_AGAIN)
 
-    def fileno(self) -> int:
-        return self._fd
-
-    def close(self) -> None:
-        """In a forked child: let go; the lock itself stays the services'."""
-        os.close(self._fd)
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _try_lock(fd: int) -> bool:

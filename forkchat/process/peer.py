@@ -164,6 +164,9 @@ class Peer:
         if self.is_closed:
             return None
         now = self._service.context.loop.time()
+        if self._connection.is_draining:
+            self.close("undrained")
+            return None
         if self.session is None:
             if now - self._born >= login_time and not self._is_busy:
                 self.bye("idle")

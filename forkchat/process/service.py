@@ -61,7 +61,7 @@ class Spawn(NamedTuple):
             umask=0o077,
             start_new_session=True,
             pass_fds=(self.lock,),
-            preexec_fn=partial(die_with, os.getpid()),
+            preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (this process has one thread)
             **privileges,
             **more,
         )

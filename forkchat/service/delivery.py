@@ -192,7 +192,8 @@ class Delivery:
             self._drop_removed(stream, asked, found)
             if not stream.is_located:
                 stream.start(self._position(stream, asked, found))
-        stream.located(found.last if found else 0, found.version if found else 0)
+        if not stream.located(found.last if found else 0, found.version if found else 0):
+            self._loop.call_later(_MOMENT, self._retry_locate, stream)
         if stream.known > stream.last:
             await self._fill(stream)
 

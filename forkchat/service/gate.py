@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline, Refused, Unavailable
-from forkchat.runtime import Future, gather, spawn
+from forkchat.runtime import Future, gather, sleep, spawn
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
 from forkchat.service.session import Session
 
 _CHUNK = 200
+_RETRY = 1.0
 
 
 class Gate:
@@ -50,10 +51,23 @@ class Gate:
         except Refused as error:
             log.warning("session.cursors_unwritten", user=session.user, why=error)
         log.info("session.end", user=session.user, reason=reason, peer=session.peer.address)
-        if not was_attached:
-            return
-        if await self._context.presence.release(session.user, session.claim):
-            self._context.roster.departed([session.user])
+        if was_attached:
+            await self.release(session.user, session.claim)
+
+    async def release(self, user: int, claim: str) -> None:
+        """Release a claim, however long Redis is away: as long as it stands, nobody else gets in."""
+        while True:
+            try:
+                was_ours = await self._context.presence.release(user, claim)
+                break
+            except Unavailable:
+                await sleep(self._context.loop, _RETRY)
+        if was_ours:
+            self._context.roster.departed([user])
+
+    def abandon(self, user: int, claim: str) -> None:
+        """A login failed between its claim and its session."""
+        spawn(self.release(user, claim)).add_done_callback(_log_error)
 
     def replaced(self, session: Session) -> None:
         """Another session of the user has taken over."""

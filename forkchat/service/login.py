@@ -47,14 +47,13 @@ class Login:
         groups, standings = await self._attach(session, claim)
         try:
             friends = await self._friends.of(user.id)
+            if not peer.is_modern:
+                await self._offline.answer(session, friends, groups, standings)
             if peer.is_closed:
                 raise Unavailable("the client has gone")
+            peer.opened(session)
             if peer.is_modern:
-                peer.opened(session)
                 peer.answer(request, _modern(user, token, friends, groups, standings))
-            else:
-                await self._offline.answer(session, friends, groups, standings)
-                peer.opened(session)
         except BaseException:
             self._gate.end(session, "login failed")
             raise
@@ -101,8 +100,12 @@ class Login:
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
         """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
         context, channel = self._context, user_channel(user.id)
+        value = context.presence.new_value()
         try:
-            claim = await context.presence.claim(user.id, takeover)
+            claim = await context.presence.claim(user.id, value, takeover)
+        except Unavailable:
+            self._gate.abandon(user.id, value)
+            raise
         except AlreadyOnline:
             holder = await context.presence.holder(user.id)
             context.router.publish(channel, payload.probe(holder))
@@ -128,7 +131,7 @@ class Login:
         except BaseException:
             for channel in held:
                 context.router.release(channel)
-            await context.presence.release(user, claim.value)
+            self._gate.abandon(user, claim.value)
             raise
         try:
             if not await context.presence.is_held(user, claim.value):

@@ -40,7 +40,8 @@ class Reconciler:
             for at in range(0, len(users), _CHUNK):
                 standings = await context.store.conversations.unconfirmed(users[at : at + _CHUNK])
                 await context.delivery.reconcile(standings)
-            log.info("reconcile.full", users=len(users))
+            if users:
+                log.info("reconcile.full", users=len(users))
 
     def _ran(self, done: Future[None]) -> None:
         self._is_running = False

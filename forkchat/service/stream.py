@@ -67,15 +67,19 @@ class Stream:
             self._deliver(sequence.feed(out.seq, (out, is_fill)))
         return True
 
-    def located(self, last: int, version: int) -> None:
-        """Messages up to `last` exist, the members of `version` are known: go on with what waits."""
+    def located(self, last: int, version: int) -> bool:
+        """Messages up to `last` exist, the members of `version` are known: go on with what waits.
+
+        False if some of it needs a later version still: the members changed after they were read.
+        """
         self.is_locating = False
         self.version = max(self.version, version)
         if self._sequence is not None:
             self._sequence.note(last)
         aside, self._aside = self._aside, []
         for out, needed, is_fill in aside:
-            self.feed(out, min(needed, self.version), is_fill)
+            self.feed(out, needed, is_fill)
+        return not self._aside
 
     def note(self, last: int) -> None:
         if self._sequence is not None:

@@ -38,7 +38,6 @@ class Conversations:
         self.unconfirmed = pool.read(unconfirmed)
         self.touched_since = pool.read(touched_since)
         self.last = pool.read(last)
-        self.peers = pool.batch(peers)
 
 
 _STANDING = (
@@ -113,13 +112,3 @@ def last(cursor: Cursor, conv: str) -> int:
     cursor.execute("SELECT last_seq FROM conversation WHERE conv = %s", (conv.encode(),))
     row = cursor.fetchone()
     return row[0] if row else 0
-
-
-def peers(cursor: Cursor, keys: list[tuple[int, str]]) -> list[bool]:
-    """Whether each (user, conversation) is a membership."""
-    cursor.execute(
-        "SELECT user, CAST(conv AS CHAR) FROM member WHERE user IN %s AND conv IN %s",
-        ([user for user, _ in keys], [conv.encode() for _, conv in keys]),
-    )
-    found = set(cursor)
-    return [key in found for key in keys]

@@ -1,0 +1,199 @@
+"""The master: listens, starts the private services, forks the workers, and obeys signals.
+
+It never touches a client's bytes, and imports neither the services' code nor their drivers.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import select
+import signal
+import socket
+import sys
+import time
+
+from setproctitle import setproctitle
+
+from forkchat import log
+from forkchat.config import MAX_WORKERS, Config
+from forkchat.errors import ConfigError, StartError
+from forkchat.process import embedded, preflight
+from forkchat.process.embedded import Embedded
+from forkchat.process.listen import listen
+from forkchat.process.pidfile import PidFile
+from forkchat.process.pool import Pool
+from forkchat.process.scoreboard import Scoreboard
+from forkchat.process.signals import SignalQueue
+
+#: Seconds that workers have to end when told to at once, and beyond `drain_time` when they drain.
+_GRACE = 3.0
+#: Seconds between looks at what no signal tells of: heartbeats, and, at first, who is ready.
+_TURN, _FIRST_TURNS = 1.0, 0.02
+
+
+class Arbiter:
+    def __init__(self, config: Config):
+        self._config = config
+        self._services = Embedded(config) if embedded.is_needed(config) else None
+        self._board = Scoreboard(MAX_WORKERS)
+        self._pool = Pool(self._board, config.server.workers, self._work)
+        self._boot = secrets.token_hex(4)
+        self._stopping = False
+        self._announced = False
+        self._handlers = {
+            signal.SIGTERM: self._handle_term,
+            signal.SIGINT: self._handle_int,
+            signal.SIGQUIT: self._handle_int,
+            signal.SIGHUP: self._handle_hup,
+            signal.SIGUSR1: self._handle_usr1,
+            signal.SIGTTIN: self._handle_ttin,
+            signal.SIGTTOU: self._handle_ttou,
+            signal.SIGCHLD: self._handle_chld,
+        }
+
+    def run(self) -> int:
+        """Serve until a signal asks to end; the exit status. Raises StartError."""
+        server = self._config.server
+        _open_log(self._config, "master")
+        _raise_file_limit()
+        if self._services:
+            self._services.lock()
+        self._listeners = listen(server.host, server.port)
+        self._port = self._listeners[0].getsockname()[1]
+        setproctitle(f"forkchat: master [{self._port}]")
+        pid_file = PidFile(server.pid_file) if server.pid_file else None
+        self._signals = SignalQueue()
+        log.info("master.start", pid=os.getpid(), host=server.host, port=self._port, boot=self._boot)
+        try:
+            self._start_services()
+            self._serve()
+        except preflight.Interrupted:
+            pass
+        finally:
+            self._stop()
+            if pid_file:
+                pid_file.remove()
+            log.info("master.stop")
+        return 0
+
+    def _start_services(self) -> None:
+        config = self._config
+        if self._services:
+            self._services.start()
+            config = embedded.with_urls(config)
+        found = preflight.run(preflight.migrate, config, self._signals, self._services)
+        log.info("services.ready", **found)
+
+    def _serve(self) -> None:
+        while not (self._stopping and self._pool.is_empty()):
+            now = time.monotonic()
+            self._pool.reap(now)
+            due = [now + (_TURN if self._announced else _FIRST_TURNS)]
+            due.append(self._pool.kill_overdue(now, self._config.server.worker_timeout))
+            if not self._stopping:
+                due.append(self._pool.fill(now))
+            if self._services:
+                due.append(self._services.tend(now))
+            self._announce()
+            self._obey(min(due) - now)
+
+    def _obey(self, timeout: float) -> None:
+        """Wait for signals, `timeout` seconds at most, and obey them."""
+        select.select([self._signals], [], [], max(0.0, timeout))
+        for signum in self._signals.drain():
+            self._handlers[signum]()
+
+    def _announce(self) -> None:
+        if self._announced or self._stopping or not self._pool.is_ready():
+            return
+        self._announced = True
+        host = self._config.server.host
+        log.info("master.ready", host=host, port=self._port, workers=self._pool.size)
+        if sys.stderr.isatty():
+            chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
+            print(
+                f"\nReady. Join from another terminal with: {chatcli} {host}:{self._port}\n", file=sys.stderr
+            )
+
+    def _handle_term(self) -> None:
+        self._end(signal.SIGTERM, self._config.server.drain_time + _GRACE)
+
+    def _handle_int(self) -> None:
+        self._end(signal.SIGQUIT, _GRACE)
+
+    def _end(self, signum: signal.Signals, seconds: float) -> None:
+        log.info("master.end", signal=signum.name)
+        self._pool.end(signum, time.monotonic() + seconds)
+        if not self._stopping:
+            self._stopping = True
+            for listener in self._listeners:
+                # For the workers too, so that clients are refused and not left waiting.
+                listener.shutdown(socket.SHUT_RDWR)
+
+    def _handle_hup(self) -> None:
+        try:
+            self._config, restart = self._config.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("config.refused", problem=problem, kept="the configuration as it was")
+            return
+        log.set_level(self._config.server.log_level)
+        log.info("config.reload", file=self._config.source.path)
+        if restart:
+            log.warning("config.needs_restart", keys=",".join(restart))
+        self._pool.send(signal.SIGHUP)
+
+    def _handle_usr1(self) -> None:
+        try:
+            _open_log(self._config, "master")
+        except StartError as error:
+            log.error("log.reopen", error=error)
+        self._pool.send(signal.SIGUSR1)
+
+    def _handle_ttin(self) -> None:
+        self._pool.grow()
+
+    def _handle_ttou(self) -> None:
+        self._pool.shrink(time.monotonic() + self._config.server.drain_time + _GRACE)
+
+    def _handle_chld(self) -> None:
+        """Each turn looks who has died."""
+
+    def _work(self, slot: int, generation: int) -> int:
+        """A worker's life, in the child."""
+        self._signals.close()
+        if self._services:
+            self._services.close()
+        setproctitle(f"forkchat: worker {slot}")
+        _open_log(self._config, f"worker{slot}")
+        from forkchat.process import worker
+
+        config = embedded.with_urls(self._config)
+        return worker.main(config, self._listeners, self._board, slot, self._boot, generation)
+
+    def _stop(self) -> None:
+        """Whatever led here, leave nothing behind. The services go last: workers still write to them."""
+        self._pool.end(signal.SIGQUIT, time.monotonic() + _GRACE)
+        while not self._pool.is_empty():
+            now = time.monotonic()
+            self._pool.reap(now)
+            self._pool.kill_overdue(now, self._config.server.worker_timeout)
+            select.select([self._signals], [], [], _FIRST_TURNS)
+            self._signals.drain()
+        if self._services:
+            self._services.stop()
+
+
+def _open_log(config: Config, process: str) -> None:
+    try:
+        log.setup(config.server.log_level, config.server.log_file or None, process)
+    except OSError as error:
+        raise StartError(f"cannot open the log file {config.server.log_file}: {error.strerror}") from error
+
+
+def _raise_file_limit() -> None:
+    """Each connection is a descriptor, and the usual limit of 1024 is only a default."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,164 @@
+"""The worker processes: forked, watched, replaced, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from forkchat import log
+from forkchat.config import MAX_WORKERS
+from forkchat.errors import StartError
+from forkchat.process import signals
+from forkchat.process.backoff import Backoff
+from forkchat.process.parent import die_with
+from forkchat.process.scoreboard import Scoreboard
+
+#: So many deaths of a slot's workers in a row, none of which was ever ready: a crash loop.
+_CRASH_LOOP = 5
+#: A gap in our own turns, in seconds, after which the workers had no chance to beat either (Ctrl-Z).
+_PAUSED = 5.0
+_NEVER = float("inf")
+
+
+@dataclass
+class Worker:
+    slot: int
+    pid: int
+    generation: int
+    born: float
+    kill_at: float = _NEVER  # it was told to end, and is killed then
+
+
+@dataclass
+class Slot:
+    """What outlives a slot's workers."""
+
+    backoff: Backoff = field(default_factory=Backoff)
+    stillborn: int = 0
+    start_at: float = 0.0
+
+
+class Pool:
+    """`size` workers in the slots 1 to `size`.
+
+    `work(slot, generation)` is a worker's life, called in the child; it returns its exit status.
+    Times are monotonic. A slot has one process at a time: one that drains must end before the next.
+    """
+
+    def __init__(self, board: Scoreboard, size: int, work: Callable[[int, int], int]):
+        self.size = size
+        self._board = board
+        self._work = work
+        self._workers: dict[int, Worker] = {}
+        self._slots = {slot: Slot() for slot in range(1, MAX_WORKERS + 1)}
+        self._looked_at = self._resumed_at = 0.0
+
+    def is_empty(self) -> bool:
+        return not self._workers
+
+    def is_ready(self) -> bool:
+        return all(self._board.read(slot).is_ready for slot in range(1, self.size + 1))
+
+    def fill(self, now: float) -> float:
+        """Fork the workers that are missing and may start; when the next one may."""
+        missing = [slot for slot in range(1, self.size + 1) if slot not in self._workers]
+        for slot in missing:
+            if self._slots[slot].start_at <= now:
+                self._fork(slot)
+        return min(
+            (self._slots[slot].start_at for slot in missing if slot not in self._workers), default=_NEVER
+        )
+
+    def grow(self) -> None:
+        self.size = min(self.size + 1, MAX_WORKERS)
+
+    def shrink(self, kill_at: float) -> None:
+        """Drain the worker in the highest slot; the last one stays."""
+        if self.size > 1:
+            worker = self._workers.get(self.size)
+            self.size -= 1
+            if worker:
+                self._end(worker, signal.SIGTERM, kill_at)
+
+    def send(self, signum: signal.Signals) -> None:
+        for worker in self._workers.values():
+            os.kill(worker.pid, signum)
+
+    def end(self, signum: signal.Signals, kill_at: float) -> None:
+        """Tell all to end, and kill those that still live at `kill_at`."""
+        for worker in self._workers.values():
+            self._end(worker, signum, kill_at)
+
+    def kill_overdue(self, now: float, timeout: float) -> float:
+        """Kill who was told to end and has not, or is silent for `timeout`; when the next one may be."""
+        if now - self._looked_at > _PAUSED:
+            self._resumed_at = now
+        self._looked_at = now
+        due = _NEVER
+        for worker in self._workers.values():
+            heard = max(self._board.read(worker.slot).heartbeat, self._resumed_at)
+            kill_at = min(worker.kill_at, heard + timeout)
+            if kill_at <= now:
+                why = "does not end" if worker.kill_at <= now else "no heartbeat"
+                log.error("worker.kill", slot=worker.slot, pid=worker.pid, why=why)
+                os.kill(worker.pid, signal.SIGKILL)
+            else:
+                due = min(due, kill_at)
+        return due
+
+    def reap(self, now: float) -> None:
+        """Take note of who has died. Raises StartError if they die over and over as they start."""
+        for worker in list(self._workers.values()):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                self._bury(worker, os.waitstatus_to_exitcode(status), now)
+
+    def _bury(self, worker: Worker, code: int, now: float) -> None:
+        slot, lived = self._slots[worker.slot], now - worker.born
+        was_ready = self._board.read(worker.slot).is_ready
+        was_told = worker.kill_at != _NEVER
+        del self._workers[worker.slot]
+        self._board.release(worker.slot)
+        status = code if code >= 0 else signal.Signals(-code).name
+        write = log.info if was_told and code == 0 else log.error
+        write("worker.exit", slot=worker.slot, pid=worker.pid, status=status, lived=lived)
+        if was_told:
+            return
+        slot.stillborn = 0 if was_ready else slot.stillborn + 1
+        slot.start_at = now + slot.backoff.pause(lived)
+        if slot.stillborn >= _CRASH_LOOP and not self._serves():
+            raise StartError(f"the workers die as they start, {_CRASH_LOOP} times in a row; the log says why")
+
+    def _serves(self) -> bool:
+        return any(self._board.read(slot).is_ready for slot in self._workers)
+
+    def _end(self, worker: Worker, signum: signal.Signals, kill_at: float) -> None:
+        worker.kill_at = min(worker.kill_at, kill_at)
+        os.kill(worker.pid, signum)
+
+    def _fork(self, slot: int) -> None:
+        generation, parent = self._board.claim(slot), os.getpid()
+        with signals.blocked():
+            pid = os.fork()
+            if pid == 0:
+                self._live(slot, generation, parent)
+        self._board.set_pid(slot, pid)
+        self._workers[slot] = Worker(slot, pid, generation, time.monotonic())
+        log.info("worker.fork", slot=slot, pid=pid, generation=generation)
+
+    def _live(self, slot: int, generation: int, parent: int) -> NoReturn:
+        """The child's life; nothing of the master's is unwound."""
+        code = 1
+        try:
+            die_with(parent)
+            code = self._work(slot, generation)
+        except BaseException as error:
+            log.exception("worker.crash", error, slot=slot)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)

@@ -1,0 +1,111 @@
+"""MySQL and Redis looked at before the first worker, in a forked child: the master imports no driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from forkchat import config as configuration
+from forkchat.config import Config
+from forkchat.errors import StartError
+from forkchat.process import signals
+from forkchat.process.embedded import Embedded
+from forkchat.process.parent import die_with
+
+#: Seconds in which a server must answer: one's own, and a private one, which may have to recover first.
+_PATIENCE, _RECOVERY_TIME = 10.0, 300.0
+
+Findings = dict[str, str]
+
+
+class Interrupted(Exception):
+    """A signal ended the preflight; nothing is wrong."""
+
+
+def migrate(config: Config, deadline: float) -> Findings:
+    """In the child: bring the schema up to date, and look at Redis."""
+    from forkchat.bus import connect
+    from forkchat.store import schema
+
+    redis = connect.check(config.redis.url, deadline)
+    status = schema.migrate(config.mysql.url, configuration.data_files("sql"), deadline)
+    return {"mysql": status.server, "schema": str(status.version), "redis": redis}
+
+
+def inspect(config: Config, deadline: float) -> Findings:
+    """In the child: look at both, and change nothing. `newest` is the schema's version after a start."""
+    from forkchat.bus import connect
+    from forkchat.store import schema
+
+    redis = connect.check(config.redis.url, deadline)
+    status = schema.status(config.mysql.url, configuration.data_files("sql"), deadline)
+    return {
+        "mysql": status.server,
+        "schema": str(status.version),
+        "newest": str(status.newest),
+        "redis": redis,
+    }
+
+
+def run(
+    job: Callable[[Config, float], Findings],
+    config: Config,
+    queue: signals.SignalQueue,
+    embedded: Embedded | None,
+) -> Findings:
+    """What `job` finds. Raises StartError, and Interrupted when a signal asks this process to end.
+
+    An `embedded` service that dies meanwhile ends the wait too.
+    """
+    deadline = time.monotonic() + (_RECOVERY_TIME if embedded else _PATIENCE)
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    with signals.blocked():
+        pid = os.fork()
+        if pid == 0:
+            _answer(parent, writer, queue, lambda: job(config, deadline))
+    os.close(writer)
+    try:
+        _wait(reader, queue, embedded)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        answer = _read(reader)
+        os.waitpid(pid, 0)
+    if "error" in answer:
+        raise StartError(answer["error"])
+    return answer
+
+
+def _answer(parent: int, writer: int, queue: signals.SignalQueue, job: Callable[[], Findings]) -> None:
+    """The child's life. Never returns."""
+    try:
+        queue.close()
+        signals.set_defaults()
+        die_with(parent)
+        try:
+            answer = job()
+        except Exception as error:
+            answer = {"error": str(error) if isinstance(error, StartError) else repr(error)}
+        os.write(writer, json.dumps(answer).encode())
+    finally:
+        os._exit(0)
+
+
+def _wait(reader: int, queue: signals.SignalQueue, embedded: Embedded | None) -> None:
+    while reader not in select.select([reader, queue], [], [])[0]:
+        if {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} & set(queue.drain()):
+            raise Interrupted
+        if embedded:
+            embedded.expect_alive()
+
+
+def _read(reader: int) -> Findings:
+    with open(reader, "rb") as file:
+        text = file.read()
+    return json.loads(text) if text else {"error": "the preflight ended without an answer"}
