@@ -101,10 +101,8 @@ class Talker:
 
     async def _stay_connected(self) -> None:
         while True:
-            try:
+            with suppress(OSError):  # the server, or what stands behind it, is being killed
                 await self._connect()
-            except OSError:
-                pass  # the server, or what stands behind it, is being killed
             self.history.reconnects += 1
             self._disconnect()
             await asyncio.sleep(self._random.uniform(0.02, 0.2))
@@ -253,7 +251,7 @@ async def meet(talkers: list[Talker], group_size: int) -> None:
 
 
 async def settle(talkers: list[Talker], seconds: float) -> None:
-    """Wait until every talker has shown all that was acknowledged. Raises TimeoutError, saying what is not."""
+    """Wait until every talker has shown all that was acknowledged. Raises TimeoutError."""
     try:
         async with asyncio.timeout(seconds):
             while not all(talker.is_acknowledged for talker in talkers):
@@ -289,4 +287,5 @@ def check(histories: list[History]) -> int:
 
 def _difference(expected: list[tuple[int, str]], shown: list[tuple[int, str]]) -> str:
     at = next((n for n, (e, s) in enumerate(zip(expected, shown, strict=False)) if e != s), -1)
-    return f"{len(expected)} acknowledged, {len(shown)} shown; first at {at}: {expected[at:][:3]}, {shown[at:][:3]}"
+    what = f"{expected[at:][:3]}, {shown[at:][:3]}"
+    return f"{len(expected)} acknowledged, {len(shown)} shown; first at {at}: {what}"
