@@ -1,0 +1,169 @@
+"""Real servers for tests: `bin/forkchat` with a data directory of its own, ended whatever happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+FORKCHAT = [sys.executable, str(ROOT / "bin/forkchat")]
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
+    """The first true value of `condition`, or the test fails."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+    return value
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def children(pid: int) -> dict[int, str]:
+    """The living children of a process: their ids, and their titles."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[1] != str(pid):
+                continue
+            title = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except OSError:
+            continue  # it has ended meanwhile
+        if title:
+            found[int(stat.parent.name)] = title
+    return found
+
+
+def make_data_dir() -> Path:
+    """A directory that the services get into when we are root: pytest's own are for one user alone."""
+    path = Path(tempfile.mkdtemp(prefix="forkchat-test-"))
+    path.chmod(0o711 if os.getuid() == 0 else 0o700)
+    return path
+
+
+def forkchat(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*FORKCHAT, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | (env or {}),
+        check=False,
+    )
+
+
+class Server:
+    """A server on a free port, as a context manager; ready when entered, unless told otherwise.
+
+    `config` is the text of its configuration file, which may be rewritten (`config_path`).
+    A `data_dir` that was given is left behind.
+    """
+
+    def __init__(
+        self,
+        *args: str,
+        config: str = "",
+        data_dir: Path | None = None,
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+    ):
+        self._args = args
+        self._config = config
+        self._env = env or {}
+        self._wait = wait
+        self._is_own_dir = data_dir is None
+        self.data_dir = data_dir or make_data_dir()
+        self.config_path = self.data_dir / "forkchat.toml"
+        self.log_path = self.data_dir / "server.log"
+        self.port = 0
+
+    def __enter__(self) -> Server:
+        self.config_path.write_text(self._config)
+        paths = ["-c", str(self.config_path), "--data-dir", str(self.data_dir)]
+        with self.log_path.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*FORKCHAT, "-p", "0", *paths, *self._args],
+                stdout=output,
+                stderr=output,
+                env=os.environ | self._env,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+        try:
+            if self._wait:
+                self.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        if self._is_own_dir:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def wait_ready(self) -> None:
+        line = self.wait_log(r"master\.ready .*port=(\d+)")
+        self.port = int(line[1])
+
+    def wait_log(self, pattern: str, seconds: float = 15.0) -> re.Match[str]:
+        """Wait until the log has the pattern, or the server has ended without it."""
+
+        def look() -> re.Match[str] | None:
+            ended = self.process.poll() is not None
+            found = re.search(pattern, self.log())
+            assert found or not ended, f"ended without {pattern!r}:\n{self.log()}"
+            return found
+
+        try:
+            found = until(look, f"log line {pattern!r}", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()}") from None
+        assert found
+        return found
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def workers(self) -> dict[int, int]:
+        """The workers' process ids by slot."""
+        title = re.compile(r"forkchat: worker (\d+)")
+        matches = {pid: title.match(text) for pid, text in children(self.pid).items()}
+        return {int(match[1]): pid for pid, match in matches.items() if match}
+
+    def service(self, name: str) -> int | None:
+        """The process id of the private `mariadbd` or `redis-server`."""
+        return next((pid for pid, text in children(self.pid).items() if name in text.split()[0]), None)
+
+    def send(self, signum: signal.Signals) -> None:
+        os.kill(self.pid, signum)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Its exit status."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """Kill the master; all others must go with it."""
+        family = list(children(self.pid)) if self.process.poll() is None else []
+        self.process.kill()
+        self.process.wait()
+        until(lambda: not any(map(is_alive, family)), "its children are gone")

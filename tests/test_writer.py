@@ -1,0 +1,152 @@
+"""Group commit against a real MariaDB: numbers, resends, and locks that others hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from forkchat.errors import Conflict, NotFound, NotMember, Refused
+from forkchat.net.lane import ThreadLane
+from forkchat.net.loop import EventLoop
+from forkchat.store import Outcome, Store
+from forkchat.store.connection import connect
+from tests.server import Server, children
+
+_BODY = b'{"name":"a","msg":"hi"}'
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with Server("-w", "1") as server:
+        titles = " ".join(children(server.pid).values())
+        match = re.search(r"--socket=(\S+)", titles)
+        assert match
+        yield f"mysql://root@/forkchat?unix_socket={match[1]}"
+
+
+class Worker:
+    """A store on a loop of its own, driven call by call."""
+
+    def __init__(self, url: str):
+        self._loop = EventLoop()
+        self.store = Store(self._loop, lambda name: ThreadLane(self._loop, name), url, 1, 10_000)
+
+    def close(self) -> None:
+        self.store.close()
+        self._loop.close()
+
+    def get(self, future: Any) -> Any:
+        future.add_done_callback(lambda _: self._loop.stop())
+        if not future.done():
+            self._loop.run()
+        return future.result()
+
+    def append(self, sends: list[tuple[str, int, bytes]], body: bytes = _BODY) -> list[Outcome | Refused]:
+        """What became of (conversation, sender, cid), appended in one turn."""
+        outcomes: dict[int, Outcome | Refused] = {}
+
+        def done(at: int, outcome: Outcome | Refused) -> None:
+            outcomes[at] = outcome
+            if len(outcomes) == len(sends):
+                self._loop.stop()
+
+        def send() -> None:
+            for at, (conv, sender, cid) in enumerate(sends):
+                users = tuple(map(int, conv[1:].split("-"))) if conv[0] == "d" else ()
+                self.store.writer.append(conv, users, sender, cid, 1, body, partial(done, at))
+
+        self._loop.post(send)
+        self._loop.run()
+        return [outcomes[at] for at in range(len(sends))]
+
+
+@pytest.fixture
+def worker(url: str) -> Iterator[Worker]:
+    with closing(Worker(url)) as worker:
+        yield worker
+
+
+@pytest.fixture
+def pair(worker: Worker, request: pytest.FixtureRequest) -> tuple[int, int]:
+    name = request.node.name[:40]
+    a, b = (worker.get(worker.store.users.create(f"{name}{n}", "")) for n in "ab")
+    return a, b
+
+
+def seqs(outcomes: list[Outcome | Refused]) -> list[int]:
+    return [outcome.seq for outcome in outcomes if isinstance(outcome, Outcome)]
+
+
+def test_numbers_are_dense_and_in_order(worker: Worker, pair: tuple[int, int]) -> None:
+    a, b = pair
+    conv = f"d{a}-{b}"
+    assert seqs(worker.append([(conv, a, b"%d" % n) for n in range(600)])) == list(range(1, 601))
+    assert seqs(worker.append([(conv, b, b"x")])) == [601]
+
+
+def test_a_resend_is_stored_once(worker: Worker, pair: tuple[int, int]) -> None:
+    a, b = pair
+    conv = f"d{a}-{b}"
+    first, double = worker.append([(conv, a, b"c"), (conv, a, b"c")])
+    assert first == Outcome(1, 1, 1, False)
+    assert double == Outcome(1, 1, 1, True)
+    assert worker.append([(conv, a, b"c"), (conv, b, b"c")]) == [double, Outcome(2, 1, 1, False)]
+    (conflict,) = worker.append([(conv, a, b"c")], body=b'{"name":"a","msg":"other"}')
+    assert isinstance(conflict, Conflict)
+
+
+def test_refusals(worker: Worker, pair: tuple[int, int]) -> None:
+    a, b = pair
+    group = worker.get(worker.store.groups.create(a, "group", ""))
+    unknown, foreign, absent, fine = worker.append(
+        [(f"d{a}-4000000", a, b"1"), (f"g{group}", b, b"2"), ("g4000000", a, b"3"), (f"g{group}", a, b"4")]
+    )
+    assert isinstance(unknown, NotFound)
+    assert isinstance(foreign, NotMember)
+    assert isinstance(absent, NotFound)
+    assert seqs([fine]) == [1]
+
+
+def test_many_workers_one_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
+    """Four writers on one row: dense, without doubles, each one's own in order."""
+    a, b = pair
+    conv = f"d{a}-{b}"
+
+    def write(n: int) -> list[int]:
+        with closing(Worker(url)) as other:
+            found = []
+            for batch in range(20):
+                found += seqs(other.append([(conv, a, b"%d-%d-%d" % (n, batch, k)) for k in range(5)]))
+            return found
+
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(write, range(4)))
+    assert sorted(chain(*results)) == list(range(1, 401))
+    assert all(result == sorted(result) for result in results)
+
+
+def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
+    """A stopped worker holds a row: others are stored meanwhile, and its own once it lets go."""
+    a, b = pair
+    c = worker.get(worker.store.users.create(f"third{a}", ""))
+    held, free = f"d{a}-{b}", f"d{a}-{c}"
+    worker.append([(held, a, b"0"), (free, a, b"0f")])
+    with closing(connect(url)) as holder:
+        holder.begin()
+        holder.cursor().execute("SELECT 1 FROM conversation WHERE conv = %s FOR UPDATE", (held.encode(),))
+        outcomes: list[Outcome | Refused] = []
+        for n in range(3):
+            worker.store.writer.append(held, (a, b), a, b"h%d" % n, 1, _BODY, outcomes.append)
+        for n in range(10):
+            assert seqs(worker.append([(free, a, b"f%d" % n)])) == [2 + n]
+        assert outcomes == []
+        holder.rollback()
+    assert seqs(worker.append([(held, a, b"last")])) == [5]
+    assert seqs(outcomes) == [2, 3, 4]
