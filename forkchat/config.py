@@ -72,13 +72,13 @@ class Limits:
     frame_before_login: int = _key(4096, at=(1024, 16 * _MB), live=True)
     text: int = _key(8192, at=(1, 16 * _MB), live=True)
     login_time: float = _key(10.0, at=(0.1, 3600), live=True)
-    message_rate: int = _key(50, at=(0, 1e6), live=True)
-    message_burst: int = _key(200, at=(1, 1e6), live=True)
-    login_rate: int = _key(20, at=(0, 1e6), live=True)
-    register_rate: int = _key(20, at=(0, 1e6), live=True)
-    connections_per_address: int = _key(0, at=(0, 1e6), live=True)
+    message_rate: int = _key(50, at=(0, 10**6), live=True)
+    message_burst: int = _key(200, at=(1, 10**6), live=True)
+    login_rate: int = _key(20, at=(0, 10**6), live=True)
+    register_rate: int = _key(20, at=(0, 10**6), live=True)
+    connections_per_address: int = _key(0, at=(0, 10**6), live=True)
     output: int = _key(_MB, at=(65536, 1024 * _MB), live=True)
-    pending: int = _key(4096, at=(1, 1e6), live=True)
+    pending: int = _key(4096, at=(1, 10**6), live=True)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Config:
         names of the keys that have other values now and need a restart. Raises ConfigError.
         """
         fresh, restart = _read(self.source), []
-        for name, key in _keys().items():
+        for name, key in keys().items():
             old = _value(self, name)
             if not key.metadata["live"] and _value(fresh, name) != old:
                 restart.append(name)
@@ -156,7 +156,7 @@ def _default_data_dir() -> str:
     return os.path.join(os.environ.get("XDG_DATA_HOME") or "~/.local/share", "forkchat")
 
 
-def _keys() -> dict[str, Field[Any]]:
+def keys() -> dict[str, Field[Any]]:
     """All keys, as `"server.port"`."""
     sections: dict[str, Any] = {
         section.name: section.default for section in fields(Config) if section.name != "source"
@@ -173,9 +173,9 @@ def _read(source: Source) -> Config:
     given = dict(source.given)
     if source.path:
         given = _flatten(_parse(source.path)) | given
-    keys, config, problems = _keys(), Config(source=source), {}
+    known, config, problems = keys(), Config(source=source), {}
     for name, value in given.items():
-        key = keys.get(name)
+        key = known.get(name)
         if key is None:
             problems[name] = "no such key"
             continue

@@ -63,6 +63,8 @@ def check(url: str, deadline: float) -> str:
             # Among them BusyLoadingError: it reads its data after a start.
             if time.monotonic() > deadline:
                 raise StartError(f"Redis cannot be reached: {error}") from error
+        except ValueError:  # its text may quote half of a password
+            raise StartError("Redis: its URL cannot be read; special characters are written as %XX") from None
         except redis.exceptions.RedisError as error:
             raise StartError(f"Redis: {error}") from error
         time.sleep(_TRY_AGAIN)

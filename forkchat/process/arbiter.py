@@ -28,7 +28,9 @@ from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
 
 #: Seconds that workers have to end when told to at once, and beyond `drain_time` when they drain.
-_GRACE = 3.0
+_GRACE = 5.0
+#: Seconds in which a MySQL and a Redis of one's own must answer at the start.
+_PATIENCE = 10.0
 #: Seconds between looks at what no signal tells of: heartbeats, and, at first, who is ready.
 _TURN, _FIRST_TURNS = 1.0, 0.02
 
@@ -83,7 +85,7 @@ class Arbiter:
         if self._services:
             self._services.start()
             config = embedded.with_urls(config)
-        found = preflight.run(preflight.migrate, config, self._signals, self._services)
+        found = preflight.run(preflight.migrate, config, _PATIENCE, self._signals, self._services)
         log.info("services.ready", **found)
 
     def _serve(self) -> None:

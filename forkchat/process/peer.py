@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forkchat import config, log
-from forkchat.errors import BadRequest, RateLimited, Refused
+from forkchat.errors import BadRequest, RateLimited, Refused, TooLarge
 from forkchat.net.connection import Connection
 from forkchat.process.bucket import Bucket
 from forkchat.runtime import Future, spawn
@@ -17,9 +17,11 @@ from forkchat.service.outgoing import Form
 from forkchat.service.registry import Answer
 from forkchat.service.service import Service
 from forkchat.service.session import Session
+from forkchat.wire import answers
 from forkchat.wire import msgid as m
+from forkchat.wire.answers import Rid
 from forkchat.wire.classic import ClassicAnswers
-from forkchat.wire.frames import FrameDecoder, FrameTooLong, line, padded
+from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
 from forkchat.wire.requests import Request, check, decode, rid_of
 from forkchat.wire.states import State, check_legal
 
@@ -129,7 +131,10 @@ class Peer:
         self._born = self._service.context.loop.time()
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
-        self._answer(request.msgid, request.rid, {"errno": 0} | fields)
+        """Answer a modern request; a classic one has no answer but those of `classic`."""
+        frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
+        if frame:
+            self.write(frame)
 
     def write(self, frame: bytes) -> None:
         self._connection.write(frame)
@@ -139,10 +144,7 @@ class Peer:
 
     def bye(self, reason: str, retry_after: float | None = None) -> None:
         if self.is_modern:
-            message: dict[str, Any] = {"msgid": m.BYE, "reason": reason}
-            if retry_after is not None:
-                message["retry_after"] = round(retry_after, 2)
-            self.write(line(message))
+            self.write(answers.bye(reason, retry_after))
         self._connection.close_when_sent(reason)
 
     def close(self, reason: str) -> None:
@@ -154,7 +156,7 @@ class Peer:
         if self.is_modern:
             if not self._probed:
                 self._probed = self._service.context.loop.time()
-                self.write(line({"msgid": m.PING}))
+                self.write(answers.PING)
                 self._service.context.loop.call_later(PROBE_TIME, self._close_if_dead, self._probed)
         else:
             self.write_json(b'{"msgid":%d}' % m.CLASSIC_PROBE)
@@ -178,7 +180,7 @@ class Peer:
         if now - self._heard >= limits.dead_after:
             self.bye("idle")
         elif now - self._heard >= limits.heartbeat:
-            self.write(line({"msgid": m.PING}))
+            self.write(answers.PING)
         return limits.heartbeat / 2
 
     def _close_if_dead(self, probed: float) -> None:
@@ -220,7 +222,7 @@ class Peer:
 
     def _refuse_frame(self) -> None:
         if self.is_modern:
-            self._error({"errno": 9, "code": "too_large", "errmsg": "the frame is over the limit"})
+            self.write(answers.refusal(0, None, TooLarge("the frame is over the limit")))
         log.info("peer.frame_too_long", peer=self.address, limit=self._decoder.limit)
         self._connection.close_when_sent("frame over the limit")
 
@@ -281,40 +283,14 @@ class Peer:
 
     # Answers out.
 
-    def _refuse(self, msgid: int, rid: str | int | None, refusal: Refused) -> None:
-        log.debug("peer.refused", peer=self.address, msgid=msgid, code=refusal.code)
-        if not self.is_modern:
-            self._refuse_classic(msgid, refusal)
-            return
-        fields = {"errno": refusal.errno, "code": refusal.code, "errmsg": refusal.errmsg}
-        if refusal.retry_after is not None:
-            fields["retry_after"] = refusal.retry_after
-        if msgid and (rid is not None or m.ANSWERS.get(msgid, m.ACK) != m.ACK):
-            self._answer(msgid, rid, fields)
-        else:
-            self._error(fields | ({"re": msgid} if msgid else {}))
-
-    def _refuse_classic(self, msgid: int, refusal: Refused) -> None:
-        if msgid == m.LOGIN and self._state is State.NEW and not isinstance(refusal, BadRequest):
-            self.write_json(self.classic.login_refused(refusal.errno, refusal.errmsg))
-        elif msgid == m.REG and self._state is State.NEW:
-            self.write_json(self.classic.not_registered(refusal.errmsg))
-
-    def _answer(self, msgid: int, rid: str | int | None, fields: dict[str, Any]) -> None:
-        """An answer by the request's own msgid for it, or an acknowledgement, for those who asked for one."""
-        answer = m.ANSWERS.get(msgid, m.ACK)
-        head: dict[str, Any] = {"msgid": answer or m.ACK}
-        if rid is not None:
-            head["rid"] = rid
-        elif answer == m.ACK:
-            return
-        if head["msgid"] == m.ACK:
-            head["re"] = msgid
+    def _refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:
+        log.debug("peer.refused", peer=self.address, msgid=msgid, code=refused.code)
         if self.is_modern:
-            self.write(line(head | fields))
-
-    def _error(self, fields: dict[str, Any]) -> None:
-        self.write(line({"msgid": m.ERROR} | fields))
+            self.write(answers.refusal(msgid, rid, refused))
+        elif msgid == m.LOGIN and self._state is State.NEW and not isinstance(refused, BadRequest):
+            self.write_json(self.classic.login_refused(refused.errno, refused.errmsg))
+        elif msgid == m.REG and self._state is State.NEW:
+            self.write_json(self.classic.not_registered(refused.errmsg))
 
     # The end.
 

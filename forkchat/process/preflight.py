@@ -16,8 +16,8 @@ from forkchat.process import signals
 from forkchat.process.embedded import Embedded
 from forkchat.process.parent import die_with
 
-#: Seconds in which a server must answer: one's own, and a private one, which may have to recover first.
-_PATIENCE, _RECOVERY_TIME = 10.0, 300.0
+#: Seconds in which a private MariaDB must answer: it may have to recover what a crash has left.
+RECOVERY_TIME = 300.0
 
 Findings = dict[str, str]
 
@@ -54,14 +54,16 @@ def inspect(config: Config, deadline: float) -> Findings:
 def run(
     job: Callable[[Config, float], Findings],
     config: Config,
+    patience: float,
     queue: signals.SignalQueue,
     embedded: Embedded | None,
 ) -> Findings:
-    """What `job` finds. Raises StartError, and Interrupted when a signal asks this process to end.
+    """What `job` finds; both must answer within `patience` seconds, or RECOVERY_TIME if `embedded`.
 
-    An `embedded` service that dies meanwhile ends the wait too.
+    Raises StartError, also when an embedded service dies meanwhile, and Interrupted when a signal
+    asks this process to end.
     """
-    deadline = time.monotonic() + (_RECOVERY_TIME if embedded else _PATIENCE)
+    deadline = time.monotonic() + (RECOVERY_TIME if embedded else patience)
     reader, writer = os.pipe()
     parent = os.getpid()
     with signals.blocked():
@@ -98,7 +100,7 @@ def _answer(parent: int, writer: int, queue: signals.SignalQueue, job: Callable[
 
 
 def _wait(reader: int, queue: signals.SignalQueue, embedded: Embedded | None) -> None:
-    while reader not in select.select([reader, queue], [], [])[0]:
+    while reader not in select.select([reader, queue.fileno()], [], [])[0]:
         if {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} & set(queue.drain()):
             raise Interrupted
         if embedded:

@@ -19,7 +19,7 @@ def run(config: Config) -> int:
     try:
         if services:
             services.start()
-        found = preflight.run(preflight.inspect, embedded.with_urls(config), queue, services)
+        found = preflight.run(preflight.inspect, embedded.with_urls(config), 0.0, queue, services)
     except preflight.Interrupted:
         return 1
     finally:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from forkchat import log
 from forkchat.errors import Unavailable
-from forkchat.runtime import Future, Loop, spawn
+from forkchat.runtime import Loop
 from forkchat.service import payload
+from forkchat.service.background import background
 from forkchat.service.outgoing import Outgoing
 from forkchat.service.session import Session
 from forkchat.service.stream import Stream
@@ -176,7 +177,7 @@ class Delivery:
         """Read where the conversation and its local members stand."""
         if not stream.is_locating:
             stream.is_locating = True
-            _log_errors(spawn(self._locate_now(stream)), "delivery.locate")
+            background(self._locate_now(stream), "delivery.locate")
 
     async def _locate_now(self, stream: Stream) -> None:
         asked = dict(stream.followers)
@@ -226,7 +227,7 @@ class Delivery:
     def _fill_late(self, stream: Stream) -> None:
         stream.timer = None
         if stream.gap() is not None and self.streams.get(stream.conv) is stream:
-            _log_errors(spawn(self._fill(stream)), "delivery.fill")
+            background(self._fill(stream), "delivery.fill")
 
     async def _fill(self, stream: Stream) -> None:
         """Read what is missing, page by page, and deliver it."""
@@ -260,12 +261,3 @@ class Delivery:
         if conv in self.streams:
             return True
         return any(user in self.sessions for user in parse_key(conv).users)
-
-
-def _log_errors(task: Future[None], what: str) -> None:
-    def finished(done: Future[None]) -> None:
-        error = done.exception()
-        if error is not None:
-            log.exception("service.error", error, call=what)
-
-    task.add_done_callback(finished)

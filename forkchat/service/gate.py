@@ -5,6 +5,7 @@ from __future__ import annotations
 from forkchat import log
 from forkchat.errors import AlreadyOnline, Refused, Unavailable
 from forkchat.runtime import Future, gather, sleep, spawn
+from forkchat.service.background import background
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
 from forkchat.service.session import Session
@@ -37,13 +38,12 @@ class Gate:
             context.router.release(user_channel(session.user))
         was_attached = context.delivery.detach(session)
         self.ending += 1
-        task = spawn(self._release(session, reason, was_attached))
+        task = background(self._release(session, reason, was_attached), "gate.end")
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, done: Future[None]) -> None:
+    def _ended(self, _done: Future[None]) -> None:
         self.ending -= 1
-        _log_error(done)
 
     async def _release(self, session: Session, reason: str, was_attached: bool) -> None:
         try:
@@ -67,7 +67,7 @@ class Gate:
 
     def abandon(self, user: int, claim: str) -> None:
         """A login failed between its claim and its session."""
-        spawn(self.release(user, claim)).add_done_callback(_log_error)
+        background(self.release(user, claim), "gate.abandon")
 
     def replaced(self, session: Session) -> None:
         """Another session of the user has taken over."""
@@ -87,7 +87,7 @@ class Gate:
 
     def hold_on(self) -> None:
         """Redis lost its data, or we were not listening: see that every session here is still ours."""
-        spawn(self._reclaim(list(self._context.delivery.sessions.values()))).add_done_callback(_log_error)
+        background(self._reclaim(list(self._context.delivery.sessions.values())), "gate.hold_on")
 
     async def _reclaim(self, sessions: list[Session]) -> None:
         for at in range(0, len(sessions), _CHUNK):
@@ -107,11 +107,3 @@ class Gate:
         self._context.loop.call_later(1.0, self._settle_classic)
         for session in self._classic:
             session.settle(self._context.store.cursors)
-
-
-def _log_error(done: Future[None]) -> None:
-    error = done.exception()
-    if isinstance(error, Unavailable):
-        log.warning("session.unreleased", why=error)
-    elif error is not None:
-        log.exception("service.error", error, call="gate")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from forkchat import log
 from forkchat.errors import Unavailable
-from forkchat.runtime import Future, spawn
+from forkchat.runtime import Future
+from forkchat.service.background import background
 from forkchat.service.context import Context
 
 #: Seconds between looks at what was touched lately; how far each reaches back before the last one.
@@ -30,7 +31,7 @@ class Reconciler:
         self._is_wanted = True
         if not self._is_running:
             self._is_running = True
-            spawn(self._run()).add_done_callback(self._ran)
+            background(self._run(), "reconcile.full").add_done_callback(self._ran)
 
     async def _run(self) -> None:
         context = self._context
@@ -45,14 +46,11 @@ class Reconciler:
 
     def _ran(self, done: Future[None]) -> None:
         self._is_running = False
-        error = done.exception()
-        if isinstance(error, Unavailable):
+        if isinstance(done.exception(), Unavailable):
             self._context.loop.call_later(_RETRY, self.everything)
-        elif error is not None:
-            log.exception("service.error", error, call="reconcile")
 
     def _look(self) -> None:
-        spawn(self._look_at_tail()).add_done_callback(self._looked)
+        background(self._look_at_tail(), "reconcile.tail").add_done_callback(self._looked)
 
     async def _look_at_tail(self) -> None:
         context, delivery = self._context, self._context.delivery
@@ -64,8 +62,5 @@ class Reconciler:
             elif delivery.is_local(conv):
                 delivery.note(conv, last)
 
-    def _looked(self, done: Future[None]) -> None:
+    def _looked(self, _done: Future[None]) -> None:
         self._context.loop.call_later(_TAIL, self._look)
-        error = done.exception()
-        if error is not None and not isinstance(error, Unavailable):
-            log.exception("service.error", error, call="reconcile.tail")

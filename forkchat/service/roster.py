@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forkchat import log
 from forkchat.errors import Unavailable
-from forkchat.runtime import Future, Loop, spawn
+from forkchat.runtime import Future, Loop
 from forkchat.service import payload
+from forkchat.service.background import background
 from forkchat.service.channels import user_channel
 from forkchat.service.delivery import Delivery
 from forkchat.wire import msgid as m
@@ -35,7 +35,7 @@ class Roster:
 
     def arrived(self, claim: Claim, name: str) -> None:
         if not claim.was_here:
-            self._spawn(self._announce(claim.user, name, "online"))
+            background(self._announce(claim.user, name, "online"), "roster.arrived")
 
     def departed(self, users: list[int]) -> None:
         """These have no session any more; they may be back in a moment."""
@@ -46,7 +46,7 @@ class Roster:
             if isinstance(done.exception(), Unavailable):
                 self._loop.call_later(_RETRY, self._check, users)
 
-        self._spawn(self._announce_gone(users)).add_done_callback(finished)
+        background(self._announce_gone(users), "roster.departed").add_done_callback(finished)
 
     async def _announce_gone(self, users: list[int]) -> None:
         online = await self._presence.online(users)
@@ -62,14 +62,3 @@ class Roster:
         frame = line({"msgid": m.PRESENCE, "id": user, "name": name, "state": state})
         for watcher in await self._store.friends.watchers(user):
             self._router.publish(user_channel(watcher), payload.event(frame))
-
-    def _spawn(self, coroutine: object) -> Future[None]:
-        task: Future[None] = spawn(coroutine)  # type: ignore[arg-type]
-
-        def finished(done: Future[None]) -> None:
-            error = done.exception()
-            if error is not None and not isinstance(error, Unavailable):
-                log.exception("service.error", error, call="roster")
-
-        task.add_done_callback(finished)
-        return task

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from forkchat import log
 from forkchat.config import Config
 from forkchat.errors import Unavailable
-from forkchat.runtime import Future, Lane, Loop, sleep, spawn
+from forkchat.runtime import Lane, Loop, sleep
 from forkchat.service import payload
 from forkchat.service.accounts import Accounts
+from forkchat.service.background import background
 from forkchat.service.chat import Chat
 from forkchat.service.context import Context
 from forkchat.service.delivery import Delivery
@@ -74,14 +75,14 @@ class Service:
     def drained(self, session: Session) -> None:
         """The session's peer has taken everything that waited."""
         if session.resume():
-            spawn(self._history.catch_up(session)).add_done_callback(_log_error)
+            background(self._history.catch_up(session), "history.catch_up")
 
     def _on_message(self, channel: str, data: bytes) -> None:
         if channel == payload.ALL:
             if data == payload.RECONCILE:
                 self._reconciler.everything()
             elif data == payload.EPOCH:
-                spawn(self._read_epoch()).add_done_callback(_log_error)
+                background(self._read_epoch(), "read_epoch")
         elif data[:1] in (b"K", b"P"):
             words, _ = payload.split(data)
             self.gate.on_user_message(words[0], int(channel[1:]), b" ".join(words[1:]).decode())
@@ -97,7 +98,7 @@ class Service:
         log.error(
             "store.regressed", conv=conv, hint="the database was restored: clients forget their cursors"
         )
-        spawn(self._renew_epoch()).add_done_callback(_log_error)
+        background(self._renew_epoch(), "renew_epoch")
 
     async def _renew_epoch(self) -> None:
         await self.context.store.epoch.renew(self.context.epoch)
@@ -113,11 +114,3 @@ class Service:
         log.warning("service.new_epoch", epoch=epoch)
         for session in list(self.context.delivery.sessions.values()):
             session.peer.bye("draining", random.uniform(0, _COME_BACK))
-
-
-def _log_error(done: Future[None]) -> None:
-    error = done.exception()
-    if isinstance(error, Unavailable):
-        log.warning("service.unavailable", why=error)
-    elif error is not None:
-        log.exception("service.error", error, call="service")

@@ -55,7 +55,7 @@ def migrate(url: str, sql_dir: Path, deadline: float) -> Status:
                 if file.version > version:
                     _apply(connection, file)
             return Status(connection.get_server_info(), files[-1].version, files[-1].version)
-    except MySQLdb.Error as error:
+    except (MySQLdb.Error, ValueError) as error:
         raise StartError(f"MySQL: {_text(error)}") from error
 
 
@@ -65,7 +65,7 @@ def status(url: str, sql_dir: Path, deadline: float) -> Status:
     try:
         with closing(_open(url, deadline, make_database=False)) as connection:
             return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
-    except MySQLdb.Error as error:
+    except (MySQLdb.Error, ValueError) as error:
         raise StartError(f"MySQL: {_text(error)}") from error
 
 
@@ -150,6 +150,6 @@ def _apply(connection: Connection, file: _File) -> None:
         )
 
 
-def _text(error: MySQLdb.Error) -> str:
+def _text(error: MySQLdb.Error | ValueError) -> str:
     number, *rest = error.args or ("",)
     return f"{rest[0]} ({number})" if rest else str(number)

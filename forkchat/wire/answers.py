@@ -1,0 +1,54 @@
+"""Answers and errors as modern clients get them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkchat.errors import Refused
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
+
+Rid = str | int | None
+
+
+def answer(msgid: int, rid: Rid, fields: dict[str, Any]) -> bytes:
+    """The answer to a request that succeeded; b"" where none is due: an acknowledgement without a `rid`."""
+    kind = m.ANSWERS.get(msgid, m.ACK) or m.ACK
+    if rid is None and kind == m.ACK:
+        return b""
+    return line(_head(kind, msgid, rid) | {"errno": 0} | fields)
+
+
+def refusal(msgid: int, rid: Rid, refused: Refused) -> bytes:
+    """The answer to a request that was refused, or an ERROR where it has no answer of its own.
+
+    `msgid` is 0 where it could not be read.
+    """
+    fields = {"errno": refused.errno, "code": refused.code, "errmsg": refused.errmsg}
+    if refused.retry_after is not None:
+        fields["retry_after"] = refused.retry_after
+    kind = (m.ANSWERS.get(msgid, m.ACK) or m.ACK) if msgid else m.ERROR
+    if kind == m.ACK and rid is None:
+        kind = m.ERROR
+    return line(_head(kind, msgid, rid) | fields)
+
+
+def bye(reason: str, retry_after: float | None) -> bytes:
+    """`retry_after`: seconds to stay away; None: nothing is said of it."""
+    message: dict[str, Any] = {"msgid": m.BYE, "reason": reason}
+    if retry_after is not None:
+        message["retry_after"] = round(retry_after, 2)
+    return line(message)
+
+
+PING = line({"msgid": m.PING})
+
+
+def _head(kind: int, msgid: int, rid: Rid) -> dict[str, Any]:
+    """`re` says which request it was, where the answer's own msgid does not."""
+    head: dict[str, Any] = {"msgid": kind}
+    if rid is not None:
+        head["rid"] = rid
+    if msgid and kind in (m.ACK, m.ERROR):
+        head["re"] = msgid
+    return head
