@@ -93,9 +93,17 @@ class Talker:
         return f"{len(self._pending)} unacknowledged, missing {gaps}" if self._pending or gaps else ""
 
     async def ask(self, message: Message) -> Message:
-        """The answer to a request. Raises ConnectionError when the connection is lost before it."""
-        await self._online.wait()
-        return await self._request(message)
+        """The answer to a request, asked again while it is unavailable.
+
+        Raises ConnectionError when the connection is lost before it.
+        """
+        while True:
+            await self._online.wait()
+            answer = await self._request(message)
+            if answer["errno"] != 11:
+                assert answer["errno"] == 0, answer
+                return answer
+            await asyncio.sleep(answer["retry_after"])
 
     # Connection.
 

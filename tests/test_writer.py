@@ -114,6 +114,15 @@ def test_refusals(worker: Worker, pair: tuple[int, int]) -> None:
     assert seqs([fine]) == [1]
 
 
+def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worker: Worker) -> None:
+    worker.get(worker.store.users.create("before", ""))
+    with closing(connect(url)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()")
+        for (connection,) in cursor.fetchall():
+            cursor.execute("KILL %s", (connection,))
+    assert worker.get(worker.store.users.create("after", ""))
+
+
 def test_many_workers_one_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
     """Four writers on one row: dense, without doubles, each one's own in order."""
     a, b = pair

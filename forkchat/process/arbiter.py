@@ -28,7 +28,7 @@ from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
 
 #: Seconds that workers have to end when told to at once, and beyond `drain_time` when they drain.
-_GRACE = 5.0
+_GRACE = 3.0
 #: Seconds in which a MySQL and a Redis of one's own must answer at the start.
 _PATIENCE = 10.0
 #: Seconds between looks at what no signal tells of: heartbeats, and, at first, who is ready.

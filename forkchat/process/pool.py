@@ -21,7 +21,7 @@ from forkchat.process.scoreboard import Scoreboard
 #: So many deaths of a slot's workers in a row, none of which was ever ready: a crash loop.
 _CRASH_LOOP = 5
 #: A gap in our own turns, in seconds, after which the workers had no chance to beat either (Ctrl-Z).
-_PAUSED = 5.0
+_PAUSED = 3.0
 _NEVER = float("inf")
 
 

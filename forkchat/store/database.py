@@ -48,7 +48,7 @@ class Database:
         self._lane.close()
 
     def _run(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        """Once; again after a deadlock, and when a connection that had idled turns out to be dead."""
+        """Once; again after a deadlock; a read also when its connection turns out to be dead."""
         is_fresh = self._connection is None
         for left in range(_DEADLOCK_TRIES - 1, -1, -1):
             try:
@@ -66,11 +66,11 @@ class Database:
         raise AssertionError("unreachable")
 
     def _attempt(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        connection = self._connected()
-        with connection.cursor() as cursor:
-            if not is_transaction:
+        if not is_transaction:
+            with self._connected().cursor() as cursor:
                 return fn(cursor, *args)
-            connection.begin()
+        connection = self._begin()
+        with connection.cursor() as cursor:
             try:
                 result = fn(cursor, *args)
                 connection.commit()
@@ -78,6 +78,17 @@ class Database:
                 self._rollback()
                 raise
             return result
+
+    def _begin(self) -> Any:
+        """A connection in a new transaction: where the idle one turns out to be dead, another."""
+        if self._connection is not None:
+            try:
+                self._connection.begin()
+                return self._connection
+            except MySQLdb.Error:
+                self._drop()
+        self._connected().begin()
+        return self._connection
 
     def _rollback(self) -> None:
         try:
