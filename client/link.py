@@ -133,7 +133,7 @@ class Link:
             self.is_finished = True
         else:
             epoch, limits = parse.text(answer.fields, "epoch"), parse.limits(answer.fields)
-            self._heartbeat = max(1, parse.integer(answer.fields, "heartbeat", 30))
+            self._heartbeat = max(1.0, parse.seconds(answer.fields, "heartbeat") or 30.0)
             self.epoch = epoch
             self.limits |= limits
             self.is_greeted = True

@@ -26,8 +26,8 @@ from forkchat.wire.requests import MAX_SEQ
 
 Frame = dict[str, Any]
 
-#: The end of the year 9999: what `datetime` can tell.
-_MAX_TS = 253_402_214_400_000
+#: In the year 9892: `datetime` ends with 9999.
+_MAX_TS = 250_000_000_000_000
 _REFUSALS = {refused.errno: refused for refused in Refused.__subclasses__()}
 
 
@@ -136,7 +136,8 @@ def limits(frame: Frame) -> dict[str, int]:
 
 
 def notice(frame: Frame) -> Notice:
-    return Notice(text(frame, "kind"), integer(frame, "id"), text(frame, "name"), text(frame, "conv", ""))
+    conv = conversation(frame) if "conv" in frame else ""
+    return Notice(text(frame, "kind"), integer(frame, "id"), text(frame, "name"), conv)
 
 
 def friend_state(frame: Frame) -> FriendState:

@@ -106,7 +106,7 @@ class Session:
         return events
 
     def tick(self, now: float) -> list[Event]:
-        if not self._link.is_up:
+        if not self._link.is_up or self.is_finished:
             return []
         events = self._link.tick(now)
         self._advance()

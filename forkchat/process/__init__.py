@@ -1,0 +1,1 @@
+"""Processes: the master and what it forks; a worker and its peers; the private services."""

@@ -1,0 +1,267 @@
+"""Small synchronous clients for tests, with deadlines: classic ones and modern ones."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from itertools import count
+from typing import Any, Self, TypeVar
+
+import orjson
+
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import PADDED_SIZE
+from forkchat.wire.msgid import Numbering
+from tests.server import Server, until
+
+Message = dict[str, Any]
+#: Seconds after which what was waited for will not come.
+DEADLINE = 10.0
+PASSWORD = "correct horse"
+
+UNLIMITED = "[server]\nlog_level = 'debug'\n[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
+
+
+def new_name(stem: str = "li") -> str:
+    return f"{stem}-{secrets.token_hex(4)}"
+
+
+class Wire:
+    """One connection: bytes out, whole frames in."""
+
+    def __init__(self, port: int, receive_buffer: int = 0):
+        self._sock = socket.socket()
+        if receive_buffer:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._sock.settimeout(DEADLINE)
+        self._sock.connect(("127.0.0.1", port))
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def own_port(self) -> int:
+        """Our end's: the server's log names it."""
+        return int(self._sock.getsockname()[1])
+
+    def send(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def frame(self) -> bytes:
+        """The next frame with its delimiter. Raises TimeoutError, and EOFError when the server has closed."""
+        while (end := re.search(rb"[\0\n]", self._buffer)) is None:
+            self._receive()
+        frame, self._buffer = self._buffer[: end.end()], self._buffer[end.end() :]
+        return frame
+
+    def _receive(self) -> None:
+        try:
+            data = self._sock.recv(1 << 20)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise EOFError(f"the server closed the connection; unread: {self._buffer!r}")
+        self._buffer += data
+
+    def wait_closed(self) -> bytes:
+        """All that still comes before the server closes the connection, which it must."""
+        with suppress(EOFError):
+            while True:
+                self._receive()
+        return self._buffer
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Classic(Wire):
+    """A classic client: no HELLO. msgids are the notes' here, and on the wire what `numbering` makes of them.
+
+    Each frame that comes is checked to be what `delimiter` asks for: 1024 bytes, or a plain line.
+    """
+
+    def __init__(self, port: int, delimiter: bytes = b"\0", numbering: str = "notes"):
+        super().__init__(port)
+        self.delimiter = delimiter
+        self.numbering = Numbering(numbering)
+        self.name = ""
+        self.id = 0
+
+    def encode(self, msgid: int, **fields: Any) -> bytes:
+        return orjson.dumps({"msgid": self.numbering.outbound(msgid)} | fields) + self.delimiter
+
+    def say(self, msgid: int, **fields: Any) -> None:
+        self.send(self.encode(msgid, **fields))
+
+    def hear(self) -> Message:
+        """The next message; signs of life, which a classic client shrugs at, are passed over."""
+        while True:
+            frame = self.frame()
+            if self.delimiter == b"\n":
+                json = frame.removesuffix(b"\n")
+                assert json == json.strip(), frame
+            else:
+                json = frame[:-1].rstrip(b" ")
+                assert frame == json.ljust(PADDED_SIZE - 1) + b"\0"
+            message: Message = orjson.loads(json)
+            message["msgid"] = self.numbering.inbound(message["msgid"])
+            if message["msgid"] != m.CLASSIC_PROBE:
+                return message
+
+    def ask(self, msgid: int, **fields: Any) -> Message:
+        self.say(msgid, **fields)
+        answer = self.hear()
+        assert answer["msgid"] == m.ANSWERS[msgid], answer
+        return answer
+
+    def register(self, name: str = "") -> Self:
+        self.name = name or new_name()
+        answer = self.ask(m.REG, name=self.name, password=PASSWORD)
+        assert answer["errno"] == 0, answer
+        self.id = answer["id"]
+        return self
+
+    def login(self, user: int = 0, password: str = PASSWORD) -> Message:
+        """The answer, the strings of its lists parsed."""
+        answer = self.ask(m.LOGIN, id=user or self.id, password=password)
+        for key in ("friends", "groups", "offlinemsg"):
+            if key in answer:
+                answer[key] = [orjson.loads(each) for each in answer[key]]
+        for group in answer.get("groups", []):
+            group["users"] = [orjson.loads(each) for each in group["users"]]
+        return answer
+
+    def join_in(self, name: str = "") -> Self:
+        """Register and log in."""
+        self.register(name)
+        assert self.login()["errno"] == 0
+        return self
+
+
+class Modern(Wire):
+    """A modern client. Every `rid` is checked to be answered once; PINGs are answered."""
+
+    def __init__(self, port: int, receive_buffer: int = 0):
+        super().__init__(port, receive_buffer)
+        self.name = ""
+        self.id = 0
+        self.token = ""
+        self._rids = count(1)
+        self._answers: dict[str, Message] = {}
+        self._answered: set[str] = set()
+        self._pushed: list[Message] = []
+        assert self.ask(m.HELLO, ver=1)["errno"] == 0
+
+    def say(self, msgid: int, **fields: Any) -> str:
+        """Send a request; its `rid`."""
+        rid = f"r{next(self._rids)}"
+        self.send(orjson.dumps({"msgid": msgid, "rid": rid} | fields) + b"\n")
+        return rid
+
+    def tell(self, msgid: int, **fields: Any) -> None:
+        """Send what wants no answer."""
+        self.send(orjson.dumps({"msgid": msgid} | fields) + b"\n")
+
+    def answer(self, rid: str) -> Message:
+        while rid not in self._answers:
+            self._hear()
+        return self._answers.pop(rid)
+
+    def ask(self, msgid: int, **fields: Any) -> Message:
+        answer = self.answer(self.say(msgid, **fields))
+        assert answer["msgid"] == m.ANSWERS.get(msgid, m.ACK), answer
+        if answer["msgid"] == m.ACK:
+            assert answer["re"] == msgid, answer
+        return answer
+
+    def done(self, msgid: int, **fields: Any) -> Message:
+        """The answer to a request that must succeed."""
+        answer = self.ask(msgid, **fields)
+        assert answer["errno"] == 0, answer
+        return answer
+
+    def push(self, msgid: int, **fields: Any) -> Message:
+        """The next that comes unasked with this msgid and these fields; others before it wait."""
+
+        def is_it(message: Message) -> bool:
+            return message["msgid"] == msgid and fields.items() <= message.items()
+
+        while (at := next((at for at, each in enumerate(self._pushed) if is_it(each)), -1)) < 0:
+            self._hear()
+        return self._pushed.pop(at)
+
+    def pushed(self) -> list[Message]:
+        """What has come unasked until the server answers a PING, and was not taken yet."""
+        self.done(m.PING)
+        pushed, self._pushed = self._pushed, []
+        return pushed
+
+    def _hear(self) -> None:
+        frame = self.frame()
+        assert frame.endswith(b"}\n"), frame
+        message: Message = orjson.loads(frame)
+        rid = message.get("rid")
+        if rid is not None:
+            assert rid not in self._answered, f"a second answer: {message}"
+            self._answered.add(rid)
+            self._answers[rid] = message
+        elif message["msgid"] == m.PING:
+            self.tell(m.PONG)
+        else:
+            self._pushed.append(message)
+
+    def register(self, name: str = "") -> Self:
+        self.name = name or new_name()
+        self.id = self.done(m.REG, name=self.name, password=PASSWORD)["id"]
+        return self
+
+    def login(self, **fields: Any) -> Message:
+        """The answer to LOGIN with the name and the password, or with what is given."""
+        answer = self.ask(m.LOGIN, **(fields or {"name": self.name, "password": PASSWORD}))
+        if answer["errno"] == 0:
+            self.id, self.name, self.token = answer["id"], answer["name"], answer["token"]
+        return answer
+
+    def join_in(self, name: str = "") -> Self:
+        """Register and log in."""
+        self.register(name)
+        assert self.login()["errno"] == 0
+        return self
+
+
+def come_back(port: int, client: Modern) -> Modern:
+    """The connection breaks; a new one, logged in by token as soon as the session of the old one is over."""
+    client.close()
+    new = Modern(port)
+    until(lambda: new.login(token=client.token)["errno"] == 0, "the earlier session is over")
+    return new
+
+
+ClientT = TypeVar("ClientT", bound=Wire)
+
+
+def worker_of(server: Server, client: Wire) -> str:
+    """Which worker has the connection, from the log (at level debug)."""
+    connected = re.compile(rf"(worker\d+) peer\.connected peer=127\.0\.0\.1:{client.own_port}$", re.MULTILINE)
+    return until(lambda: connected.findall(server.log()), "the log names the connection's worker")[-1]
+
+
+def elsewhere(
+    server: Server, other: Wire, connect: Callable[[], ClientT], is_same: bool = False
+) -> ClientT:
+    """A connection on another worker than `other`'s; or on the same."""
+    with ExitStack() as tried:  # held meanwhile: a worker with many connections leaves the next to others
+        for _ in range(50):
+            client = connect()
+            if (worker_of(server, client) == worker_of(server, other)) is is_same:
+                return client
+            tried.enter_context(client)
+    raise AssertionError("none of 50 connections came to the worker that was wanted")

@@ -1,0 +1,192 @@
+"""The master and its workers: who is started, replaced and ended, and what each signal does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import Server, children, is_alive, until
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    with Server("-w", "2") as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: Server) -> Server:
+    """A server with workers 1 and 2, whatever the last test has done to it."""
+    until(lambda: sorted(shared.workers()) == [1, 2], "two workers")
+    shared.config_path.write_text("")
+    return shared
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def logged(server: Server, pattern: str) -> int:
+    return len(re.findall(pattern, server.log()))
+
+
+def test_workers_serve_and_have_titles(server: Server) -> None:
+    title = Path(f"/proc/{server.pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    assert title == f"forkchat: master [{server.port}]"
+    with connect(server) as client:
+        client.sendall(b'{"msgid":100,"rid":"1","ver":1,"ua":"test"}\n')
+        assert b'"msgid":101' in client.recv(4096)
+
+
+def test_the_master_imports_no_driver_and_no_service(server: Server) -> None:
+    def libraries(pid: int) -> str:
+        return Path(f"/proc/{pid}/maps").read_text()
+
+    for name in ("_mysql", "hiredis"):
+        assert name not in libraries(server.pid)
+        assert name in libraries(server.workers()[1])
+
+
+def test_a_killed_worker_is_replaced_at_once(server: Server) -> None:
+    before = server.workers()
+    os.kill(before[1], signal.SIGKILL)
+    until(lambda: server.workers().get(1, before[1]) != before[1], "a new worker", 1.0)
+    after = server.workers()
+    assert after[2] == before[2]
+    server.wait_log(rf"worker\.exit slot=1 pid={before[1]} status=SIGKILL")
+    server.wait_log(rf"worker\.fork slot=1 pid={after[1]} generation=2")
+
+
+def test_ttin_and_ttou(server: Server) -> None:
+    server.send(signal.SIGTTIN)
+    until(lambda: sorted(server.workers()) == [1, 2, 3], "a third worker")
+    server.wait_log("worker3 worker.ready")
+    server.send(signal.SIGTTOU)
+    until(lambda: sorted(server.workers()) == [1, 2], "the third worker's end")
+    server.wait_log(r"worker\.exit slot=3 pid=\d+ status=0")
+    server.send(signal.SIGTTOU)
+    until(lambda: sorted(server.workers()) == [1], "the second worker's end")
+    server.send(signal.SIGTTOU)
+    server.send(signal.SIGTTIN)
+    until(lambda: sorted(server.workers()) == [1, 2], "the last worker stays")
+
+
+def test_hup_rereads_the_configuration_and_drops_no_one(server: Server) -> None:
+    workers = server.workers()
+    with connect(server) as client:
+        server.config_path.write_text("[limits]\ntext = 100\n[server]\nworkers = 7\nhost = '::1'\n")
+        server.send(signal.SIGHUP)
+        server.wait_log(r"master config\.reload")
+        server.wait_log(r"config\.needs_restart keys=server\.host\s")
+        for slot in workers:
+            server.wait_log(rf"worker{slot} worker\.reloaded")
+        client.sendall(b'{"msgid":100,"rid":"1","ver":1,"ua":"test"}\n')
+        assert b'"text":100' in client.recv(4096)
+    assert server.workers() == workers
+
+
+def test_hup_with_a_bad_file_changes_nothing(server: Server) -> None:
+    reloads = logged(server, r"config\.reload")
+    server.config_path.write_text("[limits]\ntext = 0\nframe = true\n")
+    server.send(signal.SIGHUP)
+    server.wait_log(r"config\.refused problem=.*limits\.text")
+    server.wait_log(r"config\.refused problem=.*limits\.frame")
+    assert logged(server, r"config\.reload") == reloads
+
+
+def test_a_pause_of_the_whole_server_kills_no_one() -> None:
+    """As Ctrl-Z and `fg` do: no one could beat, and no one is to blame."""
+    with Server("-w", "1", config="[server]\nworker_timeout = 2.0\n") as server:
+        family = [server.pid, *server.workers().values()]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        started = os.times().elapsed
+        until(lambda: os.times().elapsed - started > 3.5, "more than a pause")
+        for pid in reversed(family):
+            os.kill(pid, signal.SIGCONT)
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "worker.kill" not in server.log()
+
+
+def test_a_silent_worker_is_killed_and_replaced() -> None:
+    with Server("-w", "1", config="[server]\nworker_timeout = 2.0\n") as server:
+        silent = server.workers()[1]
+        os.kill(silent, signal.SIGSTOP)
+        server.wait_log(rf'worker\.kill slot=1 pid={silent} why="no heartbeat"', 5.0)
+        until(lambda: server.workers().get(1, silent) != silent, "a new worker", 2.0)
+
+
+def test_usr1_reopens_the_log_in_all(tmp_path: Path) -> None:
+    path = tmp_path / "forkchat.log"
+    with Server("-w", "2", config=f"[server]\nlog_file = '{path}'\n", wait=False) as server:
+        until(lambda: path.exists() and "master.ready" in path.read_text(), "ready")
+        path.rename(tmp_path / "rotated")
+        server.send(signal.SIGUSR1)
+
+        def has_open(pid: int) -> bool:
+            return str(path) in [
+                os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()
+            ]
+
+        for pid in [server.pid, *server.workers().values()]:
+            until(lambda pid=pid: has_open(pid), f"{pid} has the new file open")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_and_leaves_nothing_behind(tmp_path: Path, signum: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("1\n")  # stale
+    with Server("-w", "2", "--pid", str(pid_file)) as server:
+        assert pid_file.read_text() == f"{server.pid}\n"
+        family = children(server.pid)
+        with connect(server) as client:
+            server.send(signum)
+            assert server.wait() == 0
+            client.settimeout(5)
+            while client.recv(4096):
+                pass
+        assert not any(map(is_alive, family))
+        assert list(tmp_path.iterdir()) == []
+        log = server.log()
+        assert log.index("worker.exit") < log.index("service.stop") < log.index("master.stop")
+        assert log.count("status=0") == 4  # two workers, two services
+        with pytest.raises(ConnectionRefusedError):
+            connect(server)
+
+
+def test_who_does_not_drain_in_time_is_killed() -> None:
+    with Server("-w", "1", config="[server]\ndrain_time = 0\n") as server:
+        os.kill(server.workers()[1], signal.SIGSTOP)
+        server.send(signal.SIGTERM)
+        server.send(signal.SIGINT)
+        assert server.wait() == 0
+        assert 'why="does not end"' in server.log()
+
+
+def test_a_crash_loop_ends_the_server(tmp_path: Path) -> None:
+    """A broken installation: the workers cannot even import what they need."""
+    (tmp_path / "orjson.py").write_text("raise ImportError('broken')")
+    with Server("-w", "2", env={"PYTHONPATH": str(tmp_path)}, wait=False) as server:
+        assert server.wait() == 1
+        assert "ImportError: broken" in server.log()
+        assert "\nforkchat: the workers die as they start, 5 times in a row" in server.log()
+        assert logged(server, r"worker\.fork") <= 12
+        assert logged(server, r"service\.stop .*status=0") == 2
+
+
+def test_a_worker_that_dies_quickly_is_replaced_ever_more_slowly() -> None:
+    """Once it was ready, it is no crash loop: the server goes on."""
+    with Server("-w", "1") as server:
+        for generation in range(1, 6):
+            server.wait_log(rf"worker\.fork slot=1 pid=\d+ generation={generation}\s", 8.0)
+            until(lambda n=generation: logged(server, r"worker1 worker\.ready") == n, "ready")  # type: ignore[misc]
+            os.kill(server.workers()[1], signal.SIGKILL)
+        server.wait_log(r"generation=6\s", 8.0)
+        assert server.process.poll() is None

@@ -1,0 +1,114 @@
+"""The configuration: every key documented, every mistake listed, no secret shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkchat.config import Config, data_files, keys, load
+from forkchat.errors import ConfigError
+from tests.server import ROOT, forkchat
+
+EXAMPLE = ROOT / "etc/forkchat.toml"
+KEYS = list(keys().values())
+
+
+def problems(path: Path | None = None, **flags: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(
+            str(path) if path else None, {}, {name.replace("__", "."): value for name, value in flags.items()}
+        )
+    return caught.value.problems
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    assert load(str(EXAMPLE), {}, {}) == Config()
+    shown = re.findall(r"^(\w+) = .*# \S", EXAMPLE.read_text(), re.MULTILINE)
+    assert shown == [key.name for key in KEYS]
+
+
+def test_the_example_marks_what_hup_can_change() -> None:
+    marked = re.findall(r"^(\w+) = .*\(live\)$", EXAMPLE.read_text(), re.MULTILINE)
+    assert marked == [key.name for key in KEYS if key.metadata["live"]]
+
+
+def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(
+        '[server]\nport = 7000\nhost = "::1"\n[redis]\nurl = "redis://file"\n[mysql]\nurl = "mysql://f/d"'
+    )
+    environ = {"FORKCHAT_REDIS_URL": "redis://env", "FORKCHAT_MYSQL_URL": ""}
+    config = load(str(path), environ, {"server.port": 8000, "server.host": None})
+    assert (config.server.port, config.server.host) == (8000, "::1")
+    assert (config.redis.url, config.mysql.url) == ("redis://env", "mysql://f/d")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[limits]\nframe = true", "limits.frame: must be a whole number"),
+        ("[limits]\nframe = 65536.0", "limits.frame: must be a whole number"),
+        ("[limits]\nlogin_time = nan", "limits.login_time: nan is not between 0.1 and 3600"),
+        ("[limits]\nlogin_time = inf", "limits.login_time: inf is not between 0.1 and 3600"),
+        ("[limits]\nmessage_rate = -1", "limits.message_rate: -1 is not between 0 and 1000000"),
+        ("[limits]\nframe = 8192", "limits.text: must be less than limits.frame"),
+        ("[session]\nheartbeat = 90", "session.heartbeat: must be less than session.dead_after"),
+        ("[server]\nport = 65536", "server.port: 65536 is not between 0 and 65535"),
+        ("[server]\nlog_level = 'loud'", "server.log_level: must be one of debug, info, warning, error"),
+        ("[server]\nhost = 5", "server.host: must be a string"),
+        ('[server]\npid_file = "a\\u0000b"', "server.pid_file: must not contain control characters"),
+        ("[classic]\nnumbering = 'both'", "classic.numbering: must be one of notes, course"),
+        ("[limit]\nframe = 1", "limit.frame: no such key"),
+        ("frame = 1", "frame: no such key"),
+        ("[server.limits]\nframe = 1", "server.limits: no such key"),
+    ],
+)
+def test_a_bad_key_is_named(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(text)
+    assert problems(path) == [f"{path}: {expected}"]
+
+
+def test_no_file_and_no_toml(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none") == [f"{tmp_path}/none: No such file or directory"]
+    assert problems(tmp_path) == [f"{tmp_path}: Is a directory"]
+    for bad in (b"[server\n", b"\xff\xfe"):
+        (tmp_path / "bad").write_bytes(bad)
+        (problem,) = problems(tmp_path / "bad")
+        assert "not TOML" in problem
+
+
+def test_all_bad_keys_are_listed_at_once_and_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text('[mysql]\nurl = "http://u:geheim@h/d"\nreaders = 0\n[oops]\na = 1')
+    result = forkchat("-c", str(path), "-w", "many", "-p", "99999", "--redis-url", "geheim")
+    assert result.returncode == 78
+    assert result.stderr.count("\n") == 6
+    for name in ("mysql.url", "mysql.readers", "oops.a", "server.workers", "server.port", "redis.url"):
+        assert f"{name}: " in result.stderr
+    assert "geheim" not in result.stderr + result.stdout
+
+
+def test_a_password_is_not_in_the_repr() -> None:
+    config = load(None, {}, {"mysql.url": "mysql://u:geheim@h/d", "redis.url": "redis://:geheim@h"})
+    assert "geheim" not in repr(config) + repr(config.mysql)
+
+
+def test_reload_keeps_what_needs_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text("")
+    config = load(str(path), {}, {"server.workers": 2})
+    path.write_text("[server]\nport = 7000\nworkers = 9\n[limits]\ntext = 100")
+    fresh, restart = config.reload()
+    assert restart == ["server.port"]
+    assert (fresh.server.port, fresh.server.workers, fresh.limits.text) == (6000, 2, 100)
+    path.write_text("[limits]\ntext = 0")
+    with pytest.raises(ConfigError):
+        fresh.reload()
+
+
+def test_the_data_files_are_there() -> None:
+    assert data_files("sql") == ROOT / "sql"
