@@ -2,10 +2,10 @@
 
 | key | type | lifetime | meaning, writer |
 |---|---|---|---|
-| `{u57}:session` | string | while logged in | `token lease`: the session of user 57; by the worker that holds it |
+| `{u57}:session` | string | while logged in | `token lease`: user 57's session; by its worker |
 | `{u57}:left` | string | 5 s | they logged out just now and may be back: nobody is told yet |
 | `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives |
-| `leases` | set | for ever | every lease that was not cleared up; by each worker at its start |
+| `leases` | set | for ever | every lease that was not cleared up |
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
 | `reap:LEASE` | string | 30 s | a worker is clearing up that dead lease |
 | `rate:KIND:WHO:MINUTE` | counter | 2 min | failed logins, registrations |
