@@ -188,12 +188,9 @@ def _read(source: Source) -> Config:
             config = config.with_value(name, value)
     problems |= _contradictions(config, problems)
     if problems:
-        raise ConfigError([f"{_origin(source, name)}{name}: {why}" for name, why in problems.items()])
+        origins = {name: "" if name in source.given else f"{source.path}: " for name in problems}
+        raise ConfigError([f"{origins[name]}{name}: {why}" for name, why in problems.items()])
     return config
-
-
-def _origin(source: Source, name: str) -> str:
-    return f"{source.path}: " if source.path and name not in source.given else ""
 
 
 def _parse(path: str) -> dict[str, Any]:

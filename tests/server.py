@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from forkchat.process.embedded import run_dir
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +121,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.kill()
         if self._is_own_dir:
+            shutil.rmtree(run_dir(self.data_dir), ignore_errors=True)
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def wait_ready(self) -> None:

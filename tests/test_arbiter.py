@@ -161,10 +161,13 @@ def test_it_ends_and_leaves_nothing_behind(tmp_path: Path, signum: signal.Signal
             connect(server)
 
 
-def test_who_does_not_drain_in_time_is_killed() -> None:
-    with Server("-w", "1", config="[server]\ndrain_time = 0\n") as server:
+def test_who_does_not_drain_in_time_is_killed_and_clients_are_refused_meanwhile() -> None:
+    with Server("-w", "1", config="[server]\ndrain_time = 60\n") as server:
         os.kill(server.workers()[1], signal.SIGSTOP)
         server.send(signal.SIGTERM)
+        server.wait_log("master.end")
+        with pytest.raises(ConnectionRefusedError):
+            connect(server)
         server.send(signal.SIGINT)
         assert server.wait() == 0
         assert 'why="does not end"' in server.log()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from forkchat.config import Config
-from forkchat.process.embedded import with_urls
+from forkchat.process.embedded import run_dir, with_urls
 from forkchat.store.connection import connect
 from tests.server import Server, children, forkchat, is_alive, make_data_dir, until
 
@@ -24,6 +24,7 @@ from tests.server import Server, children, forkchat, is_alive, make_data_dir, un
 def data_dir() -> Iterator[Path]:
     path = make_data_dir()
     yield path
+    shutil.rmtree(run_dir(path), ignore_errors=True)
     shutil.rmtree(path)
 
 

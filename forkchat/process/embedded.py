@@ -1,15 +1,14 @@
 """The private MariaDB and Redis of a data directory, for which no URL was given: Unix sockets only.
 
-<data>/lock            held by the master           <data>/services.lock   held by the services
-<data>/mysql/          MariaDB's files              <data>/*.log           the services' logs
-<run>/mysql.sock       <run>/redis.sock             <run> is found from <data>, so that `-t` finds
-                                                    the services of a running master
+In <data>: `lock` and `services.lock` (see lock.py), `mysql/` and `mysql.tmp/`, `mysql.log`, `redis.log`.
+In <run>: `mysql.sock`, `redis.sock`. It is found from <data>, so that `-t` finds a live master's services.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import time
@@ -33,7 +32,7 @@ def is_needed(config: Config) -> bool:
 
 def with_urls(config: Config) -> Config:
     """The configuration with the private services' URLs where none were given."""
-    run = _run_dir(config.data_dir)
+    run = run_dir(config.data_dir)
     if not config.mysql.url:
         config = config.with_value(
             "mysql.url", f"mysql://root@/forkchat?unix_socket={quote(str(run / 'mysql.sock'))}"
@@ -65,13 +64,13 @@ class Embedded:
     def start(self) -> None:
         """Start the services; they may not answer yet. Raises StartError."""
         assert self._lock is not None, "call lock first"
-        data, run = self._config.data_dir, _run_dir(self._config.data_dir)
+        data, run = self._config.data_dir, run_dir(self._config.data_dir)
         spawn = Spawn(Account.choose(), self._lock.services_fd)
         with _reported(data):
             _make_run_dir(run, spawn.account)
             if not self._config.mysql.url:
                 log_path = _log_file(data / "mysql.log", spawn)
-                mariadb.initialise(data / "mysql", spawn)
+                mariadb.prepare(data / "mysql", spawn)
                 argv = mariadb.command(data / "mysql", run / "mysql.sock", log_path)
                 self._services.append(Service("mariadb", argv, log_path, spawn))
             if not self._config.redis.url:
@@ -96,6 +95,7 @@ class Embedded:
             service.terminate()
         for service in self._services:
             service.wait(deadline)
+        shutil.rmtree(run_dir(self._config.data_dir), ignore_errors=True)
 
     def close(self) -> None:
         """Unlock the data directory; in a forked child only let go of it."""
@@ -112,7 +112,7 @@ def _reported(data: Path) -> Iterator[None]:
         raise StartError(f"cannot use the data directory {data}: {where}: {error.strerror}") from error
 
 
-def _run_dir(data: Path) -> Path:
+def run_dir(data: Path) -> Path:
     """Where the sockets of `data` are: short, for a socket's path has 107 bytes at most.
 
     Not below $XDG_RUNTIME_DIR, which goes away when its user logs out and the server stays.

@@ -37,25 +37,27 @@ def command(data: Path, socket: Path, log_path: Path) -> list[str]:
         f"--socket={socket}",
         f"--pid-file={socket.with_suffix('.pid')}",
         f"--log-error={log_path}",
+        f"--tmpdir={_tmp(data)}",
         *_SETTINGS,
     ]
 
 
-def initialise(data: Path, spawn: Spawn) -> None:
+def prepare(data: Path, spawn: Spawn) -> None:
     """Make the data directory if there is none yet. Raises StartError.
 
     It is made under another name and then renamed: what was interrupted is done anew.
     """
+    _make_private(_tmp(data), spawn)
     if data.exists():
         return
     scratch = data.with_name(f"{data.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(mode=0o700)
-    os.chown(scratch, *spawn.account)
+    _make_private(scratch, spawn)
     argv = [
         program("mariadb-install-db", PACKAGE),
         "--no-defaults",
         f"--datadir={scratch}",
+        f"--tmpdir={_tmp(data)}",
         # Without a password: whoever may enter the directory of the socket may do everything.
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
@@ -63,6 +65,17 @@ def initialise(data: Path, spawn: Spawn) -> None:
     process = spawn.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate()
     if process.returncode != 0:
-        said = " ".join(output.decode(errors="replace").split())[-500:]
-        raise StartError(f"cannot initialise MariaDB in {scratch}: {said}")
+        lines = output.decode(errors="replace").splitlines()
+        why = "; ".join(line for line in lines if "ERROR" in line) or " ".join(lines[:3])
+        raise StartError(f"cannot initialise MariaDB in {scratch}: {why}")
     scratch.rename(data)
+
+
+def _make_private(path: Path, spawn: Spawn) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    os.chown(path, *spawn.account)
+
+
+def _tmp(data: Path) -> Path:
+    """Its own directory for temporary files: a MariaDB that starts deletes what others have in /tmp."""
+    return data.with_name(f"{data.name}.tmp")
