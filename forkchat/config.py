@@ -78,7 +78,7 @@ class Limits:
     register_rate: int = _key(20, at=(0, 10**6), live=True)
     connections_per_address: int = _key(0, at=(0, 10**6), live=True)
     output: int = _key(_MB, at=(65536, 1024 * _MB), live=True)
-    pending: int = _key(4096, at=(1, 10**6), live=True)
+    pending: int = _key(4096, at=(1, 10**6))
 
 
 @dataclass(frozen=True)
