@@ -52,6 +52,10 @@ class Wire:
         """Our end's: the server's log names it."""
         return int(self._sock.getsockname()[1])
 
+    def deadline(self, seconds: float) -> None:
+        """Wait so long for what comes next."""
+        self._sock.settimeout(seconds)
+
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
@@ -88,8 +92,10 @@ class Classic(Wire):
     Each frame that comes is checked to be what `delimiter` asks for: 1024 bytes, or a plain line.
     """
 
-    def __init__(self, port: int, delimiter: bytes = b"\0", numbering: str = "notes"):
-        super().__init__(port)
+    def __init__(
+        self, port: int, delimiter: bytes = b"\0", numbering: str = "notes", receive_buffer: int = 0
+    ):
+        super().__init__(port, receive_buffer)
         self.delimiter = delimiter
         self.numbering = Numbering(numbering)
         self.name = ""
@@ -149,16 +155,17 @@ class Classic(Wire):
 class Modern(Wire):
     """A modern client. Every `rid` is checked to be answered once; PINGs are answered."""
 
-    def __init__(self, port: int, receive_buffer: int = 0):
+    def __init__(self, port: int, receive_buffer: int = 0, greet: bool = True):
         super().__init__(port, receive_buffer)
         self.name = ""
         self.id = 0
         self.token = ""
         self._rids = count(1)
-        self._answers: dict[str, Message] = {}
-        self._answered: set[str] = set()
+        self._answers: dict[str | int, Message] = {}
+        self._answered: set[str | int] = set()
         self._pushed: list[Message] = []
-        assert self.ask(m.HELLO, ver=1)["errno"] == 0
+        if greet:
+            self.done(m.HELLO, ver=1)
 
     def say(self, msgid: int, **fields: Any) -> str:
         """Send a request; its `rid`."""
@@ -170,7 +177,7 @@ class Modern(Wire):
         """Send what wants no answer."""
         self.send(orjson.dumps({"msgid": msgid} | fields) + b"\n")
 
-    def answer(self, rid: str) -> Message:
+    def answer(self, rid: str | int) -> Message:
         while rid not in self._answers:
             self._hear()
         return self._answers.pop(rid)
@@ -254,9 +261,7 @@ def worker_of(server: Server, client: Wire) -> str:
     return until(lambda: connected.findall(server.log()), "the log names the connection's worker")[-1]
 
 
-def elsewhere(
-    server: Server, other: Wire, connect: Callable[[], ClientT], is_same: bool = False
-) -> ClientT:
+def elsewhere(server: Server, other: Wire, connect: Callable[[], ClientT], is_same: bool = False) -> ClientT:
     """A connection on another worker than `other`'s; or on the same."""
     with ExitStack() as tried:  # held meanwhile: a worker with many connections leaves the next to others
         for _ in range(50):

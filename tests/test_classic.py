@@ -26,6 +26,12 @@ def course_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def friend(server: Server) -> Modern:
+    """Someone for the others to talk with."""
+    return Modern(server.port).join_in(new_name("friend"))
+
+
 @pytest.fixture(params=["notes", "course"])
 def numbered(request: pytest.FixtureRequest) -> tuple[Server, str]:
     """A server, and the numbering that its classic clients use."""
@@ -144,9 +150,9 @@ def test_byte_by_byte(server: Server, end: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\0", b"\n"], ids=["NUL", "LF"])
-def test_coalesced(server: Server, end: bytes) -> None:
+def test_coalesced(server: Server, friend: Modern, end: bytes) -> None:
     """Everything in one write; what comes later sees what was before it."""
-    friend, client, name = Modern(server.port).join_in(), Classic(server.port, end), new_name()
+    client, name = Classic(server.port, end), new_name()
     frames = [
         client.encode(m.REG, name=name, password=PASSWORD),
         client.encode(m.LOGIN, name=name, password=PASSWORD),
@@ -165,16 +171,16 @@ def test_coalesced(server: Server, end: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_answers_are_framed_as_the_peer_frames(server: Server, end: bytes) -> None:
+def test_answers_are_framed_as_the_peer_frames(server: Server, friend: Modern, end: bytes) -> None:
     """`Classic.hear` looks at every byte: a text of 5000 is one line, or parts of 1024."""
-    sender, client, text = Modern(server.port).join_in(), Classic(server.port, end).join_in(), "你好 \"ok\" 😀 " * 200
-    sender.done(m.ONE_CHAT, toid=client.id, msg=text)
+    client, text = Classic(server.port, end).join_in(), '你好 "ok" 😀 ' * 200
+    friend.done(m.ONE_CHAT, toid=client.id, msg=text)
     heard = [client.hear()]
     while sum(len(each["msg"]) for each in heard) < len(text):
         heard.append(client.hear())
     assert "".join(each["msg"] for each in heard) == text
     assert (len(heard) == 1) is (end == b"\n")
-    sender.done(m.ONE_CHAT, toid=client.id, msg="short")
+    friend.done(m.ONE_CHAT, toid=client.id, msg="short")
     assert client.hear()["msg"] == "short"
 
 
@@ -202,16 +208,15 @@ def test_login_by_name(server: Server) -> None:
     assert client.ask(m.LOGIN, name=client.name, password=PASSWORD)["id"] == client.id
 
 
-def test_second_login_is_refused_while_the_first_lives(server: Server) -> None:
+def test_second_login_is_refused_while_the_first_lives(server: Server, friend: Modern) -> None:
     first = Classic(server.port).join_in()
     for port in range(2):  # on this worker or that
         second = elsewhere(server, first, lambda: Classic(server.port)) if port else Classic(server.port)
         assert second.login(first.id)["errno"] == 2
-    sender = Modern(server.port).join_in()
-    sender.done(m.ONE_CHAT, toid=first.id, msg="still there?")
+    friend.done(m.ONE_CHAT, toid=first.id, msg="still there?")
     assert first.hear()["msg"] == "still there?"
     first.say(m.LOGINOUT, id=first.id)
-    assert first.login(sender.id, "wrong")["errno"] == 1  # the logout before it is done
+    assert first.login(friend.id, "wrong")["errno"] == 1  # the logout before it is done
     assert second.login(first.id)["errno"] == 0
 
 
@@ -227,47 +232,58 @@ def test_session_ends_with_its_connection(server: Server) -> None:
 
 def test_what_a_client_claims_is_not_believed(server: Server) -> None:
     alice, bob = Classic(server.port).join_in(), Classic(server.port).join_in()
-    alice.say(m.ONE_CHAT, id=1, name="root", toid=bob.id, msg="hi", time="never", msgtype=3, nested={"a": [1]})
+    alice.say(
+        m.ONE_CHAT, id=1, name="root", toid=bob.id, msg="hi", time="never", msgtype=3, nested={"a": [1]}
+    )
     heard = bob.hear()
     assert re.fullmatch(TIME, heard.pop("time"))
     assert heard == {
-        **{"msgid": m.ONE_CHAT, "id": alice.id, "name": alice.name, "toid": bob.id, "msg": "hi"},
-        **{"msgtype": 3, "nested": {"a": [1]}},
+        "msgid": m.ONE_CHAT,
+        "id": alice.id,
+        "name": alice.name,
+        "toid": bob.id,
+        "msg": "hi",
+        "msgtype": 3,
+        "nested": {"a": [1]},
     }
     alice.say(m.ONE_CHAT, to=bob.id, msg="as the notes have it")
     assert bob.hear()["toid"] == bob.id
 
 
-def test_group(server: Server) -> None:
+def test_group(server: Server, friend: Modern) -> None:
     """Every other member gets it, however they frame theirs; the sender and strangers do not."""
     people = [Classic(server.port, end).join_in() for end in (b"\0", b"\n", b"\0", b"\n")]
     alice, bob, carol, stranger = people
-    dave = Modern(server.port).join_in()
     alice.say(m.CREATE_GROUP, groupname="ops", groupdesc="a group")
     alice.say(m.LOGINOUT)
     [group] = alice.login()["groups"]
     assert group == {
-        **{"id": group["id"], "groupname": "ops", "groupdesc": "a group"},
+        "id": group["id"],
+        "groupname": "ops",
+        "groupdesc": "a group",
         "users": [{"id": alice.id, "name": alice.name, "state": "online", "role": "creator"}],
     }
     for each in (bob, carol):
         each.say(m.ADD_GROUP, groupid=group["id"])
-        each.say(m.ONE_CHAT, toid=dave.id, msg="joined")
-        assert dave.push(m.ONE_CHAT)["id"] == each.id
-    dave.done(m.ADD_GROUP, groupid=group["id"])
+        each.say(m.ONE_CHAT, toid=friend.id, msg="joined")
+        assert friend.push(m.ONE_CHAT)["id"] == each.id
+    friend.done(m.ADD_GROUP, groupid=group["id"])
 
     alice.say(m.GROUP_CHAT, groupid=group["id"], msg="hi all")
-    seen = dave.push(m.GROUP_CHAT)
+    seen = friend.push(m.GROUP_CHAT)
     assert (seen["conv"], seen["seq"], seen["msg"]) == (f"g{group['id']}", 1, "hi all")
     for each in (bob, carol):
         heard = each.hear()
         del heard["time"]
         assert heard == {
-            **{"msgid": m.GROUP_CHAT, "id": alice.id, "name": alice.name},
-            **{"groupid": group["id"], "msg": "hi all"},
+            "msgid": m.GROUP_CHAT,
+            "id": alice.id,
+            "name": alice.name,
+            "groupid": group["id"],
+            "msg": "hi all",
         }
     for each in (alice, stranger):
-        dave.done(m.ONE_CHAT, toid=each.id, msg="only this")
+        friend.done(m.ONE_CHAT, toid=each.id, msg="only this")
         assert each.hear()["msg"] == "only this"
 
 
@@ -282,11 +298,14 @@ def shown(answer: Message, client: Classic, count: int) -> list[str]:
 
 @pytest.mark.parametrize("end", [b"\0", b"\n"], ids=["NUL", "LF"])
 @pytest.mark.parametrize("is_crash", [False, True], ids=["logout", "crash"])
-def test_missed_messages_come_in_order_once(server: Server, end: bytes, is_crash: bool) -> None:
-    alice, bob = Modern(server.port).join_in(), Classic(server.port, end).register()
-    group = alice.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+def test_missed_messages_come_in_order_once(
+    server: Server, friend: Modern, end: bytes, is_crash: bool
+) -> None:
+    bob = Classic(server.port, end).register()
+    group = friend.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     assert bob.login()["errno"] == 0
     bob.say(m.ADD_GROUP, groupid=group)
+
     def leave() -> Classic:
         """Bob is gone; the client that he comes back with."""
         if not is_crash:
@@ -298,28 +317,28 @@ def test_missed_messages_come_in_order_once(server: Server, end: bytes, is_crash
         return client
 
     bob = leave()
-    assert bob.login(alice.id, "wrong")["errno"] == 1  # what bob said before is done
+    assert bob.login(friend.id, "wrong")["errno"] == 1  # what bob said before is done
     for n in range(15):
-        alice.done(m.ONE_CHAT, toid=bob.id, msg=f"{n} it's \"ok\"")
-        alice.done(m.GROUP_CHAT, groupid=group, msg=f"{n} 你好")
+        friend.done(m.ONE_CHAT, toid=bob.id, msg=f'{n} it\'s "ok"')
+        friend.done(m.GROUP_CHAT, groupid=group, msg=f"{n} 你好")
     answer = until(lambda: (found := bob.login())["errno"] == 0 and found, "bob is back")
     texts = shown(answer, bob, 30)
-    assert [text for text in texts if text.endswith("ok\"")] == [f"{n} it's \"ok\"" for n in range(15)]
+    assert [text for text in texts if text.endswith('ok"')] == [f'{n} it\'s "ok"' for n in range(15)]
     assert [text for text in texts if text.endswith("你好")] == [f"{n} 你好" for n in range(15)]
 
-    alice.done(m.ONE_CHAT, toid=bob.id, msg="live")
+    friend.done(m.ONE_CHAT, toid=bob.id, msg="live")
     assert bob.hear()["msg"] == "live"
     bob = leave()
     answer = until(lambda: (found := bob.login())["errno"] == 0 and found, "bob is back again")
     assert "offlinemsg" not in answer
-    alice.done(m.ONE_CHAT, toid=bob.id, msg="the end")
+    friend.done(m.ONE_CHAT, toid=bob.id, msg="the end")
     assert bob.hear()["msg"] == "the end"
 
 
-def test_a_long_missed_text_and_those_behind_it(server: Server) -> None:
-    alice, bob = Modern(server.port).join_in(), Classic(server.port).register()
+def test_a_long_missed_text_and_those_behind_it(server: Server, friend: Modern) -> None:
+    bob = Classic(server.port).register()
     for text in ("short", "长" * 2000, "last"):
-        alice.done(m.ONE_CHAT, toid=bob.id, msg=text)
+        friend.done(m.ONE_CHAT, toid=bob.id, msg=text)
     answer = bob.login()
     assert [each["msg"] for each in answer["offlinemsg"]] == ["short"]
     long = ""
@@ -360,7 +379,11 @@ def test_random_pieces_of_a_whole_session(numbered: tuple[Server, str]) -> None:
     print(f"seed {seed}")
     rng = random.Random(seed)
     server, numbering = numbered
-    friend, client, name = Modern(server.port).join_in(), Classic(server.port, numbering=numbering), new_name()
+    friend, client, name = (
+        Modern(server.port).join_in(),
+        Classic(server.port, numbering=numbering),
+        new_name(),
+    )
     stream = b"".join(
         [
             client.encode(m.REG, name=name, password=PASSWORD),

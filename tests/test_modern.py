@@ -63,7 +63,7 @@ def people(crowd: People) -> Iterator[People]:
 
 
 def refused(answer: Message, errno: int) -> None:
-    assert (answer["errno"], answer["code"]) == (errno, CODES[errno]), answer
+    assert (answer["errno"], answer.get("code")) == (errno, CODES[errno]), answer
     assert isinstance(answer["errmsg"], str)
 
 
@@ -88,15 +88,15 @@ def chats(client: Modern, conv: str) -> list[Message]:
 
 
 def test_hello(server: Server) -> None:
-    client = Modern(server.port)  # has said one
-    refused(client.ask(m.HELLO, ver=1), 3)
-    other = Modern.__new__(Modern)
-    super(Modern, other).__init__(server.port)
-    other.send(b'{"msgid":100,"rid":"1","ver":1,"ua":"chatcli/0.1"}\n')
-    answer = orjson.loads(other.frame())
+    answer = Modern(server.port, greet=False).ask(m.HELLO, ver=1, ua="chatcli/0.1")
     assert len(answer.pop("epoch")) > 0
     assert answer == {
-        **{"msgid": 101, "rid": "1", "errno": 0, "ver": 1, "min": 1, "heartbeat": 30},
+        "msgid": m.HELLO_ACK,
+        "rid": "r1",
+        "errno": 0,
+        "ver": 1,
+        "min": 1,
+        "heartbeat": 30,
         "limits": {"frame": 65536, "text": 8192, "page": 200},
     }
 
@@ -106,23 +106,22 @@ def test_hello_of_no_version_that_is_spoken(server: Server) -> None:
     refused(client.ask(m.HELLO, ver=0), 12)
 
 
-def test_second_hello_changes_nothing(people: People) -> None:
+def test_second_hello_changes_nothing(server: Server, people: People) -> None:
+    refused(Modern(server.port).ask(m.HELLO, ver=1), 3)
     refused(people.li.ask(m.HELLO, ver=1), 3)
     assert people.li.done(m.LOOKUP, id=people.li.id)["name"] == people.li.name
 
 
 def test_ping_before_and_after_login(server: Server, people: People) -> None:
     for client in (Modern(server.port), people.li):
-        assert client.ask(m.PING) == {"msgid": m.PONG, "rid": f"r{client.requests}", "errno": 0}
+        answer = client.ask(m.PING)
+        assert (answer["msgid"], answer["errno"]) == (m.PONG, 0)
 
 
 @pytest.mark.parametrize("rid", ["", "x" * 64, "é" * 32, '"\\\n\0', 7, 0, -1])
 def test_rid_comes_back_as_it_was(people: People, rid: str | int) -> None:
-    people.li.tell(m.LOOKUP, rid=rid, id=people.li.id)
     people.li.tell(m.LOOKUP, rid=rid, id=NOBODY)
-    for errno in (0, 6):
-        answer = people.li.next()
-        assert (answer["rid"], answer["errno"]) == (rid, errno)
+    refused(people.li.answer(rid), 6)
 
 
 @pytest.mark.parametrize("rid", ["x" * 65, True, 1.5, [], {}])
@@ -167,8 +166,13 @@ def test_login_answer(server: Server, people: People) -> None:
     assert len(answer.pop("token")) >= 32
     del answer["rid"]
     assert answer == {
-        **{"msgid": m.LOGIN_ACK, "errno": 0, "id": client.id, "name": client.name},
-        **{"friends": [], "groups": [], "convs": []},
+        "msgid": m.LOGIN_ACK,
+        "errno": 0,
+        "id": client.id,
+        "name": client.name,
+        "friends": [],
+        "groups": [],
+        "convs": [],
     }
     client.done(m.ADD_FRIEND, friendid=people.bo.id)
     group = client.done(m.CREATE_GROUP, groupname="ops", groupdesc="the team")["groupid"]
@@ -203,7 +207,8 @@ def test_login_answer(server: Server, people: People) -> None:
 )
 def test_login_refused(server: Server, people: People, fields: dict[str, Any], errno: int) -> None:
     client = Modern(server.port)
-    refused(client.login(**{key: people.li.name if value == "<li>" else value for key, value in fields.items()}), errno)
+    fields = {key: people.li.name if value == "<li>" else value for key, value in fields.items()}
+    refused(client.ask(m.LOGIN, **fields), errno)
     people.bo.done(m.ONE_CHAT, toid=people.li.id, msg="undisturbed")
     assert people.li.push(m.ONE_CHAT)["msg"] == "undisturbed"
 
@@ -283,8 +288,14 @@ def test_chat(people: People) -> None:
     assert shown.pop("cid").startswith("cid-")
     assert time.strptime(shown.pop("time"), "%Y-%m-%d %H:%M:%S")
     assert shown == {
-        **{"msgid": m.ONE_CHAT, "conv": people.pair, "seq": ack["seq"], "ts": ack["ts"]},
-        **{"id": li.id, "name": li.name, "toid": bo.id, "msg": "hi"},
+        "msgid": m.ONE_CHAT,
+        "conv": people.pair,
+        "seq": ack["seq"],
+        "ts": ack["ts"],
+        "id": li.id,
+        "name": li.name,
+        "toid": bo.id,
+        "msg": "hi",
     }
     answer = bo.done(m.ONE_CHAT, toid=li.id, msg="hi too")
     assert answer["seq"] == ack["seq"] + 1
@@ -299,13 +310,20 @@ def test_group_chat(people: People) -> None:
         for other in people:
             if other is not sender:
                 shown = other.push(m.GROUP_CHAT)
-                assert (shown["seq"], shown["id"], shown["groupid"], shown["msg"]) == (at, sender.id, group, f"{at}")
+                assert (shown["seq"], shown["id"], shown["groupid"], shown["msg"]) == (
+                    at,
+                    sender.id,
+                    group,
+                    f"{at}",
+                )
     assert [chats(each, f"g{group}") for each in people] == [[], [], []]
 
 
 def test_sender_keeps_what_it_says_and_not_who_it_claims_to_be(people: People) -> None:
     claims = {"id": 1, "name": "root", "seq": 99, "conv": "g1", "ts": 1, "time": "never", "dup": True}
-    people.li.done(m.ONE_CHAT, toid=people.bo.id, msg="\0\x1b[31m'; DROP TABLE user; --", colour="red", **claims)
+    people.li.done(
+        m.ONE_CHAT, toid=people.bo.id, msg="\0\x1b[31m'; DROP TABLE user; --", colour="red", **claims
+    )
     shown = people.bo.push(m.ONE_CHAT)
     assert (shown["id"], shown["name"], shown["conv"]) == (people.li.id, people.li.name, people.pair)
     assert (shown["msg"], shown["colour"]) == ("\0\x1b[31m'; DROP TABLE user; --", "red")
@@ -323,7 +341,7 @@ def test_resend_is_the_same_message(people: People) -> None:
         refused(li.ask(m.ONE_CHAT, **(message | other)), 7)
     bo.done(m.ONE_CHAT, toid=li.id, msg="hi", cid=message["cid"])  # another's cids are theirs
     li.done(m.ONE_CHAT, toid=bo.id, msg="the end")
-    assert texts(chats(bo, people.pair)) == ["hi", "the end"]
+    assert [bo.push(m.ONE_CHAT)["msg"] for _ in range(2)] == ["hi", "the end"]
     assert [each["seq"] for each in li.done(m.FETCH, conv=people.pair, limit=3)["msgs"]] == [
         *range(first["seq"], first["seq"] + 3)
     ]
@@ -331,9 +349,8 @@ def test_resend_is_the_same_message(people: People) -> None:
 
 def test_resend_in_one_write(people: People) -> None:
     li, bo, _ = people
-    frame = {"msgid": m.ONE_CHAT, "cid": secrets.token_hex(8), "toid": bo.id, "msg": "twice"}
-    li.send(b"".join(orjson.dumps(frame | {"rid": rid}) + b"\n" for rid in ("one", "two")))
-    one, two = li.answer("one"), li.answer("two")
+    message = {"cid": secrets.token_hex(8), "toid": bo.id, "msg": "twice"}
+    one, two = in_one_write(li, [(m.ONE_CHAT, message)] * 2)
     assert (one["errno"], two["errno"], one["seq"]) == (0, 0, two["seq"])
     assert [one.get("dup"), two.get("dup")] == [None, True]
 
@@ -357,17 +374,32 @@ def test_one_write_is_handled_in_order(server: Server, people: People) -> None:
         (m.GROUP_CHAT, {"groupid": group, "msg": "second"}),
         (m.ADD_FRIEND, {"friendid": people.bo.id}),
         (m.FRIENDS, {"op": "list"}),
-        (m.GROUPS, {"op": "leave", "groupid": group}),
-        (m.GROUP_CHAT, {"groupid": group, "msg": "too late"}),
     ]
-    frames = [orjson.dumps({"msgid": msgid, "rid": str(at)} | fields) for at, (msgid, fields) in enumerate(requests)]
-    client.send(b"\n".join([*frames, b""]))
-    answers = [client.answer(str(at)) for at in range(len(requests))]
-    assert [answer["errno"] for answer in answers] == [0, 0, 0, 0, 0, 0, 0, 10]
+    answers = in_one_write(client, requests)
+    assert [answer["errno"] for answer in answers] == [0] * len(requests)
     assert [answers[2]["seq"], answers[3]["seq"]] == [1, 2]
     assert texts(answers[5]["friends"], "id") == [people.bo.id]
     for each in people:
         assert [each.push(m.GROUP_CHAT)["msg"] for _ in range(2)] == ["first", "second"]
+
+    requests = [
+        (m.GROUPS, {"op": "leave", "groupid": group}),
+        (m.GROUP_CHAT, {"groupid": group, "msg": "too late"}),
+        (m.LOGINOUT, {}),
+        (m.FRIENDS, {"op": "list"}),
+    ]
+    assert [answer["errno"] for answer in in_one_write(client, requests)] == [0, 10, 0, 4]
+
+
+def in_one_write(client: Modern, requests: list[tuple[int, dict[str, Any]]]) -> list[Message]:
+    """The answers to requests that are sent at once."""
+    rids = [secrets.token_hex(8) for _ in requests]
+    frames = [
+        orjson.dumps({"msgid": msgid, "rid": rid} | fields)
+        for rid, (msgid, fields) in zip(rids, requests, strict=True)
+    ]
+    client.send(b"\n".join([*frames, b""]))
+    return [client.answer(rid) for rid in rids]
 
 
 # Ephemeral: messages that are not kept, typing, receipts.
@@ -383,18 +415,306 @@ def test_ephemeral(server: Server, people: People) -> None:
     assert (shown["msg"], shown["ephemeral"], shown["id"]) == ("psst", True, li.id)
     assert not shown.keys() & {"seq", "cid"}
     assert li.done(m.ONE_CHAT, toid=absent.id, msg="psst", ephemeral=True)["receivers"] == 0
+    assert absent.login()["convs"] == []
 
     group = new_group(people)
     assert li.done(m.GROUP_CHAT, groupid=group, msg="psst", ephemeral=True)["receivers"] > 0
     for each in (bo, cy):
         assert each.push(m.GROUP_CHAT)["msg"] == "psst"
-    refused(absent_group(server, li, group), 10)
-    for conv in (f"g{group}", people.pair):
+    refused(absent.ask(m.GROUP_CHAT, groupid=group, msg="psst", ephemeral=True), 10)
+    for conv in (f"g{group}", people.pair):  # it is not kept
         assert "psst" not in texts(li.done(m.FETCH, conv=conv)["msgs"])
     assert [each for each in li.pushed() if each["msgid"] == m.GROUP_CHAT] == []
 
 
-def absent_group(server: Server, li: Modern, group: int) -> Message:
-    """What someone who is not in the group is answered."""
-    stranger = Modern(server.port).join_in()
-    return stranger.ask(m.GROUP_CHAT, groupid=group, msg="psst", ephemeral=True)
+def test_typing(people: People) -> None:
+    li, bo, cy = people
+    li.done(m.TYPING, conv=people.pair)
+    assert bo.push(m.TYPING) == {"msgid": m.TYPING, "conv": people.pair, "id": li.id, "name": li.name}
+    group = new_group(people)
+    bo.done(m.TYPING, conv=f"g{group}")
+    for each in (li, cy):
+        assert each.push(m.TYPING)["id"] == bo.id
+    assert [each for each in bo.pushed() if each["msgid"] == m.TYPING] == []
+
+
+def test_receipts(people: People) -> None:
+    li, bo, _ = people
+    seq = li.done(m.ONE_CHAT, toid=bo.id, msg="read this")["seq"]
+    bo.done(m.READ, conv=people.pair, seq=seq)
+    assert li.push(m.RECEIPT) == {"msgid": m.RECEIPT, "conv": people.pair, "id": bo.id, "seq": seq}
+    assert [each for each in bo.pushed() if each["msgid"] == m.RECEIPT] == []
+
+
+@pytest.mark.parametrize("msgid", [m.TYPING, m.READ, m.FETCH])
+def test_conversations_of_others(people: People, msgid: int) -> None:
+    group = people.bo.done(m.CREATE_GROUP, groupname="ops")["conv"]
+    for conv in (pair_key(people.bo.id, people.cy.id), group, f"g{NOBODY}"):
+        refused(people.li.ask(msgid, conv=conv, seq=1), 10)
+
+
+# Friends and who is there.
+
+
+def test_friends(people: People) -> None:
+    li, bo, _ = people
+    answer = li.done(m.ADD_FRIEND, friendid=bo.id)
+    assert (answer["id"], answer["name"], answer["state"]) == (bo.id, bo.name, "online")
+    event = {"msgid": m.EVENT, "kind": "friend_added", "id": li.id, "name": li.name}
+    assert bo.push(m.EVENT) == event
+    li.done(m.ADD_FRIEND, friendid=bo.id)  # twice is once, and told once
+    li.done(m.ONE_CHAT, toid=bo.id, msg="told once")
+    bo.push(m.ONE_CHAT, msg="told once")
+    assert bo.pushed() == []
+    friend = {"id": bo.id, "name": bo.name, "state": "online"}
+    assert li.done(m.FRIENDS, op="list")["friends"] == [friend]
+    assert bo.done(m.FRIENDS, op="list")["friends"] == []  # one-way
+    li.done(m.FRIENDS, op="remove", friendid=bo.id)
+    assert li.done(m.FRIENDS, op="list")["friends"] == []
+    refused(li.ask(m.FRIENDS, op="remove", friendid=bo.id), 6)
+
+
+def test_look_up(people: People) -> None:
+    for by in ({"name": people.bo.name}, {"id": people.bo.id}):
+        answer = people.li.done(m.LOOKUP, **by)
+        assert (answer["id"], answer["name"]) == (people.bo.id, people.bo.name)
+
+
+def test_presence_of_friends(server: Server, people: People) -> None:
+    """Online at once, offline after about five seconds, nothing of who is back within them."""
+    watcher, back, gone = people.li, Modern(server.port).register(), Modern(server.port).register()
+    for each in (back, gone):
+        assert watcher.done(m.ADD_FRIEND, friendid=each.id)["state"] == "offline"
+        each.login()
+        online = watcher.push(m.PRESENCE)
+        assert (online["id"], online["state"]) == (each.id, "online")
+    back = come_back(server.port, back)
+    left = time.monotonic()
+    gone.close()
+    offline = watcher.push(m.PRESENCE)
+    assert (offline["id"], offline["state"]) == (gone.id, "offline")
+    assert 4.5 < time.monotonic() - left < 8
+    people.bo.done(m.ONE_CHAT, toid=watcher.id, msg="the end")
+    watcher.push(m.ONE_CHAT, msg="the end")
+    assert [each for each in watcher.pushed() if each["msgid"] == m.PRESENCE] == []
+    states = {each["id"]: each["state"] for each in watcher.done(m.FRIENDS, op="list")["friends"]}
+    assert (states[back.id], states[gone.id]) == ("online", "offline")
+
+
+# Groups.
+
+
+def test_creating_a_group(people: People) -> None:
+    answer = people.li.done(m.CREATE_GROUP, groupname="ops", groupdesc="the team")
+    group = answer["groupid"]
+    assert answer["conv"] == f"g{group}"
+    expected = {"id": group, "groupname": "ops", "groupdesc": "the team", "role": "creator"}
+    assert expected in people.li.done(m.GROUPS, op="list")["groups"]
+    users = people.li.done(m.GROUPS, op="members", groupid=group)["users"]
+    assert users == [{"id": people.li.id, "name": people.li.name, "role": "creator", "state": "online"}]
+
+
+def test_joining(people: People) -> None:
+    li, bo, cy = people
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    bo.done(m.ADD_GROUP, groupid=group)
+    for n in range(3):
+        li.done(m.GROUP_CHAT, groupid=group, msg=f"before {n}")
+    answer = cy.done(m.ADD_GROUP, groupid=group)
+    assert (answer["groupid"], answer["conv"], answer["role"]) == (group, f"g{group}", "normal")
+    assert (answer["first"], answer["last"]) == (4, 3)
+    for each in (li, bo):
+        event = each.push(m.EVENT, kind="group_joined", groupid=group, id=cy.id)
+        assert (event["groupid"], event["conv"], event["name"]) == (group, f"g{group}", cy.name)
+    assert cy.done(m.ADD_GROUP, groupid=group)["first"] == 4  # twice is once
+    li.done(m.GROUP_CHAT, groupid=group, msg="after")
+    assert cy.push(m.GROUP_CHAT)["seq"] == 4
+    for bounds in ({}, {"after": 0}, {"before": 5}):
+        page = cy.done(m.FETCH, conv=f"g{group}", **bounds)
+        assert (page["first"], texts(page["msgs"]), page["more"]) == (4, ["after"], False)
+    assert texts(cy.done(m.FETCH, conv=f"g{group}", before=4)["msgs"]) == []
+    assert [chat["first"] for chat in standings(cy) if chat["conv"] == f"g{group}"] == [4]
+    assert texts([each for each in li.pushed() if each["msgid"] == m.EVENT], "id") == [bo.id]
+    states = [(each["id"], each["role"]) for each in li.done(m.GROUPS, op="members", groupid=group)["users"]]
+    assert sorted(states) == [(li.id, "creator"), *sorted([(bo.id, "normal"), (cy.id, "normal")])]
+
+
+def standings(client: Modern) -> list[Message]:
+    """All conversations, page by page."""
+    found: list[Message] = []
+    while True:
+        answer = client.done(m.SYNC, **({"after": found[-1]["conv"]} if found else {}))
+        found += answer["convs"]
+        if not answer["more"]:
+            return found
+
+
+@pytest.mark.parametrize("how", ["leave", "remove"])
+def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None:
+    """cy is on bo's worker and still a member: what she is shown has passed bo by."""
+    li, bo, cy = people
+    group = new_group(people)
+    conv = f"g{group}"
+    li.done(m.GROUP_CHAT, groupid=group, msg="before")
+    bo.push(m.GROUP_CHAT, msg="before")
+    if how == "leave":
+        bo.done(m.GROUPS, op="leave", groupid=group)
+    else:
+        li.done(m.GROUPS, op="remove", groupid=group, id=bo.id)
+        assert bo.push(m.EVENT, kind="group_removed")["groupid"] == group
+    for each in (li, cy):
+        event = each.push(m.EVENT, kind="group_left" if how == "leave" else "group_removed")
+        assert (event["groupid"], event["id"], event["name"]) == (group, bo.id, bo.name)
+
+    li.done(m.GROUP_CHAT, groupid=group, msg="after")
+    cy.push(m.GROUP_CHAT, msg="after")
+    assert chats(bo, conv) == []
+    refused(bo.ask(m.GROUP_CHAT, groupid=group, msg="still here?"), 10)
+    for msgid in (m.TYPING, m.FETCH):
+        refused(bo.ask(msgid, conv=conv), 10)
+    refused(bo.ask(m.GROUP_CHAT, groupid=group, msg="still here?", ephemeral=True), 10)
+    refused(bo.ask(m.GROUPS, op="members", groupid=group), 10)
+    refused(bo.ask(m.GROUPS, op="leave", groupid=group), 10)
+    bo.tell(m.RECV, c={conv: 2})  # a late cursor brings no one back
+    assert conv not in texts(standings(bo), "conv")
+
+    answer = bo.done(m.ADD_GROUP, groupid=group)
+    assert answer["first"] == 3
+    li.done(m.GROUP_CHAT, groupid=group, msg="welcome back")
+    assert texts([bo.push(m.GROUP_CHAT)]) == ["welcome back"]
+    assert texts(bo.done(m.FETCH, conv=conv, after=0)["msgs"]) == ["welcome back"]
+
+
+def test_only_the_creator_removes(server: Server, people: People) -> None:
+    li, bo, cy = people
+    group, stranger = new_group(people), Modern(server.port).join_in()
+    refused(bo.ask(m.GROUPS, op="remove", groupid=group, id=cy.id), 5)
+    refused(stranger.ask(m.GROUPS, op="remove", groupid=group, id=cy.id), 10)
+    refused(li.ask(m.GROUPS, op="remove", groupid=group, id=li.id), 3)
+    refused(li.ask(m.GROUPS, op="remove", groupid=group, id=stranger.id), 6)
+    refused(li.ask(m.GROUPS, op="remove", groupid=group), 3)
+    assert len(li.done(m.GROUPS, op="members", groupid=group)["users"]) == 3
+
+
+def test_refusals(people: People) -> None:
+    li, bo, _ = people
+    for msgid, fields, errno in (
+        (m.ONE_CHAT, {"toid": NOBODY, "msg": "hi"}, 6),
+        (m.ONE_CHAT, {"toid": li.id, "msg": "hi"}, 3),
+        (m.ONE_CHAT, {"msg": "hi"}, 3),
+        (m.ONE_CHAT, {"toid": bo.id}, 3),
+        (m.GROUP_CHAT, {"groupid": NOBODY, "msg": "hi"}, 6),
+        (m.ADD_FRIEND, {"friendid": NOBODY}, 6),
+        (m.ADD_FRIEND, {"friendid": li.id}, 3),
+        (m.FRIENDS, {"op": "block"}, 3),
+        (m.FRIENDS, {"op": "remove"}, 3),
+        (m.ADD_GROUP, {"groupid": NOBODY}, 6),
+        (m.GROUPS, {"op": "close"}, 3),
+        (m.GROUPS, {"op": "members"}, 3),
+        (m.GROUPS, {"op": "members", "groupid": NOBODY}, 10),
+        (m.GROUPS, {"op": "leave", "groupid": NOBODY}, 6),
+        (m.GROUPS, {"op": "remove", "groupid": NOBODY, "id": bo.id}, 6),
+        (m.LOOKUP, {"name": "nobody at all"}, 6),
+        (m.LOOKUP, {"id": NOBODY}, 6),
+        (m.LOOKUP, {}, 3),
+        (m.FETCH, {"conv": people.pair, "after": 1, "before": 3}, 3),
+        (m.FETCH, {"conv": pair_key(li.id, NOBODY)}, 10),
+        (m.RECV, {"c": {"g1": -1}}, 3),
+    ):
+        refused(li.answer(li.say(msgid, **fields)), errno)
+
+
+# What was missed.
+
+
+def test_pages_of_messages(people: People) -> None:
+    li, bo, _ = people
+    group = new_group(people)
+    conv = f"g{group}"
+    rids = [li.say(m.GROUP_CHAT, groupid=group, msg=f"{n}") for n in range(1, 406)]
+    assert [li.answer(rid)["seq"] for rid in rids] == [*range(1, 406)]
+
+    def fetch(**bounds: int) -> tuple[list[int], bool]:
+        page = bo.done(m.FETCH, conv=conv, **bounds)
+        assert (page["conv"], page["first"], page["last"]) == (conv, 1, 405)
+        assert texts(page["msgs"]) == [str(seq) for seq in texts(page["msgs"], "seq")]
+        return texts(page["msgs"], "seq"), page["more"]
+
+    assert fetch() == ([*range(206, 406)], True)
+    assert fetch(before=206) == ([*range(6, 206)], True)
+    assert fetch(before=6) == ([1, 2, 3, 4, 5], False)
+    assert fetch(before=1) == ([], False)
+    assert fetch(before=2**63 - 1, limit=2) == ([404, 405], True)
+    assert fetch(after=0) == ([*range(1, 201)], True)
+    assert fetch(after=400) == ([401, 402, 403, 404, 405], False)
+    assert fetch(after=405) == fetch(after=2**63 - 1) == ([], False)
+    assert fetch(after=10, limit=3) == ([11, 12, 13], True)
+    assert fetch(after=0, limit=10**6) == ([*range(1, 201)], True)
+    shown = [bo.push(m.GROUP_CHAT) for _ in range(405)]
+    assert texts(shown, "seq") == [*range(1, 406)]
+    assert bo.done(m.FETCH, conv=conv, after=404)["msgs"] == shown[-1:]  # fetched or live, it is the same
+
+
+def test_a_page_is_bounded_in_bytes(people: People) -> None:
+    li, bo, _ = people
+    group = new_group(people)
+    rids = [li.say(m.GROUP_CHAT, groupid=group, msg="x" * 8192) for _ in range(40)]
+    assert {li.answer(rid)["errno"] for rid in rids} == {0}
+    page = bo.done(m.FETCH, conv=f"g{group}", after=0)
+    assert page["more"]
+    assert 200_000 < sum(map(len, texts(page["msgs"]))) <= 256 * 1024
+    rest = bo.done(m.FETCH, conv=f"g{group}", after=page["msgs"][-1]["seq"])
+    assert texts(page["msgs"] + rest["msgs"], "seq") == [*range(1, 41)]
+
+
+def test_pages_of_conversations(server: Server) -> None:
+    client = Modern(server.port).join_in()
+    rids = [client.say(m.CREATE_GROUP, groupname=f"{n}") for n in range(205)]
+    groups = {f"g{client.answer(rid)['groupid']}" for rid in rids}
+    first = client.done(m.SYNC)
+    assert (len(first["convs"]), first["more"]) == (200, True)
+    assert texts(standings(client), "conv") == sorted(groups)
+    assert client.done(m.SYNC, after=max(groups))["convs"] == []
+
+
+def test_cursors(server: Server, people: People) -> None:
+    """What was confirmed and read while here is known at the next login; what was sent is one's own."""
+    li, _, _ = people
+    bo = Modern(server.port).join_in()
+    conv = pair_key(li.id, bo.id)
+    for n in range(3):
+        li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
+    bo.tell(m.RECV, c={conv: 2, "d1-2": 5, f"g{NOBODY}": 1})
+    bo.done(m.READ, conv=conv, seq=1)
+    bo = come_back(server.port, bo)
+    assert standings(bo) == [{"conv": conv, "last": 3, "recv": 2, "read": 1, "first": 1}]
+
+    bo.tell(m.RECV, c={conv: 1})  # never back
+    bo.tell(m.RECV, c={conv: 99})  # never beyond what there is
+    bo.done(m.ONE_CHAT, toid=li.id, msg="mine")
+    bo = come_back(server.port, bo)
+    assert standings(bo) == [{"conv": conv, "last": 4, "recv": 4, "read": 1, "first": 1}]
+    bo.done(m.READ, conv=conv, seq=4)
+    bo.close()
+    again = Modern(server.port)
+    until(lambda: again.login(token=bo.token)["errno"] == 0, "the earlier session is over")
+    assert standings(again)[0]["read"] == 4
+
+
+def test_login_lists_what_is_open_the_newest_first(server: Server, people: People) -> None:
+    bo = Modern(server.port).join_in()
+    group = people.li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    bo.done(m.ADD_GROUP, groupid=group)
+    bo.done(m.LOGINOUT)
+    first, second, third = (pair_key(each.id, bo.id) for each in people)
+    for at, each in enumerate(people):
+        each.done(m.ONE_CHAT, toid=bo.id, msg="hi")
+        if at == 0:
+            people.li.done(m.GROUP_CHAT, groupid=group, msg="hi all")
+    convs = bo.login()["convs"]
+    assert texts(convs, "conv") == [third, second, f"g{group}", first]
+    for each in convs:
+        assert bo.done(m.FETCH, conv=each["conv"], after=each["recv"])["msgs"][0]["seq"] == 1
+        bo.done(m.READ, conv=each["conv"], seq=each["last"])
+    bo.done(m.LOGINOUT)
+    assert bo.login()["convs"] == []

@@ -50,16 +50,32 @@ def test_modern_frame() -> None:
 
 def test_modern_frame_of_a_group() -> None:
     assert orjson.loads(frame("hi", "g9")) == {
-        **{"msgid": 9, "conv": "g9", "seq": 42, "cid": "9d0c", "id": 12, "groupid": 9},
-        **{"time": TIME, "ts": TS, "name": "li", "msg": "hi"},
+        "msgid": 9,
+        "conv": "g9",
+        "seq": 42,
+        "cid": "9d0c",
+        "id": 12,
+        "groupid": 9,
+        "time": TIME,
+        "ts": TS,
+        "name": "li",
+        "msg": "hi",
     }
 
 
 def test_ephemeral_frame() -> None:
     body = encode_body("li", "hi", {"x": 1}, 100)
     assert orjson.loads(ephemeral_frame("d12-57", 57, TS, body)) == {
-        **{"msgid": 5, "conv": "d12-57", "ephemeral": True, "id": 57, "toid": 12},
-        **{"time": TIME, "ts": TS, "name": "li", "msg": "hi", "x": 1},
+        "msgid": 5,
+        "conv": "d12-57",
+        "ephemeral": True,
+        "id": 57,
+        "toid": 12,
+        "time": TIME,
+        "ts": TS,
+        "name": "li",
+        "msg": "hi",
+        "x": 1,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ def test_notes_numbering_is_the_one_used_inside() -> None:
 
 
 def test_course_numbering() -> None:
-    """LOGIN 1/2, LOGINOUT 3, REG 4/5, ONE_CHAT 6, ADD_FRIEND 7, CREATE_GROUP 8, ADD_GROUP 9, GROUP_CHAT 10."""
+    """In the order of what they are there: 1, 2, 3, …"""
     ours = [
         *(m.LOGIN, m.LOGIN_ACK, m.LOGINOUT, m.REG, m.REG_ACK, m.ONE_CHAT),
         *(m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.GROUP_CHAT),
@@ -202,3 +203,12 @@ def test_whatever_there_is_it_fits_and_loses_from_the_ends_alone() -> None:
             assert sum(users) == 0
         if len(answer["friends"]) < friends:
             assert users == []
+
+
+def test_long_lists_are_cut_at_once() -> None:
+    """The event loop waits for it: processor seconds."""
+    start = time.process_time()
+    answer, _, is_short = log_in(5000, [(1, 5000)], 200)
+    assert is_short
+    assert len(answer["friends"]) > 3
+    assert time.process_time() - start < 0.5

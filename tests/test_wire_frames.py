@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -37,7 +38,7 @@ def feed(decoder: FrameDecoder, pieces: list[bytes]) -> list[bytes]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     ends = [0, *sorted(places), len(data)]
-    return [data[a:b] for a, b in zip(ends, ends[1:], strict=False) if b > a]
+    return [data[a:b] for a, b in pairwise(ends) if b > a]
 
 
 @pytest.mark.parametrize(("data", "frames", "delimiter"), STREAMS.values(), ids=STREAMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -63,10 +64,8 @@ def test_msgid_is_there() -> None:
 
 @given(st.binary())
 def test_any_bytes_are_an_object_or_refused(frame: bytes) -> None:
-    try:
+    with suppress(BadRequest):
         assert type(decode(frame)["msgid"]) is int
-    except BadRequest:
-        pass
 
 
 def test_an_object() -> None:
@@ -182,7 +181,7 @@ def test_fields(msgid: int, base: dict[str, Any], field: str, good: list[Any], b
             check(msgid, base | {field: value})
 
 
-REQUIRED = {
+REQUIRED: dict[int, dict[str, Any]] = {
     m.REG: REG,
     m.ONE_CHAT: {"msg": "hi"},
     m.GROUP_CHAT: GROUP_CHAT,

@@ -22,7 +22,7 @@ def arrivals(draw: st.DrawFn) -> tuple[int, int, list[int]]:
 
 @given(arrivals())
 def test_each_once_and_in_order(arrived: tuple[int, int, list[int]]) -> None:
-    start, last, numbers = arrived
+    start, _, numbers = arrived
     sequence: Sequence[int] = Sequence(start)
     shown: list[int] = []
     for seq in numbers:

@@ -128,6 +128,7 @@ class Peer:
     def left(self) -> None:
         self.session = None
         self._state = State.GREETED if self.is_modern else State.NEW
+        self._decoder.limit = self._service.context.config.limits.frame_before_login
         self._born = self._service.context.loop.time()
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:

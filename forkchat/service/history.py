@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from forkchat.errors import BadRequest
+from forkchat.errors import BadRequest, NotMember
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -74,9 +74,10 @@ class History:
         session = _session(peer)
         conv, seq = request["conv"], request["seq"]
         key = parse_key(conv)
-        if session.user in key.users or key.group in session.groups:
-            self._context.store.cursors.confirm(session.user, conv, seq)
-            self._context.store.cursors.read(session.user, conv, seq)
+        if session.user not in key.users and key.group not in session.groups:
+            raise NotMember("you are not in this conversation")
+        self._context.store.cursors.confirm(session.user, conv, seq)
+        self._context.store.cursors.read(session.user, conv, seq)
         if session.user in key.users:
             receipt = line({"msgid": m.RECEIPT, "conv": conv, "id": session.user, "seq": seq})
             self._context.router.publish(user_channel(key.other(session.user)), payload.event(receipt))

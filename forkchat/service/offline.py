@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
+from forkchat.runtime import sleep
 from forkchat.service.context import Context
 from forkchat.service.groups import Groups
 from forkchat.service.outgoing import Form, Outgoing
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Messages read at once; and those that the answer itself may hold, whatever its form.
 _PAGE = 200
+#: Seconds between looks at whether the client has taken what it was sent.
+_PACE = 0.02
 
 
 class Offline:
@@ -52,6 +55,8 @@ class Offline:
         for _, out in outs[:taken]:
             session.mark(out.conv, out.seq)
         for _, out in outs[taken:]:
+            while peer.is_over and not peer.is_closed:
+                await sleep(self._context.loop, _PACE)
             session.write_classic(out)
         for standing in waiting:
             session.mark(standing.conv, standing.last)

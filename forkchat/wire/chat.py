@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from forkchat.errors import TooLarge
+from forkchat.errors import BadRequest, TooLarge
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import parse_key
 from forkchat.wire.frames import PADDED_SIZE, padded
@@ -26,10 +26,14 @@ class ChatMessage(NamedTuple):
 
 
 def encode_body(name: str, msg: str, extra: dict[str, Any], limit: int) -> bytes:
-    """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes."""
+    """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes, and
+    BadRequest when the keys are nested deeper than they can be written again."""
     size = len(msg.encode())
     if extra:
-        size += len(orjson.dumps(extra))
+        try:
+            size += len(orjson.dumps({"nested as deep as below": extra}))
+        except orjson.JSONEncodeError:
+            raise BadRequest("nested too deeply") from None
     if size > limit:
         raise TooLarge(f"a text may have {limit} bytes")
     return orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})

@@ -1,0 +1,456 @@
+"""Bad input: each gets the answer that the protocol names, or none; nothing crashes, no one else notices."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import pair_key
+from tests.server import Server, until
+from tests.talk import PASSWORD, Classic, Modern, Wire, elsewhere, new_name
+
+NOBODY = 4294967295
+#: Seconds that someone has to log in, on the strict server.
+LOGIN_TIME = 1.0
+
+STRICT = f"""
+[limits]
+login_time = {LOGIN_TIME}
+message_rate = 20
+message_burst = 10
+login_rate = 3
+register_rate = 6
+"""
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Server]:
+    with Server("-w", "1", config=STRICT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bystanders(server: Server) -> Iterator[tuple[Modern, Classic]]:
+    """Two who chat while others misbehave, on different workers, none of which ends or meets an error."""
+    workers, before = server.workers(), len(server.log())
+    ann = Modern(server.port).join_in(new_name("ann"))
+    ben = elsewhere(server, ann, lambda: Classic(server.port)).join_in(new_name("ben"))
+    yield ann, ben
+    assert server.workers() == workers
+    assert not re.search(r"Traceback|Error|ERROR", server.log()[before:]), server.log()[before:][-3000:]
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(bystanders: tuple[Modern, Classic]) -> Iterator[None]:
+    """Each test leaves the bystanders' chat as it was: the next message is the next one shown."""
+    yield
+    ann, ben = bystanders
+    word = secrets.token_hex(4)
+    ann.done(m.ONE_CHAT, toid=ben.id, msg=word)
+    assert ben.hear()["msg"] == word
+    ben.say(m.ONE_CHAT, toid=ann.id, msg=word)
+    assert ann.push(m.ONE_CHAT)["msg"] == word
+    assert ann.pushed() == []
+
+
+@pytest.fixture(scope="module")
+def modern(server: Server) -> Modern:
+    return Modern(server.port).join_in()
+
+
+@pytest.fixture(scope="module")
+def classic(server: Server, modern: Modern) -> Classic:
+    return Classic(server.port).join_in()
+
+
+# What is no request at all.
+
+GARBAGE = {
+    "not JSON": b"hello",
+    "HTTP": b"GET / HTTP/1.1\r",
+    "TLS": b"\x16\x03\x01\x02" + b"\x81" * 50,
+    "half an object": b'{"msgid":1',
+    "two objects": b'{"msgid":1}{"msgid":1}',
+    "a list": b"[1]",
+    "a number": b"7",
+    "a text": b'"x"',
+    "null": b"null",
+    "no msgid": b"{}",
+    "msgid null": b'{"msgid":null}',
+    "msgid a text": b'{"msgid":"1"}',
+    "msgid a fraction": b'{"msgid":1.5}',
+    "msgid true": b'{"msgid":true}',
+    "msgid huge": b'{"msgid":' + b"9" * 99 + b"}",
+    "NaN": b'{"msgid":5,"toid":NaN,"msg":"x"}',
+    "Infinity": b'{"msgid":5,"toid":1e999,"msg":"x"}',
+    "lone surrogate": b'{"msgid":5,"toid":1,"msg":"\\ud800"}',
+    "no UTF-8": b'{"msgid":5,"toid":1,"msg":"\xff\xfe"}',
+    "deep": b'{"msgid":5,"x":' + b"[" * 1900 + b"]" * 1900 + b"}",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage(server: Server, modern: Modern, classic: Classic, garbage: bytes) -> None:
+    """Modern ones get 105 and go on; classic ones get nothing, and go on; so before and after login."""
+    for client in (modern, Modern(server.port)):
+        client.send(garbage + b"\n")
+        answer = client.push(m.ERROR)
+        assert (answer["errno"], answer["code"]) == (3, "bad_request")
+        assert client.pushed() == []
+    stranger = Classic(server.port)
+    for each in (classic, stranger):
+        each.send(garbage + b"\0")
+    answered_next(classic, modern)
+    assert stranger.ask(m.REG, name="", password=PASSWORD)["errno"] == 1
+
+
+def answered_next(classic: Classic, modern: Modern) -> None:
+    """Nothing that the logged-in classic client sent was answered; what comes next is."""
+    word = secrets.token_hex(4)
+    classic.say(m.ONE_CHAT, toid=modern.id, msg=word)
+    assert modern.push(m.ONE_CHAT)["msg"] == word
+    modern.done(m.ONE_CHAT, toid=classic.id, msg=word)
+    assert classic.hear()["msg"] == word
+
+
+# Requests that cannot be.
+
+BAD_ID: list[Any] = [None, 0, -1, True, 1.5, "1", "", [], {}, NOBODY + 1, 2**63, 10**300]
+BAD_TEXT: list[Any] = [None, 1, True, [], {}]
+BAD_NAME: list[Any] = [
+    *BAD_TEXT,
+    *("", "x" * 51, "李" * 51, " x", "a\0b", "a\nb", "\x1b[31mred\x1b[0m", "\x9b31m", "a\u202eb"),
+]
+REQUESTS: list[tuple[int, dict[str, Any], str, list[Any]]] = [
+    (m.ONE_CHAT, {"msg": "x"}, "toid", BAD_ID),
+    (m.ONE_CHAT, {"toid": 1}, "msg", BAD_TEXT),
+    (m.GROUP_CHAT, {"msg": "x"}, "groupid", BAD_ID),
+    (m.GROUP_CHAT, {"groupid": 1}, "msg", BAD_TEXT),
+    (m.ADD_FRIEND, {}, "friendid", BAD_ID),
+    (m.ADD_GROUP, {}, "groupid", BAD_ID),
+    (m.CREATE_GROUP, {}, "groupname", BAD_NAME),
+    (m.CREATE_GROUP, {"groupname": "x"}, "groupdesc", [1, [], "x" * 201]),
+]
+
+
+@pytest.mark.parametrize(
+    ("msgid", "base", "field", "values"), REQUESTS, ids=[f"{r[0]}-{r[2]}" for r in REQUESTS]
+)
+def test_bad_fields(
+    modern: Modern, classic: Classic, msgid: int, base: dict[str, Any], field: str, values: list[Any]
+) -> None:
+    for value in values:
+        fields = encoded(base | {field: value})
+        modern.send(
+            b'{"msgid":%d,"rid":"bad-%b",%b}\n' % (msgid, (rid := secrets.token_hex(8)).encode(), fields)
+        )
+        answer = modern.answer(f"bad-{rid}")
+        assert (answer["errno"], answer["code"], answer["re"]) == (3, "bad_request", msgid), value
+        classic.send(b'{"msgid":%d,%b}\0' % (msgid, fields))
+    answered_next(classic, modern)
+
+
+def encoded(fields: dict[str, Any]) -> bytes:
+    """The inside of a JSON object; numbers that orjson cannot write are sent all the same."""
+    return b",".join(
+        b"%b:%b" % (orjson.dumps(key), str(value).encode() if type(value) is int else orjson.dumps(value))
+        for key, value in fields.items()
+    )
+
+
+@pytest.mark.parametrize("field", ["name", "password"])
+def test_bad_registrations(server: Server, field: str) -> None:
+    modern, classic = Modern(server.port), Classic(server.port)
+    for value in BAD_NAME if field == "name" else [*BAD_TEXT, "", "x" * 1025]:
+        fields = {"name": new_name(), "password": PASSWORD} | {field: value}
+        assert modern.ask(m.REG, **fields)["errno"] == 3, value
+        answer = classic.ask(m.REG, **fields)
+        assert (answer["errno"], type(answer["errmsg"])) == (1, str), value
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x", "李" * 45, "'; DROP TABLE user; --", '" OR ""="', "%s%n{0}", "\\' \\", "😀"],
+)
+def test_odd_names_are_names(server: Server, bystanders: tuple[Modern, Classic], name: str) -> None:
+    """Of people and of groups: kept, found and shown as they are."""
+    name = (
+        name[: 50 - 5] + "-" + secrets.token_hex(2)
+        if len(name) > 1
+        else chr(secrets.choice(range(0x4E00, 0x9FFF)))
+    )
+    client = Modern(server.port).join_in(name)
+    assert client.done(m.LOOKUP, name=name)["id"] == client.id
+    group = client.done(m.CREATE_GROUP, groupname=name, groupdesc=name)["groupid"]
+    assert client.done(m.GROUPS, op="list")["groups"] == [
+        {"id": group, "groupname": name, "groupdesc": name, "role": "creator"}
+    ]
+    ben = bystanders[1]
+    client.done(m.ONE_CHAT, toid=ben.id, msg=name)
+    heard = ben.hear()
+    assert (heard["name"], heard["msg"]) == (name, name)
+
+
+@pytest.mark.parametrize("size", [1, 50])
+def test_shortest_and_longest_name(server: Server, size: int) -> None:
+    name = "".join(chr(secrets.choice(range(0x4E00, 0x9FFF))) for _ in range(size))
+    user = Classic(server.port).ask(m.REG, name=name, password=PASSWORD)["id"]
+    assert Classic(server.port).ask(m.LOGIN, name=name, password=PASSWORD)["id"] == user
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\0",
+        "\x1b[2J\x1b]0;x\x07",
+        "'; DELETE FROM message; --",
+        "%s %d {0}",
+        "\r\n\n",
+        "\u202e\u200b\ufeff",
+        "😀" * 2048,
+    ],
+)
+def test_odd_texts_arrive_as_they_are(modern: Modern, classic: Classic, text: str) -> None:
+    modern.done(m.ONE_CHAT, toid=classic.id, msg=text)
+    heard = classic.hear()["msg"]
+    while len(heard) < len(text):
+        heard += classic.hear()["msg"]
+    assert heard == text
+    classic.say(m.ONE_CHAT, toid=modern.id, msg=text)
+    assert modern.push(m.ONE_CHAT)["msg"] == text
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1000])
+def test_deep_extra_keys(server: Server, bystanders: tuple[Modern, Classic], depth: int) -> None:
+    """Stored and relayed, or refused: never the end of the connection."""
+    ann, ben = bystanders
+    nested = b'"x":' + b"[" * depth + b"]" * depth
+    modern, classic = Modern(server.port).join_in(), Classic(server.port).join_in()
+    modern.send(b'{"msgid":5,"rid":"deep","toid":%d,"msg":"deep",%b}\n' % (ben.id, nested))
+    is_taken = modern.answer("deep")["errno"] == 0
+    classic.send(b'{"msgid":5,"toid":%d,"msg":"deep",%b}\0' % (ann.id, nested))
+    if is_taken:
+        assert ben.hear()["msg"] == "deep"
+        assert ann.push(m.ONE_CHAT)["msg"] == "deep"
+    answered_next(classic, modern)
+
+
+# Requests at the wrong time, or about what is not there.
+
+
+def test_unknown_msgid(server: Server, modern: Modern, classic: Classic) -> None:
+    for msgid in (0, -1, 11, 99, 119, 2**63 - 1):
+        for client in (modern, Modern(server.port)):
+            answer = client.answer(client.say(msgid))
+            assert (answer["errno"], answer["code"]) == (12, "unsupported")
+        classic.say(msgid)
+    classic.say(m.SYNC)
+    classic.say(m.PING)
+    answered_next(classic, modern)
+
+
+@pytest.mark.parametrize(
+    "msgid",
+    [
+        *(m.ONE_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.GROUP_CHAT, m.LOGINOUT),
+        *(m.SYNC, m.FETCH, m.READ, m.TYPING, m.FRIENDS, m.GROUPS, m.ACCOUNT, m.LOOKUP),
+    ],
+)
+def test_commands_before_login(server: Server, msgid: int) -> None:
+    fields = {
+        "toid": 1,
+        "friendid": 1,
+        "groupname": "x",
+        "groupid": 1,
+        "msg": "x",
+        "conv": "g1",
+        "op": "list",
+    }
+    client = Modern(server.port)
+    answer = client.answer(client.say(msgid, **fields))
+    assert (answer["errno"], answer["code"]) == (4, "not_logged_in")
+    stranger = Classic(server.port)
+    stranger.say(msgid, **fields)
+    assert stranger.ask(m.REG, name="", password=PASSWORD)["errno"] == 1
+
+
+def test_second_hello(server: Server, modern: Modern, classic: Classic) -> None:
+    for client in (modern, Modern(server.port)):
+        assert client.ask(m.HELLO, ver=1)["errno"] == 3
+        client.done(m.PING)
+    classic.say(m.HELLO, ver=1)
+    answered_next(classic, modern)
+
+
+def test_chat_to_where_it_cannot_go(server: Server, modern: Modern, classic: Classic) -> None:
+    group = Modern(server.port).join_in().done(m.CREATE_GROUP, groupname="closed")["groupid"]
+    for msgid, fields, errno in (
+        (m.ONE_CHAT, {"toid": modern.id}, 3),
+        (m.ONE_CHAT, {"toid": NOBODY}, 6),
+        (m.GROUP_CHAT, {"groupid": group}, 10),
+        (m.GROUP_CHAT, {"groupid": NOBODY}, 6),
+    ):
+        assert modern.ask(msgid, msg="x", **fields)["errno"] == errno
+        classic.say(msgid, msg="x", **(fields | {"toid": classic.id} if errno == 3 else fields))
+    answered_next(classic, modern)
+
+
+def test_friends_twice(server: Server, modern: Modern) -> None:
+    client = Classic(server.port).join_in()
+    for friend in (modern.id, modern.id, client.id, NOBODY):
+        client.say(m.ADD_FRIEND, friendid=friend)
+    modern.push(m.EVENT, kind="friend_added", id=client.id)
+    answered_next(client, modern)
+    client.say(m.LOGINOUT)
+    assert [each["id"] for each in client.login()["friends"]] == [modern.id]
+
+
+# Too much.
+
+
+@pytest.mark.parametrize("is_bytewise", [False, True], ids=["whole", "in pieces"])
+def test_frame_over_the_limit_before_login(server: Server, is_bytewise: bool) -> None:
+    """A modern one is told, then closed; a classic one is closed."""
+    modern, classic = Modern(server.port), Classic(server.port)
+    for client in (modern, classic):
+        overflow(client, 4096, is_bytewise)
+    [answer] = map(orjson.loads, modern.wait_closed().splitlines())
+    assert (answer["msgid"], answer["errno"], answer["code"]) == (m.ERROR, 9, "too_large")
+    assert classic.wait_closed() == b""
+
+
+def test_frame_over_the_limit_after_login(server: Server) -> None:
+    modern, classic = Modern(server.port).join_in(), Classic(server.port).join_in()
+    longest = b'{"msgid":102,"rid":"long","x":"' + b"x" * (65536 - 33) + b'"}'
+    assert len(longest) == 65536
+    modern.send(longest + b"\n")
+    assert modern.answer("long")["errno"] == 0
+    for client in (modern, classic):
+        overflow(client, 65536, False)
+    [answer] = map(orjson.loads, modern.wait_closed().splitlines())
+    assert (answer["errno"], answer["code"]) == (9, "too_large")
+    assert classic.wait_closed() == b""
+    again = Modern(server.port)
+    until(lambda: again.login(token=modern.token)["errno"] == 0, "the session has ended")
+
+
+def test_frame_limit_is_small_again_after_logout(server: Server) -> None:
+    client = Modern(server.port).join_in()
+    client.done(m.LOGINOUT)
+    overflow(client, 4096, False)
+    assert orjson.loads(client.wait_closed())["errno"] == 9
+
+
+def overflow(client: Wire, limit: int, is_bytewise: bool) -> None:
+    """One byte more than the limit, and no delimiter."""
+    for size in [1] * (limit + 1) if is_bytewise else [limit + 1]:
+        client.send(b"x" * size)
+
+
+def test_who_sends_too_fast(strict: Server) -> None:
+    modern, classic = Modern(strict.port).join_in(), Classic(strict.port).join_in()
+    answers = [modern.answer(rid) for rid in [modern.say(m.FRIENDS, op="list") for _ in range(30)]]
+    assert answers[0]["errno"] == 0
+    late = answers[-1]
+    assert (late["errno"], late["code"]) == (8, "rate_limited")
+    assert 0 < late["retry_after"] <= 1
+    until(lambda: modern.ask(m.FRIENDS, op="list")["errno"] == 0, "it may send again", 2.0)
+    for _ in range(30):
+        classic.say(m.ONE_CHAT, toid=modern.id, msg="x")
+    assert classic.wait_closed() == b""
+    modern.close()
+
+
+def test_who_guesses_passwords_or_floods_with_accounts(strict: Server) -> None:
+    def stranger() -> Modern:
+        return Modern(strict.port)
+
+    client, name = stranger(), new_name()
+    answers = [client.ask(m.LOGIN, name=name, password="guess") for _ in range(4)]
+    assert [answer["errno"] for answer in answers] == [1, 1, 1, 8]
+    assert 0 < answers[-1]["retry_after"] <= 60
+    answer = Classic(strict.port).ask(m.LOGIN, name=name, password="guess")
+    assert answer["errno"] == 1
+
+    def is_limited() -> bool:
+        return stranger().ask(m.REG, name=new_name(), password=PASSWORD)["errno"] == 8
+
+    until(is_limited, "no more accounts from this address")
+
+
+# Too slow.
+
+
+def test_who_does_not_log_in(strict: Server) -> None:
+    """Whether they say nothing, or a byte now and then, or empty frames: they are closed all the same."""
+    silent = Modern(strict.port)
+    drips = {Classic(strict.port): drip for drip in (b"", b"x", b"\0", b"\n", b" ")}
+    start = time.monotonic()
+    while drips:
+        assert time.monotonic() - start < LOGIN_TIME + 3
+        for client, drip in list(drips.items()):
+            client.deadline(0.05)
+            try:
+                client.send(drip)
+                assert client.wait_closed() == b""
+                del drips[client]
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                del drips[client]
+    assert silent.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
+    assert silent.wait_closed() == b""
+
+
+def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
+    """Others go on. When it reads at last it has what was sent, then 112; the rest it fetches."""
+    ann, ben = bystanders
+    slow = Modern(server.port, receive_buffer=4096).join_in()
+    conv, sent = pair_key(ann.id, slow.id), 0
+    for _ in range(16):  # 6 MB: the kernel's buffers take 3, the server 1
+        rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg="x" * 8000) for _ in range(50)]
+        assert [ann.answer(rid)["errno"] for rid in rids] == [0] * 50
+        sent += 50
+        ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
+        assert ben.hear()["msg"] == "meanwhile"
+
+    stands = slow.push(m.CONVS)
+    assert [(each["conv"], each["last"], each["recv"]) for each in stands["convs"]] == [(conv, sent, 0)]
+    shown = [each["seq"] for each in slow.pushed() if each["msgid"] == m.ONE_CHAT]
+    assert shown == [*range(1, len(shown) + 1)]
+    assert 0 < len(shown) < sent
+    while len(shown) < sent:
+        page = slow.done(m.FETCH, conv=conv, after=shown[-1])
+        shown += [each["seq"] for each in page["msgs"]]
+    assert shown == [*range(1, sent + 1)]
+    ann.done(m.ONE_CHAT, toid=slow.id, msg="live")
+    assert slow.push(m.ONE_CHAT)["seq"] == sent + 1
+
+
+def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
+    """It is closed. When it comes again, and reads, it has all, what comes meanwhile behind the rest."""
+    ann, ben = bystanders
+    slow = Classic(server.port, receive_buffer=4096).join_in()
+    rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1400)]  # of 1 KiB each
+    assert {ann.answer(rid)["errno"] for rid in rids} == {0}
+    ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
+    assert ben.hear()["msg"] == "meanwhile"
+    server.wait_log(rf"session\.end user={slow.id} reason=slow")
+    *whole, _ = slow.wait_closed().split(b"\0")  # the last may be cut off
+    heard = {orjson.loads(frame)["msg"] for frame in whole}
+
+    again = Classic(server.port)
+    behind = [each["msg"] for each in again.login(slow.id).get("offlinemsg", [])]
+    ann.done(m.ONE_CHAT, toid=slow.id, msg="1400")
+    while behind[-1:] != ["1400"]:
+        behind.append(again.hear()["msg"])
+    assert behind == [f"{n}" for n in range(1401 - len(behind), 1401)]
+    assert heard | {*behind} == {f"{n}" for n in range(1401)}
