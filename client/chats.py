@@ -13,6 +13,7 @@ from client.events import (
     ConnectionLost,
     Event,
     Message,
+    Problem,
     SendDelayed,
     SendFailed,
     Sent,
@@ -93,6 +94,15 @@ class Chats:
             self._forget(notice.conv)
         return [notice]
 
+    def on_error(self, frame: parse.Frame) -> list[Event]:
+        """A 105. RECV alone is sent without a `rid`; over the rate limit it is sent again."""
+        refused = parse.refusal(frame)
+        if not isinstance(refused, RateLimited):
+            return [Problem(f"the server reports: {refused.errmsg}")] if refused else []
+        if frame.get("re") == m.RECV:
+            self._cursors.recv_refused(self._link.now + (refused.retry_after or RETRY_TIME))
+        return []
+
     def on_chat(self, frame: parse.Frame) -> list[Event]:
         """A message that came live."""
         events: list[Event] = []
@@ -120,8 +130,11 @@ class Chats:
             self.flush_cursors()
 
     def flush_cursors(self) -> None:
-        for msgid, fields in self._cursors.flush():
-            self._link.tell(msgid, fields)
+        for msgid, fields in self._cursors.flush(self._link.now):
+            if msgid == m.RECV:
+                self._link.tell(msgid, fields)
+            else:
+                self._link.ask(msgid, fields, partial(self._on_read, fields["conv"]))
 
     def deadline(self) -> float | None:
         """When `advance` has something to do."""
@@ -139,6 +152,11 @@ class Chats:
         """We are no longer in it."""
         self._timelines.forget(conv)
         self._cursors.forget(conv)
+
+    def _on_read(self, conv: str, answer: Answer) -> list[Event]:
+        if isinstance(answer.refused, Unavailable | RateLimited):
+            self._cursors.read_refused(conv, self._link.now + (answer.refused.retry_after or RETRY_TIME))
+        return []
 
     def _show(self, messages: list[Message]) -> list[Event]:
         for message in messages:

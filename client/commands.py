@@ -39,7 +39,7 @@ async def _help(shell: Shell, name: str = "") -> None:
         shell.tell(f"{command!s:{width}}  {command.help}")
     if not name:
         shell.tell('WHO is a name or an id; a name with blanks is put in "quotes", @57 is someone called 57')
-        shell.tell("GROUP is an id, or # and the name of one that you are in")
+        shell.tell("GROUP is an id, or # and the name of one of yours; /msg and /history take #GROUP for WHO")
         shell.tell("a line without a command goes to whom you have talked to last")
         shell.tell("also: " + "  ".join(f"{name}:{usage}" for name, (_, usage) in CLASSIC.items() if usage))
 

@@ -9,6 +9,8 @@ from forkchat.wire import msgid as m
 
 #: Long enough to gather a burst, short enough that little is repeated after a crash.
 GATHER_TIME = 0.25
+#: For how long a refusal of RECV may be on its way.
+_REFUSAL_TIME = 10.0
 #: Conversations in one RECV: far below the server's frame limit.
 _MAX_CURSORS = 1000
 
@@ -21,6 +23,8 @@ class Cursors:
         self._read: dict[str, int] = {}
         self._untold_recv: set[str] = set()
         self._untold_read: set[str] = set()
+        self._told_recv: set[str] = set()  # by the latest flushes
+        self._flushed_at = 0.0
         self.deadline: float | None = None
 
     def shown(self, conv: str, seq: int, now: float) -> None:
@@ -45,8 +49,12 @@ class Cursors:
             self._untold_read.add(conv)
             self._plan(now)
 
-    def flush(self) -> list[tuple[int, dict[str, Any]]]:
+    def flush(self, now: float) -> list[tuple[int, dict[str, Any]]]:
         """The msgids and fields that tell everything."""
+        if now - self._flushed_at > _REFUSAL_TIME:
+            self._told_recv.clear()
+        self._flushed_at = now
+        self._told_recv |= self._untold_recv
         convs = sorted(self._untold_recv)
         frames: list[tuple[int, dict[str, Any]]] = [
             (m.RECV, {"c": {conv: self._recv[conv] for conv in convs[at : at + _MAX_CURSORS]}})
@@ -58,10 +66,21 @@ class Cursors:
         self.deadline = None
         return frames
 
+    def recv_refused(self, at: float) -> None:
+        """A RECV was refused, which one is not said: tell all of the latest again at `at`."""
+        self._untold_recv |= self._told_recv
+        self.deadline = at
+
+    def read_refused(self, conv: str, at: float) -> None:
+        if conv in self._read:
+            self._untold_read.add(conv)
+            self.deadline = at
+
     def forget(self, conv: str) -> None:
         self._recv.pop(conv, None)
         self._read.pop(conv, None)
         self._untold_recv.discard(conv)
+        self._told_recv.discard(conv)
         self._untold_read.discard(conv)
 
     def _plan(self, now: float) -> None:

@@ -20,6 +20,7 @@ from client.events import (
     Sent,
 )
 from client.text import clean, clean_line, rows, shown_name
+from forkchat.errors import RateLimited
 
 _NOTICES = {
     "friend_added": "{name} has added you as a friend",
@@ -92,7 +93,7 @@ class Lines:
             case Disconnected(is_wanted=True) if not self._is_away:
                 self._is_away = True
                 return ["the connection is lost; trying again"]
-            case SendDelayed():
+            case SendDelayed() if not isinstance(event.refused, RateLimited):
                 return self.unsent(event.cid, event.conv, event.text, event.refused.errmsg)
             case SendFailed():
                 self._untold.discard(event.cid)

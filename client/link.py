@@ -129,15 +129,18 @@ class Link:
             return then(Answer(rid, msgid, {}, refused))
 
     def _on_hello(self, greeted: Then, answer: Answer) -> list[Event]:
+        problems: list[Event] = []
         if answer.refused:
             self.is_finished = True
+            if self.is_up:
+                problems.append(Problem(f"the server refuses us: {answer.refused.errmsg}"))
         else:
             epoch, limits = parse.text(answer.fields, "epoch"), parse.limits(answer.fields)
             self._heartbeat = max(1.0, parse.seconds(answer.fields, "heartbeat") or 30.0)
             self.epoch = epoch
             self.limits |= limits
             self.is_greeted = True
-        return greeted(answer)
+        return [*problems, *greeted(answer)]
 
     def tick(self, now: float) -> list[Event]:
         self.now = now

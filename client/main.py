@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -16,9 +15,8 @@ from client.commands import COMMANDS, Command, parse_line
 from client.directory import Directory
 from client.events import ConnectionLost, Event, Message
 from client.lines import Lines
-from client.screen import Pipes, Screen, Terminal
+from client.screen import Interrupt, Pipes, Screen, Terminal
 from client.shell import Quit, Shell, Told, UsageError
-from client.text import clean_line
 from client.transport import Client
 from forkchat.errors import NotLoggedIn, Refused, TokenExpired
 
@@ -64,9 +62,6 @@ def main(argv: list[str] | None = None) -> int:
             return asyncio.run(_chat(host, port, screen))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return 128 + signal.SIGPIPE
 
 
 async def _chat(host: str, port: int, screen: Screen) -> int:
@@ -93,7 +88,7 @@ async def _chat(host: str, port: int, screen: Screen) -> int:
         shell.tell("/register NAME makes an account, /login NAME logs in, /help lists everything")
     code = await _converse(shell)
     if not await client.settle(screen.patience):
-        screen.complain(f"-- not acknowledged: {client.session.unsent} messages")
+        shell.complain(f"not acknowledged: {client.session.unsent} messages")
         code = code or TIMEOUT
     await client.close()
     return code
@@ -110,7 +105,7 @@ async def _converse(shell: Shell) -> int:
             failed = await _run_interruptibly(shell, line) if line.strip() else OK
         except (EOFError, Quit):
             return OK if shell.screen.is_terminal else code
-        except KeyboardInterrupt:
+        except Interrupt:
             if is_leaving:
                 return OK
             is_leaving = True
@@ -121,18 +116,18 @@ async def _converse(shell: Shell) -> int:
 
 async def _run_interruptibly(shell: Shell, line: str) -> int:
     """On a terminal Ctrl-C ends the command, not the client."""
+    if not shell.screen.is_terminal:
+        return await _run(shell, line)
     task = asyncio.create_task(_run(shell, line))
     loop = asyncio.get_running_loop()
-    if shell.screen.is_terminal:
-        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return await task
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, Interrupt):
         shell.tell("interrupted")
         return OK
     finally:
-        if shell.screen.is_terminal:
-            loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _run(shell: Shell, line: str) -> int:
@@ -141,13 +136,11 @@ async def _run(shell: Shell, line: str) -> int:
     try:
         command, arguments = parse_line(line)
         await command.run(shell, *arguments)
-    except (Quit, asyncio.CancelledError):
-        raise
     except Told as told:
         return _code(told.__cause__, command)
     except (UsageError, Refused, OSError) as error:
         text = error.errmsg if isinstance(error, Refused) else str(error) or "no answer from the server"
-        shell.screen.complain(f"-- {clean_line(text)}")
+        shell.complain(text)
         return _code(error, command)
     return OK
 

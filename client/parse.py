@@ -14,7 +14,6 @@ from client.events import (
     LoggedIn,
     Message,
     Notice,
-    Problem,
     Receipt,
     Standing,
     Typing,
@@ -152,13 +151,8 @@ def typing(frame: Frame) -> Typing:
     return Typing(conversation(frame), integer(frame, "id"), text(frame, "name"))
 
 
-def problem(frame: Frame) -> Problem:
-    return Problem(f"the server reports: {text(frame, 'errmsg')}")
-
-
 #: What is told as it comes.
 EVENTS: dict[int, Callable[[Frame], Event]] = {
-    m.ERROR: problem,
     m.PRESENCE: friend_state,
     m.RECEIPT: receipt,
     m.TYPING: typing,

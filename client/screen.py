@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
+from itertools import chain
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
@@ -16,6 +18,13 @@ from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from client.text import valid
+
+
+class Interrupt(Exception):
+    """The user has pressed Ctrl-C at a prompt.
+
+    Not KeyboardInterrupt: out of a task that would end the event loop.
+    """
 
 
 class Screen(Protocol):
@@ -34,10 +43,10 @@ class Screen(Protocol):
         """Write a row about something that went wrong."""
 
     async def line(self, prompt: str) -> str:
-        """Raises EOFError at the end, KeyboardInterrupt when the user presses Ctrl-C on an empty line."""
+        """Raises EOFError at the end, Interrupt when the user presses Ctrl-C on an empty line."""
 
     async def secret(self, prompt: str) -> str:
-        """What the user types without its being shown. Raises EOFError when nobody can be asked."""
+        """What the user types without its being shown. Raises Interrupt; EOFError when there is nobody."""
 
 
 class Terminal:
@@ -70,7 +79,9 @@ class Terminal:
 
     async def secret(self, prompt: str) -> str:
         """A prompt of its own: the other's history must not have it."""
-        session: PromptSession[str] = PromptSession(is_password=True, erase_when_done=True)
+        session: PromptSession[str] = PromptSession(
+            is_password=True, erase_when_done=True, interrupt_exception=Interrupt
+        )
         return valid(await session.prompt_async(prompt, handle_sigint=False))
 
 
@@ -79,7 +90,7 @@ def _interrupt(event: KeyPressEvent) -> None:
     if event.current_buffer.text:
         event.current_buffer.reset()
     else:
-        event.app.exit(exception=KeyboardInterrupt)
+        event.app.exit(exception=Interrupt)
 
 
 class Pipes:
@@ -90,11 +101,17 @@ class Pipes:
     is_terminal = False
 
     def __init__(self) -> None:
-        self._lines: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._wanted = threading.Semaphore(0)  # lines that the reader may hand over
         self._reader: threading.Thread | None = None
 
     def write(self, row: str) -> None:
-        print(valid(row), flush=True)
+        """When nobody reads any more the process ends, as if by the signal."""
+        try:
+            print(valid(row), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            raise SystemExit(128 + signal.SIGPIPE) from None
 
     def complain(self, row: str) -> None:
         print(valid(row), file=sys.stderr, flush=True)
@@ -105,6 +122,7 @@ class Pipes:
             loop = asyncio.get_running_loop()
             self._reader = threading.Thread(target=self._read, args=(loop,), daemon=True)
             self._reader.start()
+        self._wanted.release()
         line = await self._lines.get()
         if not line:
             raise EOFError
@@ -114,8 +132,8 @@ class Pipes:
         raise EOFError
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        line = b" "
-        with suppress(RuntimeError, CancelledError):  # the loop has ended
-            while line:
-                line = sys.stdin.buffer.readline()
-                asyncio.run_coroutine_threadsafe(self._lines.put(line), loop).result()
+        # Not sys.stdin: at its end the interpreter wants the lock that our read would hold.
+        with open(0, "rb", closefd=False) as stream, suppress(RuntimeError):  # the loop has ended
+            for line in chain(stream, [b""]):
+                self._wanted.acquire()
+                loop.call_soon_threadsafe(self._lines.put_nowait, line)

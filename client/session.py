@@ -17,16 +17,7 @@ from typing import Any
 
 from client import parse
 from client.chats import Chats
-from client.events import (
-    Answer,
-    ConnectionLost,
-    Disconnected,
-    Event,
-    Greeted,
-    LoggedOut,
-    LoginFailed,
-    Problem,
-)
+from client.events import Answer, ConnectionLost, Disconnected, Event, Greeted, LoggedOut, LoginFailed
 from client.link import FIRST_LIMIT, Link
 from client.login import Login
 from forkchat.errors import BadRequest, NotLoggedIn, Refused
@@ -54,6 +45,7 @@ class Session:
         self._handlers: dict[int, Callable[[parse.Frame], list[Event]]] = {
             m.ONE_CHAT: self._chats.on_chat,
             m.GROUP_CHAT: self._chats.on_chat,
+            m.ERROR: self._chats.on_error,
             m.CONVS: self._chats.on_standings,
             m.PING: self._on_ping,
             m.BYE: self._on_bye,
@@ -172,10 +164,11 @@ class Session:
         """The user has read the conversation up to `seq`."""
         self._chats.read(conv, seq)
 
-    def flush(self) -> None:
-        """Tell the server at once what was shown and read: before one leaves."""
+    def leave(self) -> None:
+        """The owner will close for good: tell the server what was shown and read, want nothing more."""
         if self.state is State.LOGGED_IN:
             self._chats.flush_cursors()
+        self._login = None
 
     def _advance(self) -> None:
         """Send what is due."""
@@ -211,10 +204,8 @@ class Session:
         return [logged_in, *self._chats.start(logged_in.id, logged_in.name, standings)]
 
     def _give_up(self, refused: Refused) -> list[Event]:
-        if self._login is None:
-            return [Problem(f"the server refuses us: {refused.errmsg}")]
-        self._login = None
-        return [LoginFailed(refused)]
+        was_wanted, self._login = self.is_wanted, None
+        return [LoginFailed(refused)] if was_wanted else []
 
     def _on_answer(self, asked: dict[str, Any], answer: Answer) -> list[Event]:
         """The answer to the owner's request, and what follows from it for us."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from client import parse
 from client.directory import Directory
 from client.events import Message
 from client.lines import Lines
@@ -52,6 +53,10 @@ class Shell:
     def tell(self, text: str) -> None:
         for row in rows("-- " + clean_line(text), self.screen.width):
             self.screen.write(row)
+
+    def complain(self, text: str) -> None:
+        for row in rows("-- " + clean_line(text), self.screen.width):
+            self.screen.complain(row)
 
     def show(self, message: Message) -> None:
         for row in rows(self._lines.message(message), self.screen.width):
@@ -116,6 +121,6 @@ class Shell:
 
     async def _look_up(self, **fields: str | int) -> int:
         found = await self.client.request(m.LOOKUP, **fields)
-        user, name = found["id"], found["name"]
+        user, name = parse.integer(found, "id"), parse.text(found, "name")
         self.directory.add_user(user, name)
         return user

@@ -64,14 +64,17 @@ def rows(text: str, width: int | None = None) -> list[str]:
 
 
 def _wrapped(line: str, width: int, room: int) -> list[str]:
-    """`line` in rows: `width` columns the first, `room` after the continuation mark the others."""
-    found, row, used = [], "", 0
+    """`line` in rows: `width` columns the first, `room` after the continuation mark the others.
+
+    A row ends behind its last blank, unless that would leave it half empty.
+    """
+    found, row = [], ""
     for character in line:
-        columns = get_cwidth(character)
-        if used + columns > width:
-            found.append(row)
-            row, used, width = "", 0, room
+        if get_cwidth(row + character) > width:
+            cut = row.rfind(" ") + 1
+            cut = cut if cut > len(row) // 2 else len(row)
+            found.append(row[:cut])
+            row, width = row[cut:], room
         row += character
-        used += columns
-    found.append(row)
-    return [found[0], *(CONTINUATION + row for row in found[1:])]
+    first, *others = [*found, row]
+    return [first, *(CONTINUATION + row for row in others)]

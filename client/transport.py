@@ -16,9 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self, cast
 
+from client import parse
 from client.events import Answer, Event, LoggedIn, Sent
 from client.session import Session
 from client.waiters import Waiters
+from forkchat.errors import RateLimited
 from forkchat.wire import msgid as m
 
 CONNECT_TIME = 10.0
@@ -90,7 +92,7 @@ class Client(asyncio.Protocol):
         if self._reconnecting:
             self._reconnecting.cancel()
         if self._socket:
-            self.session.flush()
+            self.session.leave()
             self._step([])
             closed = self._waiters.expect("closed")
             self._socket.close()
@@ -102,7 +104,7 @@ class Client(asyncio.Protocol):
 
     async def register(self, name: str, password: str) -> int:
         """Make an account; returns its id."""
-        return cast(int, (await self.request(m.REG, name=name, password=password))["id"])
+        return parse.integer(await self.request(m.REG, name=name, password=password), "id")
 
     async def login(
         self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
@@ -114,14 +116,23 @@ class Client(asyncio.Protocol):
         return cast(LoggedIn, await self._result("login", ANSWER_TIME))
 
     async def request(self, msgid: int, **fields: Any) -> dict[str, Any]:
-        """The fields of the answer to any other request of docs/wire.md."""
+        """The fields of the answer to any other request of docs/wire.md.
+
+        It waits out a rate limit that is not longer than `patience`.
+        """
         if not self._socket and not self._reconnecting:
             await self.connect()
-        if not self._ready.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), self._patience)
-        rid = self.session.request(msgid, **fields)
-        return cast(dict[str, Any], await self._result(rid, ANSWER_TIME))
+        while True:
+            if not self._ready.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ready.wait(), self._patience)
+            try:
+                rid = self.session.request(msgid, **fields)
+                return cast(dict[str, Any], await self._result(rid, ANSWER_TIME))
+            except RateLimited as error:
+                if error.retry_after is None or error.retry_after > self._patience:
+                    raise
+                await asyncio.sleep(error.retry_after)
 
     def post(self, to: str | int, text: str) -> str:
         """Send a message to a conversation, or a user's id, without waiting; returns its `cid`.

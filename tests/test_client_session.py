@@ -441,10 +441,25 @@ class TestConfirming:
         wire.wait(0.3)
         assert [(frame["conv"], frame["seq"]) for frame in wire.said(m.READ)] == [(CONV, 2)]
 
+    def test_again_over_the_rate_limit(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.say(live(1))
+        wire.session.read(CONV, 1)
+        wire.wait(0.3)
+        (recv,), (read,) = wire.said(m.RECV), wire.said(m.READ)
+        flood = {"errno": 8, "errmsg": "slowly", "retry_after": 0.5}
+        assert wire.say({"msgid": m.ERROR, "re": m.RECV} | flood) == []
+        wire.answer(read, **flood)
+        wire.wait(0.4)
+        assert wire.said() == []
+        wire.wait(0.2)
+        assert [frame["c"] for frame in wire.said(m.RECV)] == [recv["c"]]
+        assert [frame["seq"] for frame in wire.said(m.READ)] == [1]
+
     def test_at_once_when_one_leaves(self, wire: Wire) -> None:
         wire.log_in()
         wire.say(live(1))
-        wire.session.flush()
+        wire.session.leave()
         assert len(wire.said(m.RECV)) == 1
 
     def test_again_when_the_server_has_not_heard(self, wire: Wire) -> None:

@@ -1,0 +1,114 @@
+"""What can be typed: the table, its parsing, its help."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from client.commands import CLASSIC, COMMANDS, parse_line
+from client.main import address
+from client.shell import UsageError
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "arguments"),
+    [
+        ("/register li", "register", ["li"]),
+        ("/register li na", "register", ["li na"]),
+        ("/login 57", "login", ["57"]),
+        ("/msg bo hi  there ", "msg", ["bo", "hi  there"]),
+        ('/msg "my name" hi', "msg", ["my name", "hi"]),
+        ('/msg bo "quoted"', "msg", ["bo", '"quoted"']),
+        ("/msg bo two\nlines", "msg", ["bo", "two\nlines"]),
+        ("/msg bo", "msg", ["bo"]),
+        ('/add "my name"', "add", ["my name"]),
+        ("/add my name", "add", ["my name"]),
+        ("/group create ops", "group create", ["ops"]),
+        ("/group create ops the best  ops", "group create", ["ops", "the best  ops"]),
+        ('/group create "our ops" x', "group create", ["our ops", "x"]),
+        ("/groups", "groups", []),
+        ("/history bo 50", "history", ["bo", "50"]),
+        ("/remove #ops bo", "remove", ["#ops", "bo"]),
+        ("/say /quit: not now", "say", ["/quit: not now"]),
+        ("/quit", "quit", []),
+        ("plain text", "say", ["plain text"]),
+        ("a: b", "say", ["a: b"]),
+        ("help me", "say", ["help me"]),
+        ("help: me", "say", ["help: me"]),
+        ("chat", "say", ["chat"]),
+        ("help", "help", []),
+        ("chat:57:hi: there", "msg", ["57", "hi: there"]),
+        ("chat: 57 :hi", "msg", ["57", "hi"]),
+        ("addfriend:57", "add", ["57"]),
+        ("creategroup:ops:the ops: all", "group create", ["ops", "the ops: all"]),
+        ("creategroup:ops:", "group create", ["ops", ""]),
+        ("addgroup:9", "join", ["9"]),
+        ("groupchat:9:hi:", "groupchat", ["9", "hi:"]),
+        ("loginout", "logout", []),
+    ],
+)
+def test_parse(line: str, name: str, arguments: list[str]) -> None:
+    command, found = parse_line(line)
+    assert (command.name, found) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/mgs bo hi", "do you mean /msg WHO [TEXT]?"),
+        ("/reg", "do you mean /register NAME?"),
+        ("/group", "do you mean /groups?"),
+        ("/group delete x", "do you mean /groups?"),
+        ("/xyzzy", "/help lists all"),
+        ("/", "/help lists all"),
+        ("/msg", "usage: /msg WHO [TEXT]"),
+        ("/quit now", "usage: /quit"),
+        ("/friends x", "usage: /friends"),
+        ("/remove ops", "usage: /remove GROUP WHO"),
+        ("chat:57", "usage: chat:ID:TEXT (or, to say it as it is: /say chat:57)"),
+        ("addfriend:", "usage: addfriend:ID"),
+        ("chat::hi", "usage: chat:ID:TEXT"),
+    ],
+)
+def test_usage(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_line(line)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=str)
+def test_table(command: object) -> None:
+    """Every command takes what its usage promises, and has a line of help."""
+    found = next(c for c in COMMANDS.values() if c is command)
+    _, *parameters = inspect.signature(found.run).parameters.values()
+    optional = [parameter.default is not parameter.empty for parameter in parameters]
+    assert optional == [word.startswith("[") for word in found.parameters]
+    assert found.help
+
+
+def test_the_originals_are_all_there() -> None:
+    assert set(CLASSIC) == {
+        *("help", "chat", "addfriend", "creategroup", "addgroup", "groupchat", "loginout"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("example.org", ("example.org", 6000)),
+        ("example.org:7000", ("example.org", 7000)),
+        (":7000", ("localhost", 7000)),
+        ("[::1]", ("::1", 6000)),
+        ("[::1]:7000", ("::1", 7000)),
+        ("fe80::1", ("fe80::1", 6000)),
+    ],
+)
+def test_address(text: str, expected: tuple[str, int]) -> None:
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["x:0", "x:65536", "x:", "x:http", "[::1]:"])
+def test_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="port"):
+        address(text)

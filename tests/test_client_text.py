@@ -1,0 +1,131 @@
+"""What others write cannot move the cursor, hide, or pass for a line of the screen."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
+
+from client.directory import Directory
+from client.events import Friend, Group, LoggedIn, LoggedOut, Message, Notice, SendFailed, Sent
+from client.lines import Lines
+from client.text import CONTINUATION, clean, clean_line, rows, shown_name, valid
+from forkchat.errors import Refused
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, 你好, 😀, é, עברית", "plain, 你好, 😀, é, עברית"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b[2J\x1b[1;1Hhome", "home"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bPq#0\x1b\\sixel", "sixel"),
+        ("\x1bc\x1b(0reset", "reset"),
+        ("\x9b31mC1\x9d0;t\x9c", "C1"),
+        ("\x1b]0;never ended", "0;never ended"),
+        ("\x1b\x1b[0m[31m", "[31m"),
+        ("a\x00b\x07c\x08d\x7fe\x85f", "abcde\nf"),
+        ("a\r\nb\rc\x0bd\u2028e\u2029f\tg", "a\nb\nc\nd\ne\nf g"),
+        ("\u202egnp.exe\u202c\u2066x\u2069\u200e\u200f\u061c", "gnp.exex"),
+    ],
+)
+def test_clean(text: str, expected: str) -> None:
+    assert clean(text) == expected
+
+
+@given(st.text())
+def test_nothing_is_left(text: str) -> None:
+    kept = clean(text)
+    assert all(c == "\n" or unicodedata.category(c) != "Cc" for c in kept)
+    assert clean(kept) == kept
+    assert "\n" not in clean_line(text)
+
+
+def test_further_lines_are_marked() -> None:
+    assert rows("22:01 bo: a\n22:02 li: forged\n") == [
+        "22:01 bo: a",
+        CONTINUATION + "22:02 li: forged",
+        CONTINUATION,
+    ]
+
+
+def test_the_terminal_never_wraps_for_us() -> None:
+    """Blanks up to the edge would make the next row begin with what the sender likes."""
+    found = rows("22:01:00 bo: " + " " * 27 + "22:02:00 li: forged", 40)
+    assert found == ["22:01:00 bo: " + " " * 27, CONTINUATION + "22:02:00 li: forged"]
+
+
+def test_rows_end_behind_words() -> None:
+    assert rows("22:01:00 bo: one two three four", 24) == [
+        "22:01:00 bo: one two ",
+        CONTINUATION + "three four",
+    ]
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs"))), st.integers(12, 60))
+def test_rows_fit_and_lose_nothing(text: str, width: int) -> None:
+    found = rows(text, width)
+    assert all(get_cwidth(row) <= max(width, 18) for row in found)
+    assert found[0] + "".join(row.removeprefix(CONTINUATION) for row in found[1:]) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bo", "bo"),
+        ("张三", "张三"),
+        ("नमस्ते", "नमस्ते"),
+        ("li.na-2_x", "li.na-2_x"),
+        ("my name", '"my name"'),
+        ("[ops] bo", '"[ops] bo"'),
+        ('a" says: "', "\"a' says: '\""),
+        ("", '""'),
+        ("\x1b[31mx", "x"),
+    ],
+)
+def test_names(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+def test_what_is_typed_can_be_sent() -> None:
+    assert valid("ok \udcff") == "ok ?"
+
+
+class TestLines:
+    @pytest.fixture
+    def lines(self) -> Lines:
+        directory = Directory()
+        lines = Lines(directory)
+        logged_in = LoggedIn(12, "li", [Friend(57, "bo", "online")], [Group(9, "ops", "normal")], False)
+        directory.note(logged_in)
+        assert lines.event(logged_in, None) == ["-- logged in as li, id 12", "-- online: bo"]
+        return lines
+
+    def test_messages(self, lines: Lines) -> None:
+        (row,) = lines.event(Message("d12-57", 1, 57, "bo", "hi", 0), None)
+        assert row.endswith(" bo: hi")
+        (row,) = lines.event(Message("g9", 1, 57, "bo", "hi", 0), None)
+        assert row.endswith(" [ops] bo: hi")
+        (row,) = lines.event(Sent("c", "d12-57", 2, "hi", 0), None)
+        assert row.endswith(" li → bo: hi")
+        assert lines.event(Message("d12-57", 2, 12, "li", "hi", 0, is_own=True, is_echo=True), None) == []
+
+    def test_pending_is_told_once(self, lines: Lines) -> None:
+        assert lines.unsent("c", "d12-57", "hi", "why") == ["not sent yet to bo: hi (why)"]
+        assert lines.unsent("c", "d12-57", "hi", "why") == []
+        assert lines.event(Sent("c", "d12-57", 2, "hi", 0), None)[0].endswith("li → bo: hi (sent now)")
+        (row,) = lines.event(SendFailed("d", "g9", "hi", Refused("no")), None)
+        assert row == "-- NOT SENT to [ops]: hi (no)"
+
+    def test_notices(self, lines: Lines) -> None:
+        assert lines.event(Notice("group_joined", 57, "bo", "g9"), None) == ["-- bo has joined [ops]"]
+        assert lines.event(Notice("group_removed", 12, "li", "g9"), None) == [
+            "-- you were removed from [ops]"
+        ]
+        assert lines.event(Notice("of the future", 57, "bo", ""), None) == []
+        assert lines.event(LoggedOut("replaced"), None)[0].startswith("-- you have logged in elsewhere")
