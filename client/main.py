@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f"the server (default: localhost:{PORT})",
     )
     host, port = parser.parse_args(argv).address
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - closed is at its end
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     screen: Screen = Terminal([f"/{name}" for name in COMMANDS]) if is_terminal else Pipes()
     try:

@@ -14,7 +14,7 @@ import pytest
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, until
-from tests.talk import PASSWORD, Classic, Modern, Wire, elsewhere, new_name
+from tests.talk import PASSWORD, Classic, Modern, Wire, come_back, elsewhere, new_name
 
 NOBODY = 4294967295
 #: Seconds that someone has to log in, on the strict server.
@@ -338,8 +338,7 @@ def test_frame_over_the_limit_after_login(server: Server) -> None:
     [answer] = map(orjson.loads, modern.wait_closed().splitlines())
     assert (answer["errno"], answer["code"]) == (9, "too_large")
     assert classic.wait_closed() == b""
-    again = Modern(server.port)
-    until(lambda: again.login(token=modern.token)["errno"] == 0, "the session has ended")
+    come_back(server.port, modern)
 
 
 def test_frame_limit_is_small_again_after_logout(server: Server) -> None:
@@ -439,7 +438,7 @@ def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Mod
     """It is closed. When it comes again, and reads, it has all, what comes meanwhile behind the rest."""
     ann, ben = bystanders
     slow = Classic(server.port, receive_buffer=4096).join_in()
-    rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1400)]  # of 1 KiB each
+    rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1150)]  # of 1 KiB each
     assert {ann.answer(rid)["errno"] for rid in rids} == {0}
     ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
     assert ben.hear()["msg"] == "meanwhile"
@@ -449,8 +448,8 @@ def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Mod
 
     again = Classic(server.port)
     behind = [each["msg"] for each in again.login(slow.id).get("offlinemsg", [])]
-    ann.done(m.ONE_CHAT, toid=slow.id, msg="1400")
-    while behind[-1:] != ["1400"]:
+    ann.done(m.ONE_CHAT, toid=slow.id, msg="1150")
+    while behind[-1:] != ["1150"]:
         behind.append(again.hear()["msg"])
-    assert behind == [f"{n}" for n in range(1401 - len(behind), 1401)]
-    assert heard | {*behind} == {f"{n}" for n in range(1401)}
+    assert behind == [f"{n}" for n in range(1151 - len(behind), 1151)]
+    assert heard | {*behind} == {f"{n}" for n in range(1151)}

@@ -328,6 +328,11 @@ class TestPipes:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert (done.stdout.splitlines()[-1], done.stderr) == ("141", "")
 
+    def test_input_is_closed(self, server: Server) -> None:
+        command = ["bash", "-c", '"$@" <&-', "-", *CHATCLI, f"127.0.0.1:{server.port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (OK, "")
+
     def test_no_password(self, server: Server) -> None:
         done = chatcli(server.port, "/login li", password="")
         assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (USAGE, True)

@@ -374,16 +374,11 @@ def test_long_login_answer(server: Server, end: bytes) -> None:
         assert all(each["users"] == [] for each in answer["groups"])
 
 
-def test_random_pieces_of_a_whole_session(numbered: tuple[Server, str]) -> None:
+def test_random_pieces_of_a_whole_session(server: Server, friend: Modern) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    server, numbering = numbered
-    friend, client, name = (
-        Modern(server.port).join_in(),
-        Classic(server.port, numbering=numbering),
-        new_name(),
-    )
+    client, name = Classic(server.port), new_name()
     stream = b"".join(
         [
             client.encode(m.REG, name=name, password=PASSWORD),
