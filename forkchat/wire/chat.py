@@ -28,15 +28,14 @@ class ChatMessage(NamedTuple):
 def encode_body(name: str, msg: str, extra: dict[str, Any], limit: int) -> bytes:
     """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes, and
     BadRequest when the keys are nested deeper than they can be written again."""
-    size = len(msg.encode())
-    if extra:
-        try:
-            size += len(orjson.dumps({"nested as deep as below": extra}))
-        except orjson.JSONEncodeError:
-            raise BadRequest("nested too deeply") from None
+    try:
+        body = orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})
+        size = len(msg.encode()) + (len(orjson.dumps(extra)) if extra else 0)
+    except orjson.JSONEncodeError:
+        raise BadRequest("nested too deeply") from None
     if size > limit:
         raise TooLarge(f"a text may have {limit} bytes")
-    return orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})
+    return body
 
 
 @lru_cache(maxsize=256)

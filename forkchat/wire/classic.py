@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -64,9 +65,7 @@ class ClassicAnswers:
         if limit is None:
             return encode(messages), len(messages), False
         is_short = _shorten(lambda: len(encode([])) <= limit, dumped_groups, dumped_friends)
-        taken = 0
-        while taken < len(messages) and len(encode(messages[: taken + 1])) <= limit:
-            taken += 1
+        taken = _most(lambda count: len(encode(messages[:count])) <= limit, len(messages))
         return encode(messages[:taken]), taken, is_short
 
     def _json(self, msgid: int, fields: dict[str, Any]) -> bytes:
@@ -83,14 +82,26 @@ class _Group:
 
 
 def _shorten(fits: Callable[[], bool], groups: list[_Group], friends: list[str]) -> bool:
-    """Cut lists at their ends until `fits()`; whether anything was cut."""
-    is_short = False
+    """Cut lists at their ends, each no more than need be, until `fits()`; whether anything was cut."""
     lists: list[list[Any]] = [*(group.users for group in reversed(groups)), groups, friends]
     for cut in lists:
-        while cut and not fits():
-            cut.pop()
-            is_short = True
-    return is_short
+        if fits():
+            return cut is not lists[0]
+        whole = cut[:]
+
+        def fits_with(count: int, cut: list[Any] = cut, whole: list[Any] = whole) -> bool:
+            cut[:] = whole[:count]
+            return fits()
+
+        cut[:] = whole[: _most(fits_with, len(whole))]
+    return True
+
+
+def _most(fits: Callable[[int], bool], whole: int) -> int:
+    """The largest count up to `whole` that fits, 0 if none does: what fits, fits with less too."""
+    if fits(whole):
+        return whole
+    return bisect_left(range(1, whole + 1), True, key=lambda count: not fits(count))
 
 
 def _dumped(message: dict[str, Any]) -> str:
