@@ -1,13 +1,18 @@
-"""The server that most tests share."""
+"""What tests share: a server, and settings of hypothesis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.server import Server
 from tests.talk import UNLIMITED
+
+# On a busy machine everything is slow: that is no property of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
