@@ -8,8 +8,12 @@ from contextlib import closing
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
-from tests.server import Server, children
+from tests.server import Server, children, until
 from tests.talk import Modern
+
+
+def epoch(server: Server) -> str:
+    return Modern(server.port, greet=False).done(m.HELLO)["epoch"]
 
 
 def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
@@ -18,7 +22,7 @@ def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
         for n in range(3):
             li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
             bo.push(m.ONE_CHAT)
-        before = Modern(server.port, greet=False).done(m.HELLO)["epoch"]
+        before = epoch(server)
         match = re.search(r"--socket=(\S+)", " ".join(children(server.pid).values()))
         assert match
         with closing(connect(f"mysql://root@/forkchat?unix_socket={match[1]}")) as connection:
@@ -29,4 +33,4 @@ def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
             )
         for client in (li, bo):
             assert client.push(m.BYE)["reason"] == "draining"
-        assert Modern(server.port, greet=False).done(m.HELLO)["epoch"] != before
+        until(lambda: epoch(server) != before, "the new epoch")
