@@ -718,3 +718,15 @@ def test_login_lists_what_is_open_the_newest_first(server: Server, people: Peopl
         bo.done(m.READ, conv=each["conv"], seq=each["last"])
     bo.done(m.LOGINOUT)
     assert bo.login()["convs"] == []
+
+
+def test_receipt_of_what_does_not_exist(server: Server, people: People) -> None:
+    """Nobody hears of what was never said; what is read is bounded by what there is."""
+    li, bo = people.li, people.bo
+    stranger = Modern(server.port).join_in()
+    stranger.done(m.READ, conv=pair_key(stranger.id, li.id), seq=5)
+    li.done(m.ONE_CHAT, toid=bo.id, msg="one")
+    last = bo.push(m.ONE_CHAT)["seq"]
+    bo.done(m.READ, conv=pair_key(li.id, bo.id), seq=2**63 - 1)
+    receipt = li.push(m.RECEIPT)
+    assert (receipt["id"], receipt["seq"]) == (bo.id, last)

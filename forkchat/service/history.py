@@ -69,13 +69,17 @@ class History:
             self._context.store.cursors.confirm(session.user, conv, seq)
         return None
 
-    def read(self, peer: Peer, request: Request) -> Fields:
-        """What was read was received. The other side of a pair is told."""
+    async def read(self, peer: Peer, request: Request) -> Fields:
+        """What was read was received. The other side of a pair is told, of nothing that does not exist."""
         session = _session(peer)
-        conv, seq = request["conv"], request["seq"]
+        conv = request["conv"]
         key = parse_key(conv)
+        last = await self._context.store.conversations.last(conv)
         if session.user not in key.users and key.group not in session.groups:
             raise NotMember("you are not in this conversation")
+        seq = min(request["seq"], last)
+        if not seq:
+            return {}
         self._context.store.cursors.confirm(session.user, conv, seq)
         self._context.store.cursors.read(session.user, conv, seq)
         if session.user in key.users:
