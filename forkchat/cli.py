@@ -19,8 +19,8 @@ EX_CONFIG = 78
 #: Flags that set a key of the configuration.
 _FLAGS = (
     ("-w", "N", "server.workers", "number of worker processes"),
-    ("-b", "HOST", "server.host", "address to listen on"),
-    ("-p", "PORT", "server.port", "port to listen on; 0: any free one"),
+    ("-b", "HOST", "listen.host", "address to listen on"),
+    ("-p", "PORT", "listen.port", "port to listen on; 0: any free one"),
     ("--data-dir", "DIR", "server.data_dir", "where the private MariaDB and Redis keep their data"),
     ("--pid", "FILE", "server.pid_file", "write the master's process id there"),
     ("--mysql-url", "URL", "mysql.url", "mysql://user@host/database: use this MySQL, no private one"),
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _value_of(name: str) -> Any:
-    return _number if name in ("server.workers", "server.port") else str
+    return _number if name in ("server.workers", "listen.port") else str
 
 
 def _number(text: str) -> int | str:

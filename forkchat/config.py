@@ -13,6 +13,7 @@ import sysconfig
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,14 +46,19 @@ def _key(
 @dataclass(frozen=True)
 class Server:
     workers: int = _key(4, at=(1, MAX_WORKERS))
-    host: str = _key("127.0.0.1")
-    port: int = _key(6000, at=(0, 65535))
     data_dir: str = _key("")
     pid_file: str = _key("")
     log_level: str = _key("info", choices=LEVELS, live=True)
     log_file: str = _key("")
     drain_time: float = _key(10.0, at=(0, 3600), live=True)
     worker_timeout: float = _key(30.0, at=(1, 3600), live=True)
+
+
+@dataclass(frozen=True)
+class Listen:
+    host: str = _key("127.0.0.1")
+    port: int = _key(6000, at=(0, 65535))
+    proxy_from: tuple[str, ...] = _key((), live=True)
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,13 @@ class Source(NamedTuple):
     """Where a configuration came from, to read it again."""
 
     path: str | None
-    given: Mapping[str, Any]  # by the environment and the flags, as `{"server.port": 6000}`
+    given: Mapping[str, Any]  # by the environment and the flags, as `{"listen.port": 6000}`
 
 
 @dataclass(frozen=True)
 class Config:
     server: Server = Server()
+    listen: Listen = Listen()
     mysql: MySQL = MySQL()
     redis: Redis = Redis()
     limits: Limits = Limits()
@@ -135,7 +142,7 @@ class Config:
 def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
     """The configuration from the file `path` (None: none), `environ` and `flags`.
 
-    `flags` is `{"server.port": 6000}`; those that are None were not given. Raises ConfigError.
+    `flags` is `{"listen.port": 6000}`; those that are None were not given. Raises ConfigError.
     """
     given: dict[str, Any] = {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
     given |= {key: value for key, value in flags.items() if value is not None}
@@ -157,7 +164,7 @@ def _default_data_dir() -> str:
 
 
 def keys() -> dict[str, Field[Any]]:
-    """All keys, as `"server.port"`."""
+    """All keys, as `"listen.port"`."""
     sections: dict[str, Any] = {
         section.name: section.default for section in fields(Config) if section.name != "source"
     }
@@ -181,6 +188,8 @@ def _read(source: Source) -> Config:
             continue
         if isinstance(key.default, float) and type(value) is int:
             value = float(value)
+        if isinstance(value, list):
+            value = tuple(value)
         problem = _problem(value, key)
         if problem:
             problems[name] = problem
@@ -213,7 +222,7 @@ def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a string"}
+_KINDS = {int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
 
 
 def _problem(value: Any, key: Field[Any]) -> str | None:
@@ -222,6 +231,8 @@ def _problem(value: Any, key: Field[Any]) -> str | None:
         return f"must be {_KINDS[kind]}"
     if isinstance(value, str):
         return _text_problem(value, meta.get("choices"), meta.get("schemes"))
+    if isinstance(value, tuple):
+        return next(filter(None, map(_network_problem, value)), None)
     low, high = meta["at"]
     if not low <= value <= high:
         return f"{value} is not between {low} and {high}"
@@ -236,6 +247,14 @@ def _text_problem(value: str, choices: tuple[str, ...] | None, schemes: tuple[st
     # What is wrong with a URL is said without it: it may hold a password.
     if schemes and value and not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         return f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    return None
+
+
+def _network_problem(value: Any) -> str | None:
+    try:
+        ip_network(value if isinstance(value, str) else "")  # it takes numbers for addresses
+    except ValueError:
+        return f"{value!r} is not an address or a network, as 10.0.0.7 or 10.0.0.0/24"
     return None
 
 

@@ -21,6 +21,8 @@ Message = dict[str, Any]
 #: Seconds after which what was waited for will not come.
 DEADLINE = 10.0
 PASSWORD = "correct horse"
+#: Where connections that begin with a PROXY header come from.
+PROXY = "127.0.0.5"
 
 UNLIMITED = "[server]\nlog_level = 'debug'\n[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
 
@@ -30,15 +32,18 @@ def new_name(stem: str = "li") -> str:
 
 
 class Wire:
-    """One connection: bytes out, whole frames in."""
+    """One connection: bytes out, whole frames in. A PROXY `header` goes first, and comes from `PROXY`."""
 
-    def __init__(self, port: int, receive_buffer: int = 0):
+    def __init__(self, port: int, receive_buffer: int = 0, header: bytes = b""):
         self._sock = socket.socket()
         if receive_buffer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._sock.settimeout(DEADLINE)
+        if header:
+            self._sock.bind((PROXY, 0))
         self._sock.connect(("127.0.0.1", port))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.sendall(header)
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -93,9 +98,14 @@ class Classic(Wire):
     """
 
     def __init__(
-        self, port: int, delimiter: bytes = b"\0", numbering: str = "notes", receive_buffer: int = 0
+        self,
+        port: int,
+        delimiter: bytes = b"\0",
+        numbering: str = "notes",
+        receive_buffer: int = 0,
+        header: bytes = b"",
     ):
-        super().__init__(port, receive_buffer)
+        super().__init__(port, receive_buffer, header)
         self.delimiter = delimiter
         self.numbering = Numbering(numbering)
         self.name = ""
@@ -155,8 +165,8 @@ class Classic(Wire):
 class Modern(Wire):
     """A modern client. Every `rid` is checked to be answered once; PINGs are answered."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, greet: bool = True):
-        super().__init__(port, receive_buffer)
+    def __init__(self, port: int, receive_buffer: int = 0, greet: bool = True, header: bytes = b""):
+        super().__init__(port, receive_buffer, header)
         self.name = ""
         self.id = 0
         self.token = ""

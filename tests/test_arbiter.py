@@ -80,10 +80,10 @@ def test_ttin_and_ttou(server: Server) -> None:
 def test_hup_rereads_the_configuration_and_drops_no_one(server: Server) -> None:
     workers = server.workers()
     with connect(server) as client:
-        server.config_path.write_text("[limits]\ntext = 100\n[server]\nworkers = 7\nhost = '::1'\n")
+        server.config_path.write_text("[limits]\ntext = 100\n[server]\nworkers = 7\n[listen]\nhost = '::1'\n")
         server.send(signal.SIGHUP)
         server.wait_log(r"master config\.reload")
-        server.wait_log(r"config\.needs_restart keys=server\.host\s")
+        server.wait_log(r"config\.needs_restart keys=listen\.host\s")
         for slot in workers:
             server.wait_log(rf"worker{slot} worker\.reloaded")
         client.sendall(b'{"msgid":100,"rid":"1","ver":1,"ua":"test"}\n')

@@ -77,7 +77,7 @@ def test_a_host_that_is_none_is_named() -> None:
 
 def test_t_finds_a_bad_configuration(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("[server]\nport = -1")
+    path.write_text("[listen]\nport = -1")
     result = forkchat("-t", "-c", str(path))
     assert (result.returncode, result.stdout) == (78, "")
 

@@ -38,11 +38,11 @@ def test_the_example_marks_what_hup_can_change() -> None:
 def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "f.toml"
     path.write_text(
-        '[server]\nport = 7000\nhost = "::1"\n[redis]\nurl = "redis://file"\n[mysql]\nurl = "mysql://f/d"'
+        '[listen]\nport = 7000\nhost = "::1"\n[redis]\nurl = "redis://file"\n[mysql]\nurl = "mysql://f/d"'
     )
     environ = {"FORKCHAT_REDIS_URL": "redis://env", "FORKCHAT_MYSQL_URL": ""}
-    config = load(str(path), environ, {"server.port": 8000, "server.host": None})
-    assert (config.server.port, config.server.host) == (8000, "::1")
+    config = load(str(path), environ, {"listen.port": 8000, "listen.host": None})
+    assert (config.listen.port, config.listen.host) == (8000, "::1")
     assert (config.redis.url, config.mysql.url) == ("redis://env", "mysql://f/d")
 
 
@@ -56,9 +56,18 @@ def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> N
         ("[limits]\nmessage_rate = -1", "limits.message_rate: -1 is not between 0 and 1000000"),
         ("[limits]\nframe = 8192", "limits.text: must be less than limits.frame"),
         ("[session]\nheartbeat = 90", "session.heartbeat: must be less than session.dead_after"),
-        ("[server]\nport = 65536", "server.port: 65536 is not between 0 and 65535"),
+        ("[listen]\nport = 65536", "listen.port: 65536 is not between 0 and 65535"),
         ("[server]\nlog_level = 'loud'", "server.log_level: must be one of debug, info, warning, error"),
-        ("[server]\nhost = 5", "server.host: must be a string"),
+        ("[listen]\nhost = 5", "listen.host: must be a string"),
+        ("[listen]\nproxy_from = '10.0.0.7'", "listen.proxy_from: must be a list"),
+        (
+            "[listen]\nproxy_from = ['10.0.0.7', '10.0.0.7/24']",
+            "listen.proxy_from: '10.0.0.7/24' is not an address or a network, as 10.0.0.7 or 10.0.0.0/24",
+        ),
+        (
+            "[listen]\nproxy_from = [7]",
+            "listen.proxy_from: 7 is not an address or a network, as 10.0.0.7 or 10.0.0.0/24",
+        ),
         ('[server]\npid_file = "a\\u0000b"', "server.pid_file: must not contain control characters"),
         ("[classic]\nnumbering = 'both'", "classic.numbering: must be one of notes, course"),
         ("[limit]\nframe = 1", "limit.frame: no such key"),
@@ -87,7 +96,7 @@ def test_all_bad_keys_are_listed_at_once_and_no_secret(tmp_path: Path) -> None:
     result = forkchat("-c", str(path), "-w", "many", "-p", "99999", "--redis-url", "geheim")
     assert result.returncode == 78
     assert result.stderr.count("\n") == 6
-    for name in ("mysql.url", "mysql.readers", "oops.a", "server.workers", "server.port", "redis.url"):
+    for name in ("mysql.url", "mysql.readers", "oops.a", "server.workers", "listen.port", "redis.url"):
         assert f"{name}: " in result.stderr
     assert "geheim" not in result.stderr + result.stdout
 
@@ -101,10 +110,10 @@ def test_reload_keeps_what_needs_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "f.toml"
     path.write_text("")
     config = load(str(path), {}, {"server.workers": 2})
-    path.write_text("[server]\nport = 7000\nworkers = 9\n[limits]\ntext = 100")
+    path.write_text("[listen]\nport = 7000\n[server]\nworkers = 9\n[limits]\ntext = 100")
     fresh, restart = config.reload()
-    assert restart == ["server.port"]
-    assert (fresh.server.port, fresh.server.workers, fresh.limits.text) == (6000, 2, 100)
+    assert restart == ["listen.port"]
+    assert (fresh.listen.port, fresh.server.workers, fresh.limits.text) == (6000, 2, 100)
     path.write_text("[limits]\ntext = 0")
     with pytest.raises(ConfigError):
         fresh.reload()

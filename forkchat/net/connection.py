@@ -37,11 +37,10 @@ class Connection:
         "_on_drained",
         "_output",
         "_sock",
-        "address",
         "is_closed",
     )
 
-    def __init__(self, loop: Loop, sock: socket.socket, address: str, limit: int):
+    def __init__(self, loop: Loop, sock: socket.socket, limit: int):
         self._loop = loop
         self._sock = sock
         self._limit = limit
@@ -51,7 +50,6 @@ class Connection:
         self._is_over = False
         self._drain_reason = ""
         self._delivered = 0
-        self.address = address
         self.is_closed = False
         _set_options(sock)
 
@@ -112,7 +110,9 @@ class Connection:
         self._set_events(self._events & ~select.EPOLLIN)
 
     def resume(self) -> None:
-        self._set_events(self._events | select.EPOLLIN)
+        """Read on, unless it is to be closed."""
+        if not self._drain_reason:
+            self._set_events(self._events | select.EPOLLIN)
 
     def close(self, reason: str) -> None:
         """Close now; what waits is dropped."""

@@ -22,7 +22,8 @@ class Listener:
     """Accepts from a socket that other workers accept from too.
 
     `may_accept()` says whether this worker is the one that should; while it does not, the socket is
-    left to the others. `on_accept(socket, address)` gets the connected socket.
+    left to the others. `on_accept(socket, host, port)` gets the connected socket and the
+    other end's address (an IPv4 one as such, also where the listener speaks IPv6).
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Listener:
         loop: Loop,
         sock: socket.socket,
         may_accept: Callable[[], bool],
-        on_accept: Callable[[socket.socket, str], object],
+        on_accept: Callable[[socket.socket, str, int], object],
     ):
         self._loop = loop
         self._sock = sock
@@ -81,7 +82,7 @@ class Listener:
                     self._rest(_REST)
                     return
                 continue  # the peer gave up before it was accepted
-            self._on_accept(sock, _address_text(address))
+            self._on_accept(sock, address[0].removeprefix("::ffff:"), address[1])
 
     def _turn_one_away(self) -> None:
         os.close(self._spare)
@@ -91,8 +92,3 @@ class Listener:
             log.debug("accept.failed", why=error.strerror)
         self._spare = os.open(os.devnull, os.O_RDONLY)
         log.warning("accept.no_descriptor", hint="raise the limit of open files (ulimit -n)")
-
-
-def _address_text(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

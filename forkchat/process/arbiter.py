@@ -57,17 +57,17 @@ class Arbiter:
 
     def run(self) -> int:
         """Serve until a signal asks to end; the exit status. Raises StartError."""
-        server = self._config.server
+        server, where = self._config.server, self._config.listen
         _open_log(self._config, "master")
         _raise_file_limit()
         if self._services:
             self._services.lock()
-        self._listeners = listen(server.host, server.port)
+        self._listeners = listen(where.host, where.port)
         self._port = self._listeners[0].getsockname()[1]
         setproctitle(f"forkchat: master [{self._port}]")
         pid_file = PidFile(server.pid_file) if server.pid_file else None
         self._signals = SignalQueue()
-        log.info("master.start", pid=os.getpid(), host=server.host, port=self._port, boot=self._boot)
+        log.info("master.start", pid=os.getpid(), host=where.host, port=self._port, boot=self._boot)
         try:
             self._start_services()
             self._serve()
@@ -111,7 +111,7 @@ class Arbiter:
         if self._announced or self._stopping or not self._pool.is_ready():
             return
         self._announced = True
-        host = self._config.server.host
+        host = self._config.listen.host
         log.info("master.ready", host=host, port=self._port, workers=self._pool.size)
         if sys.stderr.isatty():
             chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")

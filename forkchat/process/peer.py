@@ -12,6 +12,7 @@ from forkchat import config, log
 from forkchat.errors import BadRequest, RateLimited, Refused, TooLarge
 from forkchat.net.connection import Connection
 from forkchat.process.bucket import Bucket
+from forkchat.process.trail import Trail
 from forkchat.runtime import Future, spawn
 from forkchat.service.outgoing import Form
 from forkchat.service.registry import Answer
@@ -22,6 +23,7 @@ from forkchat.wire import msgid as m
 from forkchat.wire.answers import Rid
 from forkchat.wire.classic import ClassicAnswers
 from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
+from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
 from forkchat.wire.requests import Request, check, decode, rid_of
 from forkchat.wire.states import State, check_legal
 
@@ -38,30 +40,41 @@ class Peer:
 
     Requests are handled in the order in which they came: one whose handler is a coroutine holds up
     those behind it, so that "join, then send" means what it says.
+
+    `host` and `address` (host and port) are the client's. Behind a proxy its header has to name them
+    first: until then `host` is "", and then `admit(host)` is asked whether it may come in.
     """
 
     __slots__ = (
+        "_admit",
         "_born",
         "_bucket",
         "_closed",
         "_connection",
         "_decoder",
         "_form",
+        "_header",
         "_heard",
         "_inbox",
         "_is_busy",
         "_probed",
         "_service",
         "_state",
+        "_trail",
+        "address",
         "classic",
+        "host",
         "session",
     )
 
     def __init__(
         self,
         connection: Connection,
+        client: tuple[str, int],
+        is_proxied: bool,
         service: Service,
         classic: ClassicAnswers,
+        admit: Callable[[str], bool],
         on_closed: Callable[[Peer, str], object],
     ):
         limits = service.context.config.limits
@@ -71,7 +84,12 @@ class Peer:
         self._bucket = Bucket(limits.message_burst)
         self._state = State.NEW
         self._form: Form | None = None
+        self._admit = admit
         self._closed = on_closed
+        self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
+        self._trail = Trail() if is_proxied else None
+        self.address = _address(*client)
+        self.host = "" if is_proxied else client[0]
         self._inbox: deque[bytes] = deque()
         self._is_busy = False
         self.classic = classic
@@ -98,10 +116,6 @@ class Peer:
         return self._form
 
     @property
-    def address(self) -> str:
-        return self._connection.address
-
-    @property
     def is_closed(self) -> bool:
         return self._connection.is_closed
 
@@ -114,7 +128,8 @@ class Peer:
         return self._connection.queued
 
     def delivered(self) -> int:
-        return self._connection.delivered()
+        taken = self._connection.delivered()
+        return self._trail.reached(self._service.context.loop.time(), taken) if self._trail else taken
 
     def greet(self) -> None:
         self._form = Form.MODERN
@@ -126,6 +141,8 @@ class Peer:
         self._decoder.limit = self._service.context.config.limits.frame
 
     def left(self) -> None:
+        if self._trail:
+            self._trail.confirm(self._connection.delivered())
         self.session = None
         self._state = State.GREETED if self.is_modern else State.NEW
         self._decoder.limit = self._service.context.config.limits.frame_before_login
@@ -193,6 +210,10 @@ class Peer:
     def _on_data(self, data: bytes) -> None:
         self._heard = self._service.context.loop.time()
         self._probed = 0.0
+        if self._header is not None:
+            data = self._open(self._header, data)
+        if not data:
+            return
         try:
             frames = self._decoder.feed(data)
         except FrameTooLong:
@@ -208,6 +229,30 @@ class Peer:
                 self._inbox.extend(frames[at + 1 :])
                 self._limit_inbox()
                 return
+
+    def _open(self, header: ProxyHeader, data: bytes) -> bytes:
+        """Whose connection is it? What is there of its frames; the connection may be closed."""
+        try:
+            opening = header.feed(data)
+        except BadProxyHeader as error:
+            self._turn_away(str(error))
+            return b""
+        if opening is None:
+            return b""
+        self._header = None
+        if opening.client:
+            self.address = _address(*opening.client)
+        if not self.host:
+            host = self.address.rpartition(":")[0]
+            if not self._admit(host):
+                self._turn_away("too many connections from this address")
+                return b""
+            self.host = host
+        return opening.rest
+
+    def _turn_away(self, why: str) -> None:
+        log.warning("peer.turned_away", peer=self.address, why=why)
+        self.close("turned away")
 
     def _pump(self) -> None:
         """Handle what waits, until a request takes its time."""
@@ -306,3 +351,7 @@ class Peer:
             self._service.gate.end(session, reason)
         self._inbox.clear()
         self._closed(self, reason)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

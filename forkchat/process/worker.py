@@ -6,7 +6,6 @@ import random
 import select
 import signal
 import socket
-from collections import Counter
 from collections.abc import Callable
 
 from forkchat import log
@@ -18,6 +17,7 @@ from forkchat.net.lane import ThreadLane
 from forkchat.net.listener import Listener
 from forkchat.net.loop import EventLoop
 from forkchat.net.wheel import Wheel
+from forkchat.process.admission import Admission
 from forkchat.process.peer import Peer
 from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
@@ -39,7 +39,7 @@ def main(
     config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, boot: str, generation: int
 ) -> int:
     """Run the worker of `slot` until a signal stops it; its exit status."""
-    host = f"{socket.gethostname()}@{config.server.host}:{listeners[0].getsockname()[1]}"
+    host = f"{socket.gethostname()}@{config.listen.host}:{listeners[0].getsockname()[1]}"
     worker = Worker(config, listeners, board, slot, f"{host}:{boot}:{slot}:{generation}")
     worker.run()
     return 0
@@ -55,7 +55,7 @@ class Worker:
         self._sockets = listeners
         self._listeners: list[Listener] = []
         self._peers: set[Peer] = set()
-        self._addresses: Counter[str] = Counter()
+        self._admission = Admission(config)
         self._is_stopping = False
         self._loop = loop = EventLoop()
         self._signals = SignalQueue()
@@ -95,27 +95,25 @@ class Worker:
         mean = self._board.mean()
         return len(self._peers) <= mean + max(_SLACK, mean * _SLACK_PART)
 
-    def _accept(self, sock: socket.socket, address: str) -> None:
-        host = address.rpartition(":")[0]
-        limits = self._service.context.config.limits
-        if 0 < limits.connections_per_address <= self._addresses[host]:
-            log.info("peer.refused", peer=address, why="too many connections from this address")
+    def _accept(self, sock: socket.socket, host: str, port: int) -> None:
+        admission, limits = self._admission, self._service.context.config.limits
+        is_proxied = admission.is_proxy(host)
+        if not is_proxied and not admission.enter(host):
+            log.info("peer.turned_away", peer=host, why="too many connections from this address")
             sock.close()
             return
-        connection = Connection(self._loop, sock, address, limits.output)
-        peer = Peer(connection, self._service, self._classic, self._closed)
-        self._addresses[host] += 1
+        connection = Connection(self._loop, sock, limits.output)
+        peer = Peer(
+            connection, (host, port), is_proxied, self._service, self._classic, admission.enter, self._closed
+        )
         self._peers.add(peer)
         self._wheel.add(peer, limits.login_time)
         self._board.beat(self._slot, len(self._peers))
-        log.debug("peer.connected", peer=address)
+        log.debug("peer.connected", peer=peer.address)
 
     def _closed(self, peer: Peer, reason: str) -> None:
         self._peers.discard(peer)
-        host = peer.address.rpartition(":")[0]
-        self._addresses[host] -= 1
-        if not self._addresses[host]:
-            del self._addresses[host]
+        self._admission.leave(peer.host)
         self._board.beat(self._slot, len(self._peers))
         log.debug("peer.closed", peer=peer.address, reason=reason)
 
@@ -147,6 +145,7 @@ class Worker:
             log.error("worker.reload_failed", why="; ".join(error.problems))
             return
         self._service.context.config = self._config
+        self._admission.configure(self._config)
         log.set_level(self._config.server.log_level)
         log.info("worker.reloaded")
 

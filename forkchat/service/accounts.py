@@ -55,9 +55,8 @@ class Accounts:
 
     async def register(self, peer: Peer, request: Request) -> Fields:
         context = self._context
-        address = peer.address.rpartition(":")[0]
-        await context.rates.check("register", [address], context.config.limits.register_rate)
-        await context.rates.count("register", [address])
+        await context.rates.check("register", [peer.host], context.config.limits.register_rate)
+        await context.rates.count("register", [peer.host])
         password = await hash_password(context.hashing, request["password"])
         user = await context.store.users.create(request["name"], password)
         log.info("account.registered", user=user, peer=peer.address)

@@ -85,7 +85,7 @@ class Login:
         key, password = request.get("id", request.get("name")), request.get("password")
         if key is None or password is None:
             raise BadRequest("id or name, and password, are needed")
-        whos = [f"account:{key}", f"address:{peer.address.rpartition(':')[0]}"]
+        whos = [f"account:{key}", f"address:{peer.host}"]
         await context.rates.check("login", whos, context.config.limits.login_rate)
         user = await context.store.users.find(key)
         if not await verify(context.hashing, user and user.password, password) or user is None:

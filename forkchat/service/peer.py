@@ -17,9 +17,8 @@ class Peer(Protocol):
 
     session: Session | None
     classic: ClassicAnswers
-
-    @property
-    def address(self) -> str: ...
+    host: str
+    address: str  # host and port
 
     @property
     def is_modern(self) -> bool: ...
