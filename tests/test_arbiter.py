@@ -38,7 +38,11 @@ def logged(server: Server, pattern: str) -> int:
 
 def test_workers_serve_and_have_titles(server: Server) -> None:
     title = Path(f"/proc/{server.pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    assert title == f"forkchat: master [{server.port}]"
+    host = re.fullmatch(rf"forkchat: master (\S+@127\.0\.0\.1:{server.port}~[0-9a-f]{{6}})", title)
+    assert host
+    leases = [re.escape(f"forkchat: worker {slot} {host[1]}:") + f"[0-9a-f]{{8}}:{slot}:1" for slot in (1, 2)]
+    titles = sorted(title for title in children(server.pid).values() if "worker" in title)
+    assert all(re.fullmatch(*pair) for pair in zip(leases, titles, strict=True)), titles
     with connect(server) as client:
         client.sendall(b'{"msgid":100,"rid":"1","ver":1,"ua":"test"}\n')
         assert b'"msgid":101' in client.recv(4096)

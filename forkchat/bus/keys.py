@@ -4,11 +4,12 @@
 |---|---|---|---|
 | `{u57}:session` | string | while logged in | `token lease`: user 57's session; by its worker |
 | `{u57}:left` | string | 5 s | they logged out just now and may be back: nobody is told yet |
-| `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives |
+| `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives; by its worker |
 | `leases` | set | for ever | every lease that was not cleared up |
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
 | `reap:LEASE` | string | 30 s | a worker is clearing up that dead lease |
-| `rate:KIND:WHO:MINUTE` | counter | 2 min | failed logins, registrations |
+| `cleared:LEASE` | string | 1 h | it was cleared up: if it lives after all, its users come online again |
+| `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
 
 A session is valid while its lease lives. `{…}` is a hash tag: all about a user is in one slot.
 
@@ -28,7 +29,8 @@ LEASE_TTL = 6
 LEASE_REFRESH = 2.0
 LEFT_TTL = 5
 REAP_TTL = 30
-RATE_TTL = 120
+CLEARED_TTL = 3600
+RATE_TTL = 60
 
 
 def session(user: int) -> str:
@@ -51,8 +53,12 @@ def reap(lease_name: str) -> str:
     return f"reap:{lease_name}"
 
 
-def rate(kind: str, who: str, minute: int) -> str:
-    return f"rate:{kind}:{who}:{minute}"
+def cleared(lease_name: str) -> str:
+    return f"cleared:{lease_name}"
+
+
+def rate(kind: str, who: str) -> str:
+    return f"rate:{kind}:{who}"
 
 
 def user_channel(user: int) -> str:

@@ -12,12 +12,29 @@ from forkchat.runtime import Future, Loop, gather, spawn
 
 _CHUNK = 200
 
+# Begin to live. KEYS: lease, reap, leases, cleared. ARGV: name, seconds. Returns -1: it is being
+# cleared up just now, try again; 1: it was cleared up before; 0: neither.
+_REGISTER = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
+redis.call('SET', KEYS[1], '', 'EX', ARGV[2])
+redis.call('SADD', KEYS[3], ARGV[1])
+return redis.call('DEL', KEYS[4])
+"""
+
+# Be the one who clears up a dead lease. KEYS: lease, reap, cleared. ARGV: ours, seconds, seconds.
+_REAP = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
+redis.call('SET', KEYS[3], '', 'EX', ARGV[3])
+return 1
+"""
+
 # Drop a session that the dead lease held. KEYS: session, left. ARGV: lease, seconds.
 _DROP = """
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, -string.len(ARGV[1]) - 1) == ' ' .. ARGV[1] then
   redis.call('DEL', KEYS[1])
-  redis.call('SET', KEYS[2], '', 'EX', ARGV[2])
+  if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'EX', ARGV[2]) end
 end
 """
 
@@ -25,31 +42,35 @@ end
 class Lease:
     """Refreshed every 2 s, dead after 6. Named host:boot:slot:generation.
 
-    `on_lost()` is called when Redis has forgotten us (it lost its data, or we were stopped for too
-    long): every session must be registered again. `on_cleared(users)` gets the users of a dead lease
-    that is ours to clear up: they are gone unless they log in again.
+    `on_lost(was_cleared)` is called when Redis has forgotten us: every session must be registered again.
+    Either it lost its data, or we were stopped or cut off for too long and others have cleared us up:
+    then our users are offline to everyone. `on_cleared(users, since)` gets the users of a dead lease
+    that is ours to clear up: they have been gone for `since` seconds at least, unless they log in again.
     """
 
     def __init__(self, loop: Loop, link: Link, name: str):
         self._loop = loop
         self._link = link
         self.name = name
-        self.on_lost: Callable[[], object] = lambda: None
-        self.on_cleared: Callable[[list[int]], object] = lambda users: None
+        self.on_lost: Callable[[bool], object] = lambda was_cleared: None
+        self.on_cleared: Callable[[list[int], float], object] = lambda users, since: None
 
     async def begin(self) -> None:
         """Register, and clear up whom this worker replaces: MUST be done before it accepts anyone."""
         await self._register()
-        await gather([self._clear(dead) for dead in await self._replaced()])
+        for dead in await self._replaced():
+            await self._link.call("DEL", keys.lease(dead))
+            await self._clear(dead, 0.0)
         self._loop.call_later(keys.LEASE_REFRESH, self._refresh)
 
     async def end(self) -> None:
         """All sessions are released: leave nothing but those users who have not been announced."""
         await self._link.call("DEL", keys.lease(self.name))
 
-    async def _register(self) -> None:
-        await self._link.call("SADD", keys.LEASES, self.name)
-        await self._link.call("SET", keys.lease(self.name), "", "EX", keys.LEASE_TTL)
+    def _register(self) -> Future[int]:
+        name = self.name
+        where = [keys.lease(name), keys.reap(name), keys.LEASES, keys.cleared(name)]
+        return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL)
 
     async def _replaced(self) -> list[str]:
         """The leases of this slot's earlier generations and of this host's earlier boots."""
@@ -72,36 +93,35 @@ class Lease:
         if not self._link.is_up:
             return
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
-            log.warning("lease.lost", lease=self.name)
-            await self._register()
-            self.on_lost()
+            was_cleared = await self._register()
+            if was_cleared < 0:
+                return
+            log.warning("lease.lost", lease=self.name, cleared=bool(was_cleared))
+            self.on_lost(bool(was_cleared))
         others = [name for name in await self._leases() if name != self.name]
         alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in others])
         for name, is_alive in zip(others, alive, strict=True):
             if not is_alive:
-                await self._clear(name)
+                await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
 
-    def _clear(self, dead: str) -> Future[None]:
-        return spawn(self._clear_up(dead))
-
-    async def _clear_up(self, dead: str) -> None:
+    async def _clear(self, dead: str, since: float) -> None:
         """Take over the users of a dead lease. May be interrupted anywhere and done again by anyone."""
-        if not await self._link.call("SET", keys.reap(dead), self.name, "NX", "EX", keys.REAP_TTL):
+        where = [keys.lease(dead), keys.reap(dead), keys.cleared(dead)]
+        if not await self._link.call("EVAL", _REAP, 3, *where, self.name, keys.REAP_TTL, keys.CLEARED_TTL):
             return
-        await self._link.call("DEL", keys.lease(dead))
-        count = 0
+        left, count = 0 if since else keys.LEFT_TTL, 0
         while users := [int(u) for u in await self._link.call("SRANDMEMBER", keys.users(dead), _CHUNK)]:
-            await gather([self._drop(user, dead) for user in users])
+            await gather([self._drop(user, dead, left) for user in users])
             await self._link.call("SADD", keys.users(self.name), *users)
             await self._link.call("SREM", keys.users(dead), *users)
-            self.on_cleared(users)
+            self.on_cleared(users, since)
             count += len(users)
         await self._link.call("SREM", keys.LEASES, dead)
         await self._link.call("DEL", keys.reap(dead))
         log.info("lease.cleared", lease=dead, users=count)
 
-    def _drop(self, user: int, dead: str) -> Future[None]:
-        return self._link.call("EVAL", _DROP, 2, keys.session(user), keys.left(user), dead, keys.LEFT_TTL)
+    def _drop(self, user: int, dead: str, left: int) -> Future[None]:
+        return self._link.call("EVAL", _DROP, 2, keys.session(user), keys.left(user), dead, left)
 
 
 def _log_error(done: Future[None]) -> None:

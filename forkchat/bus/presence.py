@@ -66,10 +66,10 @@ class Presence:
         self._link.call("SADD", keys.users(self._lease), user)
         return await self._take(user, value, takeover)
 
-    async def reclaim(self, user: int, value: str) -> None:
+    async def reclaim(self, user: int, value: str) -> Claim:
         """Register a session of ours again, or see that it still is. Raises AlreadyOnline if lost."""
         self._link.call("SADD", keys.users(self._lease), user)
-        await self._take(user, value, takeover=False)
+        return await self._take(user, value, takeover=False)
 
     async def _take(self, user: int, value: str, takeover: bool) -> Claim:
         replaced = ""

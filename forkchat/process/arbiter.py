@@ -19,7 +19,7 @@ from setproctitle import setproctitle
 from forkchat import log
 from forkchat.config import MAX_WORKERS, Config
 from forkchat.errors import ConfigError, StartError
-from forkchat.process import embedded, preflight
+from forkchat.process import embedded, host, preflight
 from forkchat.process.embedded import Embedded
 from forkchat.process.listen import listen
 from forkchat.process.pidfile import PidFile
@@ -64,10 +64,11 @@ class Arbiter:
             self._services.lock()
         self._listeners = listen(where.host, where.port)
         self._port = self._listeners[0].getsockname()[1]
-        setproctitle(f"forkchat: master [{self._port}]")
+        self._host = host.identity(where.host, self._port)
+        setproctitle(f"forkchat: master {self._host}")
         pid_file = PidFile(server.pid_file) if server.pid_file else None
         self._signals = SignalQueue()
-        log.info("master.start", pid=os.getpid(), host=where.host, port=self._port, boot=self._boot)
+        log.info("master.start", pid=os.getpid(), host=self._host, boot=self._boot)
         try:
             self._start_services()
             self._serve()
@@ -111,12 +112,13 @@ class Arbiter:
         if self._announced or self._stopping or not self._pool.is_ready():
             return
         self._announced = True
-        host = self._config.listen.host
-        log.info("master.ready", host=host, port=self._port, workers=self._pool.size)
+        address = self._config.listen.host
+        log.info("master.ready", address=address, port=self._port, workers=self._pool.size)
         if sys.stderr.isatty():
             chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
             print(
-                f"\nReady. Join from another terminal with: {chatcli} {host}:{self._port}\n", file=sys.stderr
+                f"\nReady. Join from another terminal with: {chatcli} {address}:{self._port}\n",
+                file=sys.stderr,
             )
 
     def _handle_term(self) -> None:
@@ -168,12 +170,13 @@ class Arbiter:
         self._signals.close()
         if self._services:
             self._services.close()
-        setproctitle(f"forkchat: worker {slot}")
+        lease = f"{self._host}:{self._boot}:{slot}:{generation}"
+        setproctitle(f"forkchat: worker {slot} {lease}")
         _open_log(self._config, f"worker{slot}")
         from forkchat.process import worker
 
         config = embedded.with_urls(self._config)
-        return worker.main(config, self._listeners, self._board, slot, self._boot, generation)
+        return worker.main(config, self._listeners, self._board, slot, lease)
 
     def _stop(self) -> None:
         """Whatever led here, leave nothing behind. The services go last: workers still write to them."""

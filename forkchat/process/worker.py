@@ -35,13 +35,9 @@ _SLACK, _SLACK_PART = 2, 0.02
 _COME_BACK = 3.0
 
 
-def main(
-    config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, boot: str, generation: int
-) -> int:
+def main(config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str) -> int:
     """Run the worker of `slot` until a signal stops it; its exit status."""
-    host = f"{socket.gethostname()}@{config.listen.host}:{listeners[0].getsockname()[1]}"
-    worker = Worker(config, listeners, board, slot, f"{host}:{boot}:{slot}:{generation}")
-    worker.run()
+    Worker(config, listeners, board, slot, lease).run()
     return 0
 
 

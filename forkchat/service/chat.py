@@ -38,14 +38,15 @@ class Chat:
         assert session is not None
         conv = _conversation(session, request)
         body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
-        ts = time.time_ns() // 1_000_000
         if request.get("ephemeral"):
-            return self._publish_ephemeral(session, conv, ephemeral_frame(conv, session.user, ts, body))
+            return self._publish_ephemeral(
+                session, conv, ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
+            )
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
         answer: Future[Fields] = Future()
         done = partial(self._stored, session, conv, cid, body, answer)
-        self._context.store.writer.append(conv, parse_key(conv).users, session.user, cid, ts, body, done)
+        self._context.store.writer.append(conv, parse_key(conv).users, session.user, cid, body, done)
         return answer
 
     def _stored(

@@ -85,22 +85,30 @@ class Gate:
         else:
             session.peer.probe()
 
-    def hold_on(self) -> None:
-        """Redis lost its data, or we were not listening: see that every session here is still ours."""
-        background(self._reclaim(list(self._context.delivery.sessions.values())), "gate.hold_on")
+    def hold_on(self, were_gone: bool) -> None:
+        """Redis lost its data, or we were not listening: see that every session here is still ours.
 
-    async def _reclaim(self, sessions: list[Session]) -> None:
+        `were_gone`: our users have been offline to everyone.
+        """
+        sessions = list(self._context.delivery.sessions.values())
+        background(self._reclaim(sessions, were_gone), "gate.hold_on")
+
+    async def _reclaim(self, sessions: list[Session], were_gone: bool) -> None:
         for at in range(0, len(sessions), _CHUNK):
-            await gather([spawn(self._reclaim_one(session)) for session in sessions[at : at + _CHUNK]])
+            chunk = sessions[at : at + _CHUNK]
+            await gather([spawn(self._reclaim_one(session, were_gone)) for session in chunk])
 
-    async def _reclaim_one(self, session: Session) -> None:
+    async def _reclaim_one(self, session: Session, were_gone: bool) -> None:
         try:
-            await self._context.presence.reclaim(session.user, session.claim)
+            claim = await self._context.presence.reclaim(session.user, session.claim)
         except AlreadyOnline:
             if self._context.delivery.sessions.get(session.user) is session:
                 self.replaced(session)
         except Unavailable:
             return  # the lease will be found missing again, or everything subscribed again
+        else:
+            if were_gone:
+                self._context.roster.arrived(claim, session.name)
 
     def _settle_classic(self) -> None:
         """A classic client cannot confirm: its cursors follow what its machine has taken."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline, BadRequest, Failed, TokenExpired, Unavailable
-from forkchat.runtime import gather
+from forkchat.runtime import gather, sleep
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Conversations that the login answer lists; SYNC pages through all.
 _MAX_CONVS = 500
+#: Seconds in which a worker that has lost its subscriptions gets them back.
+_ORPHANED = 0.5
 
 
 class Login:
@@ -99,20 +101,36 @@ class Login:
 
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
         """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
-        context, channel = self._context, user_channel(user.id)
+        context = self._context
         value = context.presence.new_value()
         try:
-            claim = await context.presence.claim(user.id, value, takeover)
+            try:
+                claim = await context.presence.claim(user.id, value, takeover)
+            except AlreadyOnline:
+                if await self._is_heard(user.id):
+                    raise
+                log.info("session.orphaned", user=user.id)
+                claim = await context.presence.claim(user.id, value, takeover=True)
         except Unavailable:
             self._gate.abandon(user.id, value)
             raise
-        except AlreadyOnline:
-            holder = await context.presence.holder(user.id)
-            context.router.publish(channel, payload.probe(holder))
-            raise
         if claim.replaced:
-            context.router.publish(channel, payload.kick(claim.replaced))
+            context.router.publish(user_channel(user.id), payload.kick(claim.replaced))
         return claim
+
+    async def _is_heard(self, user: int) -> bool:
+        """Have the session that is there looked at; whether its worker listens.
+
+        One that was killed has let go of its channels long before its lease ends; one that only lost
+        its subscriptions has them back in a moment.
+        """
+        context = self._context
+        for pause in (_ORPHANED, 0.0):
+            holder = await context.presence.holder(user)
+            if await context.router.publish_counted(user_channel(user), payload.probe(holder)):
+                return True
+            await sleep(context.loop, pause)
+        return False
 
     async def _attach(self, session: Session, claim: Claim) -> tuple[list[Group], list[Standing]]:
         """Follow what comes from now on, then read what was before (see `Delivery`)."""

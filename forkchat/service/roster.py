@@ -37,9 +37,9 @@ class Roster:
         if not claim.was_here:
             background(self._announce(claim.user, name, "online"), "roster.arrived")
 
-    def departed(self, users: list[int]) -> None:
-        """These have no session any more; they may be back in a moment."""
-        self._loop.call_later(_GONE, self._check, users)
+    def departed(self, users: list[int], since: float = 0.0) -> None:
+        """These have had no session for `since` seconds; they may be back in a moment."""
+        self._loop.call_later(max(0.0, _GONE - since), self._check, users)
 
     def _check(self, users: list[int]) -> None:
         def finished(done: Future[None]) -> None:

@@ -91,7 +91,7 @@ class Service:
 
     def _resubscribed(self) -> None:
         self._reconciler.everything()
-        self.gate.hold_on()
+        self.gate.hold_on(were_gone=False)
 
     def _regressed(self, conv: str) -> None:
         """A conversation ends before what was delivered of it: the database is an older one."""

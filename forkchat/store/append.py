@@ -15,14 +15,13 @@ from forkchat.store.database import Cursor, flat, values
 class Draft:
     """A message to be stored. `cid` makes it safe to be stored again."""
 
-    __slots__ = ("body", "born", "cid", "conv", "sender", "ts", "users")
+    __slots__ = ("body", "born", "cid", "conv", "sender", "users")
 
-    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, ts: int, body: bytes):
+    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes):
         self.conv = conv
         self.users = users  # of a pair; empty for a group
         self.sender = sender
         self.cid = cid
-        self.ts = ts  # milliseconds since 1970
         self.body = body
         self.born = time.monotonic()
 
@@ -31,7 +30,7 @@ class Outcome(NamedTuple):
     """A draft that is stored, now or (`is_dup`) earlier; `version` is the conversation's members_ver."""
 
     seq: int
-    ts: int
+    ts: int  # milliseconds since 1970, by MySQL's clock: hosts may differ
     version: int
     is_dup: bool
 
@@ -90,19 +89,24 @@ def create_conversations(connection: Any, drafts: list[Draft]) -> dict[Draft, Ou
 
 
 class _Locked:
-    __slots__ = ("last", "version")
+    __slots__ = ("last", "now", "version")
 
-    def __init__(self, last: int, version: int):
+    def __init__(self, last: int, version: int, now: int):
         self.last = last
         self.version = version
+        self.now = now
 
 
-_ROWS = "SELECT CAST(conv AS CHAR), last_seq, members_ver FROM conversation WHERE conv IN %s ORDER BY conv"
+_ROWS = (
+    "SELECT CAST(conv AS CHAR), last_seq, members_ver,"
+    " TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+    " FROM conversation WHERE conv IN %s ORDER BY conv"
+)
 
 
 def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Locked]:
     cursor.execute(_ROWS + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"), (convs,))
-    return {conv: _Locked(last, version) for conv, last, version in cursor}
+    return {conv: _Locked(last, version, now) for conv, last, version, now in cursor}
 
 
 def _existing(cursor: Cursor, convs: list[bytes]) -> set[str]:
@@ -165,7 +169,7 @@ def _number(
             outcomes[draft] = NotMember("you are not in this group")
         else:
             row.last += 1
-            outcomes[draft] = outcome = Outcome(row.last, draft.ts, row.version, False)
+            outcomes[draft] = outcome = Outcome(row.last, row.now, row.version, False)
             sent[key] = (draft.conv, draft.body, outcome)
 
 
@@ -179,7 +183,7 @@ def _insert(
     for draft in drafts:
         outcome = outcomes[draft]
         if isinstance(outcome, Outcome) and not outcome.is_dup:
-            new.append((draft.conv.encode(), outcome.seq, draft.sender, draft.cid, draft.ts, draft.body))
+            new.append((draft.conv.encode(), outcome.seq, draft.sender, draft.cid, outcome.ts, draft.body))
     if not new:
         return
     # The rows exist and are locked: this is an update of many at once.

@@ -58,7 +58,7 @@ class Writer:
         self._thread.start()
 
     def append(
-        self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, ts: int, body: bytes, done: Done
+        self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, done: Done
     ) -> None:
         """Store a message, then call `done(outcome)` on the loop (see `Draft` for the arguments).
 
@@ -67,7 +67,7 @@ class Writer:
         if self._unfinished >= self._limit:
             raise Unavailable("too many messages wait to be stored")
         self._unfinished += 1
-        self._appended.append((Draft(conv, users, sender, cid, ts, body), done))
+        self._appended.append((Draft(conv, users, sender, cid, body), done))
         if len(self._appended) == 1:
             self._loop.at_turn_end(STAGE_STORE, self._hand_over)
 

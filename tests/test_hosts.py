@@ -1,0 +1,166 @@
+"""Several hosts with one MySQL and one Redis: they come and go, and their users meet."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from forkchat.process.embedded import run_dir
+from forkchat.wire import msgid as m
+from tests.server import Server, until
+from tests.talk import PASSWORD, UNLIMITED, Modern
+
+
+@pytest.fixture(scope="module")
+def owner() -> Iterator[Server]:
+    """The one whose private services the hosts share."""
+    with Server("-w", "1") as server:
+        yield server
+
+
+class Cluster:
+    """Hosts with a database of their own, at first without one."""
+
+    def __init__(self, owner: Server, stack: ExitStack):
+        run = run_dir(owner.data_dir)
+        self._stack = stack
+        self._urls = [
+            *(
+                "--mysql-url",
+                f"mysql://root@/c{secrets.token_hex(4)}?unix_socket={quote(str(run / 'mysql.sock'))}",
+            ),
+            *("--redis-url", f"unix://{quote(str(run / 'redis.sock'))}?db={secrets.randbelow(15) + 1}"),
+        ]
+
+    def host(self, *args: str, env: dict[str, str] | None = None, wait: bool = True) -> Server:
+        return self._stack.enter_context(Server(*args, *self._urls, config=UNLIMITED, env=env, wait=wait))
+
+
+@pytest.fixture
+def cluster(owner: Server) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(owner, stack)
+
+
+def befriend(watcher: Modern, friend: Modern) -> None:
+    assert watcher.done(m.ADD_FRIEND, friendid=friend.id)["state"] == "online"
+
+
+def test_hosts_start_at_the_same_moment_on_an_empty_database(cluster: Cluster) -> None:
+    hosts = [cluster.host("-w", str(workers), wait=False) for workers in (1, 3, 2)]
+    for host in hosts:
+        host.wait_ready()
+    people = [Modern(host.port).join_in() for host in hosts]
+    for sender, recipient in zip(people, people[1:] + people[:1], strict=True):
+        sender.done(m.ONE_CHAT, toid=recipient.id, msg="hi", cid="1")
+        assert recipient.push(m.ONE_CHAT, id=sender.id)["msg"] == "hi"
+    assert not any("Traceback" in host.log() for host in hosts)
+
+
+def test_friends_and_groups_across_hosts(cluster: Cluster) -> None:
+    li, bo = (Modern(cluster.host("-w", "1").port).join_in() for _ in range(2))
+    bo.done(m.ADD_FRIEND, friendid=li.id)
+    assert li.push(m.EVENT, kind="friend_added")["id"] == bo.id
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    bo.done(m.ADD_GROUP, groupid=group)
+    assert li.push(m.EVENT, kind="group_joined")["id"] == bo.id
+    li.done(m.GROUP_CHAT, groupid=group, msg="lunch?", cid="1")
+    assert bo.push(m.GROUP_CHAT)["msg"] == "lunch?"
+    li.done(m.GROUPS, op="remove", groupid=group, id=bo.id)
+    assert bo.push(m.EVENT, kind="group_removed")["groupid"] == group
+    assert bo.ask(m.GROUP_CHAT, groupid=group, msg="why?", cid="1")["errno"] == 10
+
+
+def test_the_users_of_a_killed_host(cluster: Cluster) -> None:
+    """They may log in elsewhere at once; those who do not are offline within 10 s."""
+    dying, other = cluster.host("-w", "2"), cluster.host("-w", "1")
+    watcher = Modern(other.port).join_in()
+    moves, stays_away = (Modern(dying.port).join_in() for _ in range(2))
+    for friend in (moves, stays_away):
+        befriend(watcher, friend)
+    dying.kill()
+    died = time.monotonic()
+    again = Modern(other.port)
+    assert again.login(name=moves.name, password=PASSWORD)["errno"] == 0
+    assert time.monotonic() - died < 3
+    watcher.deadline(10 - (time.monotonic() - died))
+    assert watcher.push(m.PRESENCE, id=stays_away.id)["state"] == "offline"
+    assert [each for each in watcher.pushed() if each.get("id") == moves.id] == []
+
+
+def test_a_living_session_is_not_taken_for_a_dead_one(cluster: Cluster) -> None:
+    li = Modern(cluster.host("-w", "1").port).join_in()
+    second = Modern(cluster.host("-w", "1").port)
+    assert second.login(name=li.name, password=PASSWORD)["errno"] == 2
+    li.done(m.PING)
+
+
+def test_a_worker_that_was_away_for_long_brings_its_users_back(cluster: Cluster) -> None:
+    """Stopped until the others have cleared it up: its users are offline, and online again with it."""
+    paused, other = cluster.host("-w", "1"), cluster.host("-w", "1")
+    watcher, friend = Modern(other.port).join_in(), Modern(paused.port).join_in()
+    befriend(watcher, friend)
+    (worker,) = paused.workers().values()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "offline"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
+    watcher.done(m.ONE_CHAT, toid=friend.id, msg="back?", cid="1")
+    assert friend.push(m.ONE_CHAT)["msg"] == "back?"
+    assert Modern(other.port).login(name=friend.name, password=PASSWORD)["errno"] == 2
+
+
+def test_hosts_tell_each_other_apart(cluster: Cluster) -> None:
+    """The same machine, the same program: another address. None clears up after the other while it lives."""
+    first = cluster.host("-w", "1")
+    li = Modern(first.port).join_in()
+    second = cluster.host("-w", "1")
+    names = [re.search(r"master\.start .*host=(\S+)", host.log()) for host in (first, second)]
+    assert names[0] and names[1] and names[0][1] != names[1][1]
+    assert "lease.cleared" not in second.log()
+    assert Modern(second.port).login(name=li.name, password=PASSWORD)["errno"] == 2
+    until(lambda: li.done(m.PING)["errno"] == 0, "li is there")
+
+
+_CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    if (clock == CLOCK_REALTIME) now->tv_sec -= 300;
+    return result;
+}
+"""
+
+
+def test_a_clock_that_is_off_does_not_show(cluster: Cluster, tmp_path: Path) -> None:
+    """MySQL's clock dates messages and tokens; Redis's counts what a minute allows."""
+    shim = tmp_path / "clock.so"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-x", "c", "-o", shim, "-"], input=_CLOCK, text=True, check=True
+    )
+    late, right = cluster.host("-w", "1", env={"LD_PRELOAD": str(shim)}), cluster.host("-w", "1")
+    first_line = datetime.fromisoformat(late.log().split()[0])
+    assert 290 < time.time() - first_line.timestamp() < 310, "the clock is off"
+    li, bo = Modern(late.port).join_in(), Modern(right.port).join_in()
+    for sender, recipient in ((li, bo), (bo, li)):
+        sender.done(m.ONE_CHAT, toid=recipient.id, msg="hi", cid="1")
+        assert abs(recipient.push(m.ONE_CHAT)["ts"] / 1000 - time.time()) < 60
+    li.close()
+    until(lambda: Modern(right.port).login(token=li.token)["errno"] == 0, "li is elsewhere")
