@@ -10,6 +10,9 @@ run: setup  ## start a server on port 6000 with 4 workers (more flags: ARGS="...
 	@echo "Join from another terminal with bin/chatcli, or with: nc 127.0.0.1 6000"
 	@exec bin/forkchat -w 4 -p 6000 $(ARGS)
 
+cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two hosts
+	@bin/cluster
+
 test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
 	@$(PY) -m pytest $(ARGS)
 
@@ -22,4 +25,4 @@ format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: help setup run test lint format
+.PHONY: help setup run cluster test lint format

@@ -1,0 +1,112 @@
+"""The cluster of etc/ as `make cluster` starts it, from a copy of the checkout's files with free ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.server import ROOT, children, is_alive, make_data_dir, until
+
+HOSTS = ("forkchat-a", "forkchat-b")
+
+
+def free_port() -> int:
+    """One that is free on all of this machine's addresses."""
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        return int(sock.getsockname()[1])
+
+
+class Cluster:
+    """As a context manager: started when entered, shut down whatever happens."""
+
+    def __init__(self) -> None:
+        self.root = make_data_dir()
+        self.state = self.root / "state"
+        self.port, self.tls_port, self.host_port = free_port(), free_port(), free_port()
+        (self.root / "bin").mkdir()
+        for name in ("cluster", "forkchat", "chatcli"):
+            (self.root / "bin" / name).symlink_to(ROOT / "bin" / name)
+        (self.root / ".venv").symlink_to(ROOT / ".venv")
+        shutil.copytree(ROOT / "etc", self.root / "etc")
+        self.edit("nginx.conf", ":8000", f":{self.port}")
+        self.edit("nginx.conf", ":8443", f":{self.tls_port}")
+        self.edit("nginx.conf", ":6000", f":{self.host_port}")
+        self.edit("supervisord.conf", "-p 6000", f"-p {self.host_port}")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / "etc" / name
+        text = path.read_text()
+        assert old in text, (name, old)
+        path.write_text(text.replace(old, new))
+
+    def start(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.root / "bin/cluster"],
+            env=os.environ | {"CLUSTER": str(self.state)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def __enter__(self) -> Cluster:
+        try:
+            started = self.start()
+            assert started.returncode == 0, started.stdout + started.stderr + self.logs()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        supervisord = self.pid()
+        family = self.processes()
+        if supervisord:
+            self.control("shutdown")
+            until(lambda: not is_alive(supervisord), "supervisord has ended", 60)
+        until(lambda: not any(map(is_alive, family)), "everything has ended")
+        shutil.rmtree(self.root)
+
+    def control(self, *command: str) -> str:
+        """What `supervisorctl` says."""
+        supervisorctl, conf = self.root / ".venv/bin/supervisorctl", self.root / "etc/supervisord.conf"
+        done = subprocess.run(
+            [supervisorctl, "-c", conf, *command], capture_output=True, text=True, timeout=90, check=False
+        )
+        return done.stdout + done.stderr
+
+    def pid(self, program: str = "") -> int:
+        """A program's process id, or supervisord's; 0 if it does not run."""
+        said = self.control("pid", *([program] if program else [])).strip()
+        return int(said) if said.isdigit() else 0
+
+    def processes(self) -> dict[int, str]:
+        """Everything that was started here, and runs: process ids and titles."""
+        pid = self.pid()
+        if not pid:
+            return {}
+        programs = children(pid)
+        return programs | {k: v for program in programs for k, v in children(program).items()}
+
+    def log(self, program: str) -> str:
+        path = self.state / "log" / f"{program}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def logs(self) -> str:
+        return "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in self.state.glob("log/*"))
+
+    def host_of(self, user: int) -> str:
+        """Which host had the user's first session, as its log says (supervisor writes it, a little later)."""
+        start = re.compile(rf"session\.start user={user} ")
+        return until(
+            lambda: next((host for host in HOSTS if start.search(self.log(host))), ""), "a log names the user"
+        )
+
+    def sockets(self) -> list[Path]:
+        """Socket files that are there."""
+        return [path for path in self.state.rglob("*") if path.is_socket()]

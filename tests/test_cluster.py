@@ -1,0 +1,203 @@
+"""`make cluster`: supervisor, nginx and two hosts; chat across them while they are stopped and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from forkchat.wire import msgid as m
+from tests.checker import Talker, check, meet, settle
+from tests.cluster import HOSTS, Cluster
+from tests.server import is_alive, until
+from tests.talk import Classic, Modern, Wire
+
+_CLIENTS, _GROUP = 20, 10
+#: Seconds of talk before and after a strike; until all is shown.
+_PAUSE, _SETTLE = 1.5, 30
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        cluster.edit("cluster.toml", "[listen]", "[limits]\nmessage_rate = 0\nregister_rate = 0\n[listen]")
+        for host in HOSTS:
+            cluster.control("restart", host)
+        await_answers(cluster)
+        yield cluster
+
+
+def answers(address: str, port: int, header: bytes = b"") -> bool:
+    try:
+        with socket.create_connection((address, port), 5, ("127.0.0.1", 0)) as client:
+            client.sendall(header + b'{"msgid":100,"rid":"1"}\n')
+            return b'"errno":0' in client.recv(1000)
+    except OSError:
+        return False
+
+
+def await_answers(cluster: Cluster, seconds: float = 30) -> None:
+    """Wait until both hosts answer, and nginx."""
+    for address in ("127.0.0.2", "127.0.0.3"):
+        host = partial(answers, address, cluster.host_port, b"PROXY UNKNOWN\r\n")
+        until(host, f"{address} answers", seconds)
+    until(partial(answers, "127.0.0.1", cluster.port), "nginx has a host that answers", seconds)
+
+
+def on_each_host(cluster: Cluster, connect: Callable[[], Modern | Classic]) -> list[Modern | Classic]:
+    """A logged-in client on each host."""
+    found: dict[str, Modern | Classic] = {}
+    with ExitStack() as tried:  # held meanwhile: nginx gives the next one to the other host
+        for _ in range(20):
+            client = connect()
+            if found.setdefault(cluster.host_of(client.id), client) is not client:
+                tried.enter_context(client)
+            if len(found) == len(HOSTS):
+                return list(found.values())
+    raise AssertionError(f"all of 20 clients came to {set(found)}")
+
+
+@pytest.mark.parametrize("kind", [Modern, Classic])
+def test_people_on_different_hosts_chat(cluster: Cluster, kind: type[Modern | Classic]) -> None:
+    li, bo = on_each_host(cluster, lambda: kind(cluster.port).join_in())
+    li.say(m.ONE_CHAT, toid=bo.id, msg="hi", cid="1")
+    bo.say(m.ONE_CHAT, toid=li.id, msg="hi!", cid="1")
+    for client, text in ((bo, "hi"), (li, "hi!")):
+        heard = client.push(m.ONE_CHAT) if isinstance(client, Modern) else client.hear()
+        assert heard["msg"] == text
+
+
+def test_hosts_see_the_clients_address(cluster: Cluster) -> None:
+    client = Modern(cluster.port).join_in()
+    log = cluster.log(cluster.host_of(client.id))
+    assert re.search(rf"session\.start user={client.id} peer=127\.0\.0\.1:{client.own_port} ", log)
+
+
+def test_the_hosts_themselves_take_nothing_from_nginx_s_address_without_a_header(cluster: Cluster) -> None:
+    with socket.create_connection(("127.0.0.2", cluster.host_port), 5, ("127.0.0.1", 0)) as direct:
+        direct.sendall(b'{"msgid":100,"rid":"1"}\n')
+        assert direct.recv(100) == b""
+
+
+def test_tls(cluster: Cluster) -> None:
+    context = ssl.create_default_context(cafile=str(cluster.state / "server.crt"))
+    with (
+        socket.create_connection(("127.0.0.1", cluster.tls_port), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        secure.sendall(b'{"msgid":100,"rid":"1"}\n')
+        assert b'"errno":0' in secure.recv(1000)
+
+
+def _control(command: str) -> Callable[[Cluster], str]:
+    def strike(cluster: Cluster) -> str:
+        host = random.choice(HOSTS)
+        cluster.control(command, host)
+        return host
+
+    return strike
+
+
+def _stop_and_start(cluster: Cluster) -> str:
+    host = random.choice(HOSTS)
+    assert "stopped" in cluster.control("stop", host)
+    assert "started" in cluster.control("start", host)
+    return host
+
+
+def _kill(cluster: Cluster, program: str) -> None:
+    pid = cluster.pid(program)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: cluster.pid(program) not in (0, pid), f"{program} is started again", 30)
+
+
+def _kill_host(cluster: Cluster) -> str:
+    """The master; its workers go with it."""
+    host = random.choice(HOSTS)
+    _kill(cluster, host)
+    return host
+
+
+def _kill_nginx(cluster: Cluster) -> str:
+    _kill(cluster, "nginx")
+    return "nginx"
+
+
+NEMESES = {
+    "restart": _control("restart"),
+    "stop and start": _stop_and_start,
+    "kill host": _kill_host,
+    "kill nginx": _kill_nginx,
+}
+
+
+@pytest.mark.parametrize("nemesis", NEMESES)
+def test_acknowledged_is_shown_once_and_in_order(cluster: Cluster, nemesis: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    assert asyncio.run(_talk_under(cluster, nemesis, seed)) > 500
+    assert not any("Traceback" in cluster.log(host) for host in HOSTS)
+
+
+async def _talk_under(cluster: Cluster, nemesis: str, seed: int) -> int:
+    random.seed(seed)
+    talkers = [Talker(cluster.port, f"{nemesis}{n}", seed + n) for n in range(_CLIENTS)]
+    await asyncio.gather(*(talker.start() for talker in talkers))
+    try:
+        await meet(talkers, _GROUP)
+        stop = asyncio.Event()
+        talking = [asyncio.create_task(talker.talk(stop)) for talker in talkers]
+        for _ in range(2):
+            await asyncio.sleep(_PAUSE)
+            began = time.monotonic()
+            struck = await asyncio.to_thread(NEMESES[nemesis], cluster)
+            await asyncio.to_thread(await_answers, cluster)
+            print(f"{nemesis} of {struck}: all back after {time.monotonic() - began:.1f} s")
+        await asyncio.sleep(_PAUSE)
+        stop.set()
+        await asyncio.gather(*talking)
+        stopped = time.monotonic()
+        await settle(talkers, _SETTLE)
+        print(f"settled after {time.monotonic() - stopped:.1f} s")
+        return check([talker.history for talker in talkers])
+    finally:
+        await asyncio.gather(*(talker.stop() for talker in talkers))
+
+
+def test_a_stopped_host_tells_its_clients_when_to_come_back(cluster: Cluster) -> None:
+    clients = on_each_host(cluster, lambda: Modern(cluster.port).join_in())
+    leaver = next(c for c in clients if cluster.host_of(c.id) == HOSTS[0])
+    assert isinstance(leaver, Modern)
+    cluster.control("stop", HOSTS[0])
+    try:
+        bye = leaver.push(m.BYE)
+        assert bye["reason"] == "draining"
+        assert 0 <= bye["retry_after"] <= 3
+        again = Modern(cluster.port)
+        assert again.login(token=leaver.token)["errno"] == 0
+    finally:
+        cluster.control("start", HOSTS[0])
+
+
+def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
+    talking = [Modern(cluster.port).join_in() for _ in range(4)]
+    family = cluster.processes()
+    assert len(family) > 10
+    cluster.control("stop", "all")
+    assert not any(map(is_alive, family)), family
+    assert [path.name for path in cluster.sockets()] == ["supervisor.sock"]  # to start it again
+    with pytest.raises(OSError):
+        Wire(cluster.port)
+    cluster.control("start", "all")
+    await_answers(cluster)
+    assert Modern(cluster.port).login(token=talking[0].token)["errno"] == 0
