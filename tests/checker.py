@@ -133,6 +133,10 @@ class Talker:
             self._writer.close()
             self._writer = None
         self._fetching.clear()
+        self._fail_requests()
+
+    def _fail_requests(self) -> None:
+        """The connection is lost, and with it what waits for an answer."""
         answers, self._answers = self._answers, {}
         for answer in answers.values():
             answer.cancel()
@@ -172,8 +176,11 @@ class Talker:
     # Messages.
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
-        while frame := await reader.readline():
-            self._on_message(orjson.loads(frame))
+        try:
+            while frame := await reader.readline():
+                self._on_message(orjson.loads(frame))
+        finally:
+            self._fail_requests()
 
     def _on_message(self, message: Message) -> None:
         kind, rid = message["msgid"], message.get("rid", "")
