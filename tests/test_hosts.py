@@ -200,7 +200,7 @@ def urls(owner: Server) -> Iterator[dict[str, str]]:
 
 
 class TestServersOfOnesOwn:
-    """Over TCP and with passwords: the rights that docs/operations.md asks for suffice, wrong ones are named."""
+    """With passwords: the rights that docs/operations.md asks for suffice, and what is wrong is named."""
 
     def test_the_rights_suffice(self, urls: dict[str, str]) -> None:
         with Server("-w", "2", config=UNLIMITED, env=urls) as host:
