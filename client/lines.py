@@ -92,6 +92,7 @@ class Lines:
                 return [f"could not log in again: {clean_line(event.refused.errmsg)}; try /login"]
             case Disconnected(is_wanted=True) if not self._is_away:
                 self._is_away = True
+                self._problem = ""
                 return ["the connection is lost; trying again"]
             case SendDelayed() if not isinstance(event.refused, RateLimited):
                 return self.unsent(event.cid, event.conv, event.text, event.refused.errmsg)

@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from pathlib import Path
+from ssl import SSLContext
 from typing import NoReturn
 
 from prompt_toolkit.patch_stdout import patch_stdout
 
+from client import tls
 from client.commands import COMMANDS, Command, parse_line
 from client.directory import Directory
 from client.events import ConnectionLost, Event, Message
@@ -22,7 +25,7 @@ from client.transport import Client
 from forkchat.errors import NotLoggedIn, Refused, TokenExpired
 
 OK, USAGE, AUTHENTICATION, NETWORK, REJECTED, TIMEOUT = range(6)
-PORT = 6000
+PORT, TLS_PORT = 6000, 8443
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,13 +34,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
-def address(text: str) -> tuple[str, int]:
+def address(text: str, default_port: int = PORT) -> tuple[str, int]:
     """`HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT` or a bare IPv6 address. Raises ValueError."""
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")) or text.endswith("]"):
-        host, port = text, str(PORT)
+        host, port = text, str(default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError("no such port")
+        raise ValueError(f"no such port: {port}")
     return host.removeprefix("[").removesuffix("]") or "localhost", int(port)
 
 
@@ -50,23 +53,38 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "address",
         nargs="?",
-        type=address,
-        default=("localhost", PORT),
+        default="localhost",
         metavar="HOST[:PORT]",
-        help=f"the server (default: localhost:{PORT})",
+        help=f"the server (default: localhost:{PORT}, or :{TLS_PORT} with --tls)",
     )
-    host, port = parser.parse_args(argv).address
+    parser.add_argument("--tls", action="store_true", help="connect with TLS")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="with --tls: trust the authorities of this PEM file, instead of the system's",
+    )
+    options = parser.parse_args(argv)
+    if options.ca and not options.tls:
+        parser.error("--ca is for --tls")
+    try:
+        host, port = address(options.address, TLS_PORT if options.tls else PORT)
+        context = tls.context(options.ca) if options.tls else None
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"--ca {options.ca}: {error.strerror}")
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - closed is at its end
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     screen: Screen = Terminal([f"/{name}" for name in COMMANDS]) if is_terminal else Pipes()
     try:
         with patch_stdout() if is_terminal else nullcontext():
-            return asyncio.run(_chat(host, port, screen))
+            return asyncio.run(_chat(host, port, context, screen))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-async def _chat(host: str, port: int, screen: Screen) -> int:
+async def _chat(host: str, port: int, context: SSLContext | None, screen: Screen) -> int:
     directory = Directory()
     lines = Lines(directory)
 
@@ -77,12 +95,13 @@ async def _chat(host: str, port: int, screen: Screen) -> int:
         if isinstance(event, Message) and event.seq and not event.is_own:
             client.read(event.conv, event.seq)
 
-    client = Client(host, port, on_event=on_event, patience=screen.patience)
+    client = Client(host, port, on_event=on_event, patience=screen.patience, ssl=context)
     try:
         await client.connect()
     except OSError as error:
         screen.complain(f"nothing to chat with at {host}, port {port}: {error.strerror or error}")
-        screen.complain(f"to start a server there: forkchat -w 4 -p {port}")
+        if not context:
+            screen.complain(f"to start a server there: forkchat -w 4 -p {port}")
         return NETWORK
     shell = Shell(client, screen, directory, lines)
     if screen.is_terminal:

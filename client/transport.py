@@ -14,10 +14,11 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any, Self, cast
 
-from client import parse
-from client.events import Answer, Event, LoggedIn, Sent
+from client import parse, tls
+from client.events import Answer, Event, LoggedIn, Problem, Sent
 from client.session import Session
 from client.waiters import Waiters
 from forkchat.errors import RateLimited
@@ -36,9 +37,10 @@ GOOD_TIME = 5.0
 class Client(asyncio.Protocol):
     """`on_event` gets every event as it happens; without it they are to be had by `async for`.
 
-    `patience`: seconds that a request waits for a lost connection to come back. What is awaited raises
-    the `forkchat.errors.Refused` that the server answers, TimeoutError when no answer comes, and
-    another OSError when there is no server at the address.
+    `patience`: seconds that a request waits for a lost connection to come back. `ssl`: connect with TLS
+    (`client.tls.context`). What is awaited raises the `forkchat.errors.Refused` that the server answers,
+    TimeoutError when no answer comes, CertificateError (of `client.tls`) when the server's certificate is
+    refused, and another OSError when there is no server at the address.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Client(asyncio.Protocol):
         *,
         on_event: Callable[[Event], None] | None = None,
         patience: float = 30.0,
+        ssl: SSLContext | None = None,
     ):
         self.session = Session()
         self._address = (host, port)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._on_event = on_event or self._events.put_nowait
         self._patience = patience
+        self._ssl = ssl
         self._socket: asyncio.Transport | None = None
         self._connected_at = 0.0
         self._failures = 0
@@ -98,6 +102,8 @@ class Client(asyncio.Protocol):
             self._socket.close()
             with suppress(TimeoutError):
                 await self._waiters.result("closed", closed, CLOSE_TIME)
+        if self._socket:
+            self._socket.abort()  # TLS would wait longer for the server's farewell
         if self._timer:
             self._timer.cancel()
         self._events.put_nowait(None)
@@ -183,17 +189,27 @@ class Client(asyncio.Protocol):
         host, port = self._address
         try:
             async with asyncio.timeout(CONNECT_TIME):
-                await asyncio.get_running_loop().create_connection(lambda: self, host, port)
-        except TimeoutError:
-            raise ConnectionError(f"{host} does not answer") from None
+                # The name that the certificate must have is `host`.
+                await asyncio.get_running_loop().create_connection(lambda: self, host, port, ssl=self._ssl)
+        except OSError as error:
+            if self._ssl:
+                raise tls.explained(error, host) from None
+            if isinstance(error, TimeoutError):
+                raise ConnectionError(f"{host} does not answer") from None
+            raise
 
     async def _reconnect(self) -> None:
+        """Until it succeeds; of a certificate that is refused meanwhile one Problem tells."""
+        is_told = False
         while self._socket is None and self.session.is_wanted:
             await asyncio.sleep(self._backoff())
             try:
                 await self._open()
-            except OSError:
+            except OSError as error:
                 self._failures += 1
+                if isinstance(error, tls.CertificateError) and not is_told:
+                    is_told = True
+                    self._step([Problem(str(error))])
         self._reconnecting = None
 
     def _backoff(self) -> float:

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from forkchat.wire import msgid as m
 from tests.checker import Talker, check, meet, settle
 from tests.cluster import HOSTS, Cluster
 from tests.server import is_alive, until
-from tests.talk import Classic, Modern, Wire
+from tests.talk import PASSWORD, Classic, Modern, Wire, new_name
 
 _CLIENTS, _GROUP = 20, 10
 #: Seconds of talk before and after a strike; until all is shown.
@@ -201,3 +202,20 @@ def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
     cluster.control("start", "all")
     await_answers(cluster)
     assert Modern(cluster.port).login(token=talking[0].token)["errno"] == 0
+
+
+def test_chatcli_through_tls(cluster: Cluster) -> None:
+    done = subprocess.run(
+        [
+            *(cluster.root / "bin/chatcli", "--tls", "--ca", cluster.state / "server.crt"),
+            f"localhost:{cluster.tls_port}",
+        ],
+        input=f"/register {new_name()}\n/friends\n",
+        env=os.environ | {"FORKCHAT_PASSWORD": PASSWORD},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "logged in as" in done.stdout

@@ -1,0 +1,48 @@
+"""TLS: which authorities are trusted, and what a failed handshake means to whoever wanted to connect."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+_UNTRUSTED = "--ca FILE names the authorities to trust"
+_EXPIRED = "it must be renewed, unless the clock here is wrong"
+_MISNAMED = "connect to the name that it is made for"
+#: What to do, by OpenSSL's X509_V_ERR_*.
+_ADVICE = {9: _EXPIRED, 10: _EXPIRED, 62: _MISNAMED, 64: _MISNAMED} | dict.fromkeys(range(18, 22), _UNTRUSTED)
+
+
+class CertificateError(ConnectionError):
+    """The server has not proved that it is the one we want."""
+
+
+def context(authorities: Path | None = None) -> ssl.SSLContext:
+    """For `Client`: TLS 1.2 or later, the server's name checked. It trusts the authorities of this PEM
+    file, else those of the system.
+
+    Raises OSError when the file cannot be read, its `strerror` says why.
+    """
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except ssl.SSLError as error:
+        raise OSError(error.errno, "no certificate in PEM form") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system's configuration may allow less
+    return context
+
+
+def explained(error: OSError, host: str) -> OSError:
+    """What to raise for an error of connecting with TLS: its text says what can be done."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            advice = _ADVICE.get(error.verify_code, "it must be replaced")
+            why = error.verify_message.rstrip(".")
+            return CertificateError(f"the certificate of {host} is refused: {why}; {advice}")
+        case ssl.SSLError():
+            why = (error.reason or "handshake failed").replace("_", " ").lower()
+        case ConnectionResetError():
+            why = "closed at once"
+        case TimeoutError():
+            why = "no answer"
+        case _:
+            return error
+    return ConnectionError(f"no TLS connection to {host}: {why}; if the port is a plain one, leave out --tls")

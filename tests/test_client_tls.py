@@ -1,0 +1,344 @@
+"""The client over TLS: a listener here ends it, as nginx does, and passes on to the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from client import tls, transport
+from client.directory import Directory
+from client.events import Disconnected, Event, LoggedIn, LoggedOut, Problem
+from client.lines import Lines
+from client.main import NETWORK, OK, TLS_PORT, USAGE
+from client.transport import Client
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
+from tests.server import Server
+from tests.test_chatcli import CHATCLI, PASSWORD, said, scripted, unique
+
+#: Who signed what a front shows is "ca"; "stranger" has signed itself.
+CERTIFICATES = {"good": ("localhost", 2), "elsewhere": ("example.org", 2), "expired": ("localhost", -1)}
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with NAME.pem and NAME.key of "ca", "stranger" and the CERTIFICATES."""
+    path = tmp_path_factory.mktemp("papers")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=path, check=True, capture_output=True)
+
+    def request(name: str, host: str, *arguments: str) -> None:
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
+        names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+        openssl("req", *key, *names, *arguments)
+
+    request("ca", "ca.example.org", "-x509", "-out", "ca.pem")
+    request("stranger", "localhost", "-x509", "-out", "stranger.pem")
+    for name, (host, days) in CERTIFICATES.items():
+        request(name, host, "-out", f"{name}.csr")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-days", str(days), "-copy_extensions", "copy"]
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    return path
+
+
+def server_context(papers: Path, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(papers / f"{name}.pem", papers / f"{name}.key")
+    return context
+
+
+class Front:
+    """A TLS listener on a free port, in a thread of its own, that passes on to `target`.
+
+    `context` may be changed for the handshakes to come. `arrivals`: handshakes begun, `connections`: those
+    that succeeded and have not ended.
+    """
+
+    def __init__(self, target: int, context: ssl.SSLContext):
+        self.context = context
+        self.arrivals = 0
+        self.connections: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self._target = target
+        self._first = context
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(15)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+
+    def cut(self) -> None:
+        """All connections are lost."""
+        for connection in list(self.connections):
+            self._loop.call_soon_threadsafe(connection.transport.abort)
+
+    async def _run(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._first.sni_callback = self._arrive
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._first)
+        async with server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._ended.wait()
+            for connection in self.connections:
+                connection.transport.abort()
+
+    def _arrive(self, connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        self.arrivals += 1
+        connection.context = self.context
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(writer)
+        try:
+            above = await asyncio.open_connection("127.0.0.1", self._target)
+            await asyncio.gather(_pump(reader, above[1]), _pump(above[0], writer))
+        finally:
+            self.connections.discard(writer)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def chatcli(*arguments: object, lines: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    """Run it in pipes to its end."""
+    return subprocess.run(
+        [*CHATCLI, *map(str, arguments)],
+        input="".join(f"{text}\n" for text in lines),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"FORKCHAT_PASSWORD": PASSWORD} | env,
+        check=False,
+    )
+
+
+def assert_no_connection(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It ended with one line that has these words."""
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (NETWORK, "", 1), done
+    for word in words:
+        assert word in done.stderr
+
+
+async def eventually(condition: Callable[[], Any], what: str) -> None:
+    """As `until`, in a coroutine."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(15):
+            while not condition():
+                await asyncio.sleep(0.01)
+    assert condition(), what
+
+
+class TestTrust:
+    def test_an_authority_that_is_named(self, server: Server, papers: Path) -> None:
+        li, bo = unique("li"), unique("bo")
+        with Front(server.port, server_context(papers, "good")) as front:
+            trusting = ("--tls", "--ca", papers / "ca.pem", f"localhost:{front.port}")
+            chatcli(*trusting, lines=(f"/register {bo}",))
+            texts = [f"{number} " + "x" * 4000 for number in range(50)]
+            sending = chatcli(*trusting, lines=(f"/register {li}", f"/msg {bo}", *texts))
+            assert (sending.returncode, sending.stderr) == (OK, "")
+            waiting = chatcli(*trusting, lines=(f"/login {bo}",))
+            assert (waiting.returncode, waiting.stderr) == (OK, "")
+            assert said(waiting.stdout) == [f"{li}: {text}" for text in texts]
+            assert front.arrivals == 3
+
+    def test_an_authority_of_the_system(self, server: Server, papers: Path) -> None:
+        with Front(server.port, server_context(papers, "good")) as front:
+            done = chatcli("--tls", f"localhost:{front.port}", SSL_CERT_FILE=str(papers / "ca.pem"))
+        assert (done.returncode, done.stderr) == (OK, "")
+
+    def test_named_authorities_replace_those_of_the_system(self, server: Server, papers: Path) -> None:
+        with Front(server.port, server_context(papers, "good")) as front:
+            command = ("--tls", "--ca", papers / "stranger.pem", f"localhost:{front.port}")
+            done = chatcli(*command, SSL_CERT_FILE=str(papers / "ca.pem"))
+        assert_no_connection(done, "--ca")
+
+    @pytest.mark.parametrize(
+        ("certificate", "host", "words"),
+        [
+            ("stranger", "localhost", ["self-signed certificate", "--ca FILE"]),
+            ("elsewhere", "localhost", ["not valid for 'localhost'", "the name that it is made for"]),
+            ("good", "127.0.0.1", ["not valid for '127.0.0.1'", "the name that it is made for"]),
+            ("expired", "localhost", ["certificate has expired", "renew"]),
+        ],
+    )
+    def test_a_bad_certificate(
+        self, server: Server, papers: Path, certificate: str, host: str, words: list[str]
+    ) -> None:
+        with Front(server.port, server_context(papers, certificate)) as front:
+            done = chatcli("--tls", "--ca", papers / "ca.pem", f"{host}:{front.port}", lines=("/register x",))
+            assert front.arrivals == 1
+        assert_no_connection(done, *words)
+
+    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+    def test_tls_1_1_is_refused(self, server: Server, papers: Path, tmp_path: Path) -> None:
+        """Also where the system's configuration would allow it."""
+        lenient = tmp_path / "openssl.cnf"
+        lenient.write_text(
+            "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n"
+            "[c]\nMinProtocol = TLSv1\nCipherString = DEFAULT@SECLEVEL=0\n"
+        )
+        context = server_context(papers, "good")
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_1
+        with Front(server.port, context) as front:
+            command = ("--tls", "--ca", papers / "ca.pem", f"localhost:{front.port}")
+            done = chatcli(*command, OPENSSL_CONF=str(lenient))
+        assert_no_connection(done, "no TLS connection")
+
+
+class TestNoTLS:
+    @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"msgid":101}\n'])
+    def test_what_answers_speaks_none(self, papers: Path, greeting: bytes) -> None:
+        with scripted(lambda connection: connection.sendall(greeting)) as port:
+            done = chatcli("--tls", "--ca", papers / "ca.pem", f"localhost:{port}")
+        assert_no_connection(done, "no TLS connection", "leave out --tls")
+
+    def test_a_plain_forkchat(self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transport, "CONNECT_TIME", 0.5)
+        client = Client("localhost", server.port, ssl=tls.context(papers / "ca.pem"))
+        with pytest.raises(ConnectionError, match="leave out --tls"):
+            asyncio.run(asyncio.wait_for(client.connect(), 5))
+
+    def test_nobody_listens(self, papers: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        done = chatcli("--tls", "--ca", papers / "ca.pem", f"127.0.0.1:{port}")
+        assert_no_connection(done, f"nothing to chat with at 127.0.0.1, port {port}: Connect call failed")
+
+    def test_a_plain_client(self, server: Server, papers: Path) -> None:
+        with Front(server.port, server_context(papers, "good")) as front:
+            done = chatcli(f"localhost:{front.port}")
+        assert done.returncode == NETWORK
+        assert "what answers there is no forkchat server" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["--ca", "ca.pem"], "--ca is for --tls"),
+            (["--tls", "--ca", "missing.pem"], "--ca missing.pem: No such file or directory"),
+            (["--tls", "--ca", "."], "--ca .: Is a directory"),
+            (["--tls", "--ca", ""], "--ca .: Is a directory"),
+            (["--tls", "--ca", "ca.key"], "--ca ca.key: no certificate in PEM form"),
+            (["--tls", "host:port"], "no such port: port"),
+        ],
+    )
+    def test_wrong(
+        self, papers: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+    ) -> None:
+        monkeypatch.chdir(papers)
+        done = chatcli(*arguments)
+        assert (done.returncode, done.stderr.splitlines()[-1:]) == (USAGE, [f"chatcli: {complaint}"])
+        assert "Traceback" not in done.stderr
+
+    def test_the_port_when_none_is_given(self, papers: Path) -> None:
+        done = chatcli("--tls", "--ca", papers / "ca.pem", "127.0.0.77")
+        assert_no_connection(done, f"at 127.0.0.77, port {TLS_PORT}: ")
+
+
+class TestLostConnection:
+    def test_it_comes_back_over_tls_and_tells_of_a_bad_certificate_once(
+        self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(transport, "LAST_BACKOFF", 0.1)
+        good, stranger = server_context(papers, "good"), server_context(papers, "stranger")
+        events: list[Event] = []
+
+        def count(kind: type[Event]) -> int:
+            return sum(isinstance(event, kind) for event in events)
+
+        async def lose(front: Front, outage: int) -> None:
+            front.context = stranger
+            begun = front.arrivals
+            front.cut()
+            await eventually(lambda: front.arrivals >= begun + 3, "it tries again")
+            assert count(Problem) == outage
+            front.context = good
+            await eventually(lambda: count(LoggedIn) == outage + 1, "it is back")
+
+        async def run(front: Front) -> None:
+            context = tls.context(papers / "ca.pem")
+            async with Client("localhost", front.port, ssl=context, on_event=events.append) as client:
+                li = unique("li")
+                await client.register(li, PASSWORD)
+                await client.login(li, PASSWORD)
+                await lose(front, 1)
+                await lose(front, 2)
+                assert await client.request(m.FRIENDS, op="list")
+
+        with Front(server.port, good) as front:
+            asyncio.run(run(front))
+        lines = Lines(Directory())
+        rows = [row for event in events for row in lines.event(event, None)]
+        told = ["the connection is lost", "--ca FILE", "connected again"]
+        assert [next(word for word in told if word in row) for row in rows[1:]] == told * 2
+
+    def test_the_session_ends_elsewhere(self, server: Server, papers: Path) -> None:
+        """It is the client that closes then."""
+        events: list[Event] = []
+
+        async def run(front: Front) -> None:
+            context = tls.context(papers / "ca.pem")
+            async with Client("localhost", front.port, ssl=context, on_event=events.append) as client:
+                li = unique("li")
+                await client.register(li, PASSWORD)
+                await client.login(li, PASSWORD)
+                async with Client("localhost", front.port, ssl=context) as other:
+                    await other.login(li, PASSWORD, takeover=True)
+                    await eventually(lambda: Disconnected(False) in events, "the connection has ended")
+                    assert LoggedOut("replaced") in events
+                    await eventually(lambda: len(front.connections) == 1, "for the listener, too")
+
+        with Front(server.port, server_context(papers, "good")) as front:
+            asyncio.run(run(front))
+
+
+def test_closing_when_the_server_does_not_answer(papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "CLOSE_TIME", 0.2)
+    hung_up = threading.Event()
+
+    def greet_and_freeze(connection: socket.socket) -> None:
+        with server_context(papers, "good").wrap_socket(connection, server_side=True) as stream:
+            stream.recv(4096)
+            stream.sendall(
+                line({"msgid": m.HELLO_ACK, "rid": "1", "errno": 0, "epoch": "e", "heartbeat": 30})
+            )
+            end = select.poll()
+            end.register(stream, select.POLLRDHUP)
+            if end.poll(10_000):
+                hung_up.set()
+
+    async def run(port: int) -> None:
+        async with Client("localhost", port, ssl=tls.context(papers / "ca.pem")) as client:
+            assert client.session.is_ready
+        assert await asyncio.to_thread(hung_up.wait, 5)
+
+    with scripted(greet_and_freeze) as port:
+        asyncio.run(run(port))
