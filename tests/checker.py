@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -281,6 +282,30 @@ async def settle(talkers: list[Talker], seconds: float) -> None:
         raise TimeoutError(
             f"not settled: { {name: what for name, what in behind.items() if what} }"
         ) from None
+
+
+async def talk_under(
+    port: int, prefix: str, seed: int, strike: Callable[[], Awaitable[None]], strikes: int, pause: float
+) -> int:
+    """20 clients talk while `strike` comes again and again, `pause` seconds apart; how many messages were
+    acknowledged. Raises AssertionError if any was lost, doubled or out of order."""
+    random.seed(seed)
+    talkers = [Talker(port, f"{prefix}{n}", seed + n) for n in range(20)]
+    await asyncio.gather(*(talker.start() for talker in talkers))
+    try:
+        await meet(talkers, group_size=10)
+        stop = asyncio.Event()
+        talking = [asyncio.create_task(talker.talk(stop)) for talker in talkers]
+        for _ in range(strikes):
+            await asyncio.sleep(pause)
+            await strike()
+        await asyncio.sleep(pause)
+        stop.set()
+        await asyncio.gather(*talking)
+        await settle(talkers, seconds=20)
+        return check([talker.history for talker in talkers])
+    finally:
+        await asyncio.gather(*(talker.stop() for talker in talkers))
 
 
 def check(histories: list[History]) -> int:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from forkchat.process.embedded import run_dir
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
+CHATCLI = [sys.executable, str(ROOT / "bin/chatcli")]
 FORKCHAT = [sys.executable, str(ROOT / "bin/forkchat")]
 
 
@@ -69,6 +70,21 @@ def forkchat(*args: str, env: dict[str, str] | None = None) -> subprocess.Comple
         text=True,
         timeout=60,
         env=os.environ | (env or {}),
+        check=False,
+    )
+
+
+def chatcli(
+    *arguments: object, lines: Iterable[str] = (), password: str = "", **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the client in pipes to its end, with these lines typed."""
+    return subprocess.run(
+        [*CHATCLI, *map(str, arguments)],
+        input="".join(f"{text}\n" for text in lines),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"FORKCHAT_PASSWORD": password} | env,
         check=False,
     )
 

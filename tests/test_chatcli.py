@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,10 +21,9 @@ from client.main import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
 from client.transport import Client
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
-from tests.server import ROOT, Server, make_data_dir, until
-
-CHATCLI = [sys.executable, str(ROOT / "bin/chatcli")]
-PASSWORD = "correct horse"
+from tests.server import CHATCLI, Server, make_data_dir, until
+from tests.server import chatcli as run_chatcli
+from tests.talk import PASSWORD
 
 
 class Pane:
@@ -91,16 +88,7 @@ def unique(name: str) -> str:
 
 
 def chatcli(port: int, *lines: str, password: str = PASSWORD, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run it in pipes to its end."""
-    return subprocess.run(
-        [*CHATCLI, f"127.0.0.1:{port}"],
-        input="".join(f"{text}\n" for text in lines),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"FORKCHAT_PASSWORD": password} | env,
-        check=False,
-    )
+    return run_chatcli(f"127.0.0.1:{port}", lines=lines, password=password, **env)
 
 
 def said(output: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import socket
 import ssl
@@ -11,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,9 @@ from client.transport import Client
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from tests.server import Server
-from tests.test_chatcli import CHATCLI, PASSWORD, said, scripted, unique
+from tests.server import chatcli as run_chatcli
+from tests.talk import PASSWORD
+from tests.test_chatcli import said, scripted, unique
 
 #: Who signed what a front shows is "ca"; "stranger" has signed itself.
 CERTIFICATES = {"good": ("localhost", 2), "elsewhere": ("example.org", 2), "expired": ("localhost", -1)}
@@ -123,17 +125,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def chatcli(*arguments: object, lines: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-    """Run it in pipes to its end."""
-    return subprocess.run(
-        [*CHATCLI, *map(str, arguments)],
-        input="".join(f"{text}\n" for text in lines),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"FORKCHAT_PASSWORD": PASSWORD} | env,
-        check=False,
-    )
+chatcli = partial(run_chatcli, password=PASSWORD)
 
 
 def assert_no_connection(done: subprocess.CompletedProcess[str], *words: str) -> None:

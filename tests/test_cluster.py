@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,22 +17,17 @@ from functools import partial
 import pytest
 
 from forkchat.wire import msgid as m
-from tests.checker import Talker, check, meet, settle
+from tests.checker import talk_under
 from tests.cluster import HOSTS, Cluster
-from tests.server import is_alive, until
+from tests.server import chatcli, is_alive, until
 from tests.talk import PASSWORD, Classic, Modern, Wire, new_name
-
-_CLIENTS, _GROUP = 20, 10
-#: Seconds of talk before and after a strike; until all is shown.
-_PAUSE, _SETTLE = 1.5, 30
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster() as cluster:
-        cluster.edit("cluster.toml", "[listen]", "[limits]\nmessage_rate = 0\nregister_rate = 0\n[listen]")
-        for host in HOSTS:
-            cluster.control("restart", host)
+    cluster = Cluster()
+    cluster.edit("cluster.toml", "[listen]", "[limits]\nmessage_rate = 0\nregister_rate = 0\n[listen]")
+    with cluster:
         await_answers(cluster)
         yield cluster
 
@@ -146,33 +140,16 @@ NEMESES = {
 def test_acknowledged_is_shown_once_and_in_order(cluster: Cluster, nemesis: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    assert asyncio.run(_talk_under(cluster, nemesis, seed)) > 500
+
+    async def strike() -> None:
+        began = time.monotonic()
+        struck = await asyncio.to_thread(NEMESES[nemesis], cluster)
+        await asyncio.to_thread(await_answers, cluster)
+        print(f"{nemesis} of {struck}: all back after {time.monotonic() - began:.1f} s")
+
+    acknowledged = asyncio.run(talk_under(cluster.port, nemesis, seed, strike, strikes=2, pause=1.5))
+    assert acknowledged > 500
     assert not any("Traceback" in cluster.log(host) for host in HOSTS)
-
-
-async def _talk_under(cluster: Cluster, nemesis: str, seed: int) -> int:
-    random.seed(seed)
-    talkers = [Talker(cluster.port, f"{nemesis}{n}", seed + n) for n in range(_CLIENTS)]
-    await asyncio.gather(*(talker.start() for talker in talkers))
-    try:
-        await meet(talkers, _GROUP)
-        stop = asyncio.Event()
-        talking = [asyncio.create_task(talker.talk(stop)) for talker in talkers]
-        for _ in range(2):
-            await asyncio.sleep(_PAUSE)
-            began = time.monotonic()
-            struck = await asyncio.to_thread(NEMESES[nemesis], cluster)
-            await asyncio.to_thread(await_answers, cluster)
-            print(f"{nemesis} of {struck}: all back after {time.monotonic() - began:.1f} s")
-        await asyncio.sleep(_PAUSE)
-        stop.set()
-        await asyncio.gather(*talking)
-        stopped = time.monotonic()
-        await settle(talkers, _SETTLE)
-        print(f"settled after {time.monotonic() - stopped:.1f} s")
-        return check([talker.history for talker in talkers])
-    finally:
-        await asyncio.gather(*(talker.stop() for talker in talkers))
 
 
 def test_a_stopped_host_tells_its_clients_when_to_come_back(cluster: Cluster) -> None:
@@ -205,17 +182,8 @@ def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
 
 
 def test_chatcli_through_tls(cluster: Cluster) -> None:
-    done = subprocess.run(
-        [
-            *(cluster.root / "bin/chatcli", "--tls", "--ca", cluster.state / "server.crt"),
-            f"localhost:{cluster.tls_port}",
-        ],
-        input=f"/register {new_name()}\n/friends\n",
-        env=os.environ | {"FORKCHAT_PASSWORD": PASSWORD},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    where = f"localhost:{cluster.tls_port}"
+    commands = (f"/register {new_name()}", "/friends")
+    done = chatcli("--tls", "--ca", cluster.state / "server.crt", where, lines=commands, password=PASSWORD)
     assert done.returncode == 0, done.stderr
     assert "logged in as" in done.stdout

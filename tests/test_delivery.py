@@ -13,14 +13,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.checker import Talker, check, meet, settle
+from tests.checker import talk_under
 from tests.server import Server, children
 
 _UNLIMITED = "[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
-_CLIENTS, _GROUP = 20, 10
-#: Seconds: between two strikes; from the last one until all is shown.
-_PAUSE, _SETTLE = 1.2, 20
-_STRIKES = 3
 
 
 @pytest.fixture(scope="module")
@@ -71,26 +67,10 @@ NEMESES = {
 def test_acknowledged_is_shown_once_and_in_order(server: Server, nemesis: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    acknowledged = asyncio.run(_talk_under(server, nemesis, seed))
+
+    async def strike() -> None:
+        NEMESES[nemesis](server)
+
+    acknowledged = asyncio.run(talk_under(server.port, nemesis, seed, strike, strikes=3, pause=1.2))
     assert acknowledged > 500
     assert "Traceback" not in server.log()
-
-
-async def _talk_under(server: Server, nemesis: str, seed: int) -> int:
-    random.seed(seed)
-    talkers = [Talker(server.port, f"{nemesis}{n}", seed + n) for n in range(_CLIENTS)]
-    await asyncio.gather(*(talker.start() for talker in talkers))
-    try:
-        await meet(talkers, _GROUP)
-        stop = asyncio.Event()
-        talking = [asyncio.create_task(talker.talk(stop)) for talker in talkers]
-        for _ in range(_STRIKES):
-            await asyncio.sleep(_PAUSE)
-            NEMESES[nemesis](server)
-        await asyncio.sleep(_PAUSE)
-        stop.set()
-        await asyncio.gather(*talking)
-        await settle(talkers, _SETTLE)
-        return check([talker.history for talker in talkers])
-    finally:
-        await asyncio.gather(*(talker.stop() for talker in talkers))

@@ -243,7 +243,7 @@ class Peer:
         if opening.client:
             self.address = _address(*opening.client)
         if not self.host:
-            host = self.address.rpartition(":")[0]
+            host = self.address.rpartition(":")[0].strip("[]")
             if not self._admit(host):
                 self._turn_away("too many connections from this address")
                 return b""

@@ -107,7 +107,7 @@ class Login:
             try:
                 claim = await context.presence.claim(user.id, value, takeover)
             except AlreadyOnline:
-                if await self._is_heard(user.id):
+                if await self._has_listener(user.id):
                     raise
                 log.info("session.orphaned", user=user.id)
                 claim = await context.presence.claim(user.id, value, takeover=True)
@@ -118,19 +118,21 @@ class Login:
             context.router.publish(user_channel(user.id), payload.kick(claim.replaced))
         return claim
 
-    async def _is_heard(self, user: int) -> bool:
-        """Have the session that is there looked at; whether its worker listens.
+    async def _has_listener(self, user: int) -> bool:
+        """Whether the worker of the session that is there listens; the session is probed.
 
         One that was killed has let go of its channels long before its lease ends; one that only lost
         its subscriptions has them back in a moment.
         """
-        context = self._context
-        for pause in (_ORPHANED, 0.0):
-            holder = await context.presence.holder(user)
-            if await context.router.publish_counted(user_channel(user), payload.probe(holder)):
-                return True
-            await sleep(context.loop, pause)
-        return False
+        if await self._probe(user):
+            return True
+        await sleep(self._context.loop, _ORPHANED)
+        return bool(await self._probe(user))
+
+    async def _probe(self, user: int) -> int:
+        """Have the session that is there looked at; how many workers were told."""
+        holder = await self._context.presence.holder(user)
+        return await self._context.router.publish_counted(user_channel(user), payload.probe(holder))
 
     async def _attach(self, session: Session, claim: Claim) -> tuple[list[Group], list[Standing]]:
         """Follow what comes from now on, then read what was before (see `Delivery`)."""
