@@ -34,10 +34,14 @@ class History:
 
 
 class Talker:
-    """A modern client that never gives up: it reconnects, takes over, resends, fetches what is missing."""
+    """A modern client that never gives up: it reconnects, takes over, resends, fetches what is missing.
 
-    def __init__(self, port: int, name: str, seed: int):
+    Each connection goes to any of `hosts`.
+    """
+
+    def __init__(self, port: int, name: str, seed: int, hosts: tuple[str, ...] = ("127.0.0.1",)):
         self.port = port
+        self.hosts = hosts
         self.name = name
         self.id = 0
         self.history = History()
@@ -117,7 +121,8 @@ class Talker:
             await asyncio.sleep(self._random.uniform(0.02, 0.2))
 
     async def _connect(self) -> None:
-        reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        host = self._random.choice(self.hosts)
+        reader, self._writer = await asyncio.open_connection(host, self.port, limit=1 << 20)
         receiving = asyncio.create_task(self._receive(reader))
         try:
             await self._log_in()
@@ -285,12 +290,18 @@ async def settle(talkers: list[Talker], seconds: float) -> None:
 
 
 async def talk_under(
-    port: int, prefix: str, seed: int, strike: Callable[[], Awaitable[None]], strikes: int, pause: float
+    port: int,
+    prefix: str,
+    seed: int,
+    strike: Callable[[], Awaitable[None]],
+    strikes: int,
+    pause: float,
+    hosts: tuple[str, ...] = ("127.0.0.1",),
 ) -> int:
     """20 clients talk while `strike` comes again and again, `pause` seconds apart; how many messages were
     acknowledged. Raises AssertionError if any was lost, doubled or out of order."""
     random.seed(seed)
-    talkers = [Talker(port, f"{prefix}{n}", seed + n) for n in range(20)]
+    talkers = [Talker(port, f"{prefix}{n}", seed + n, hosts) for n in range(20)]
     await asyncio.gather(*(talker.start() for talker in talkers))
     try:
         await meet(talkers, group_size=10)

@@ -93,7 +93,7 @@ class Server:
     """A server on a free port, as a context manager; ready when entered, unless told otherwise.
 
     `config` is the text of its configuration file, which may be rewritten (`config_path`).
-    A `data_dir` that was given is left behind.
+    A `data_dir` that was given is left behind. `namespace` is the network namespace that it runs in.
     """
 
     def __init__(
@@ -102,11 +102,13 @@ class Server:
         config: str = "",
         data_dir: Path | None = None,
         env: dict[str, str] | None = None,
+        namespace: str = "",
         wait: bool = True,
     ):
         self._args = args
         self._config = config
         self._env = env or {}
+        self._into = ["ip", "netns", "exec", namespace] if namespace else []
         self._wait = wait
         self._is_own_dir = data_dir is None
         self.data_dir = data_dir or make_data_dir()
@@ -119,7 +121,7 @@ class Server:
         paths = ["-c", str(self.config_path), "--data-dir", str(self.data_dir)]
         with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(
-                [*FORKCHAT, "-p", "0", *paths, *self._args],
+                [*self._into, *FORKCHAT, "-p", "0", *paths, *self._args],
                 stdout=output,
                 stderr=output,
                 env=os.environ | self._env,

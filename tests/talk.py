@@ -34,14 +34,14 @@ def new_name(stem: str = "li") -> str:
 class Wire:
     """One connection: bytes out, whole frames in. A PROXY `header` goes first, and comes from `PROXY`."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, header: bytes = b""):
+    def __init__(self, port: int, receive_buffer: int = 0, header: bytes = b"", host: str = "127.0.0.1"):
         self._sock = socket.socket()
         if receive_buffer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._sock.settimeout(DEADLINE)
         if header:
             self._sock.bind((PROXY, 0))
-        self._sock.connect(("127.0.0.1", port))
+        self._sock.connect((host, port))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock.sendall(header)
         self._buffer = b""
@@ -165,8 +165,15 @@ class Classic(Wire):
 class Modern(Wire):
     """A modern client. Every `rid` is checked to be answered once; PINGs are answered."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, greet: bool = True, header: bytes = b""):
-        super().__init__(port, receive_buffer, header)
+    def __init__(
+        self,
+        port: int,
+        receive_buffer: int = 0,
+        greet: bool = True,
+        header: bytes = b"",
+        host: str = "127.0.0.1",
+    ):
+        super().__init__(port, receive_buffer, header, host)
         self.name = ""
         self.id = 0
         self.token = ""

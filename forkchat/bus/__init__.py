@@ -22,12 +22,16 @@ class Bus:
         self.presence = Presence(self._commands, lease)
         self.lease = Lease(loop, self._commands, lease)
         self.rates = Rates(self._commands)
-        self._commands.on_up = self.router.publish_again
+        self._commands.on_up = self._on_commands_up
 
     async def start(self) -> None:
         """Connect; done when Redis has answered for the first time."""
         self.router.start()
         await gather([self._commands.start(), self._subscriber.start()])
+
+    def _on_commands_up(self) -> None:
+        self.lease.refresh()
+        self.router.publish_again()
 
     def close(self) -> None:
         self._commands.close()

@@ -52,6 +52,7 @@ class Lease:
         self._loop = loop
         self._link = link
         self.name = name
+        self._has_begun = False
         self.on_lost: Callable[[bool], object] = lambda was_cleared: None
         self.on_cleared: Callable[[list[int], float], object] = lambda users, since: None
 
@@ -61,7 +62,8 @@ class Lease:
         for dead in await self._replaced():
             await self._link.call("DEL", keys.lease(dead))
             await self._clear(dead, 0.0)
-        self._loop.call_later(keys.LEASE_REFRESH, self._refresh)
+        self._has_begun = True
+        self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
 
     async def end(self) -> None:
         """All sessions are released: leave nothing but those users who have not been announced."""
@@ -85,11 +87,16 @@ class Lease:
     async def _leases(self) -> list[str]:
         return [name.decode() for name in await self._link.call("SMEMBERS", keys.LEASES)]
 
-    def _refresh(self) -> None:
-        self._loop.call_later(keys.LEASE_REFRESH, self._refresh)
-        spawn(self._refresh_once()).add_done_callback(_log_error)
+    def refresh(self) -> None:
+        """See at once whether Redis still knows us: it was away, or we were."""
+        if self._has_begun:
+            spawn(self._refresh()).add_done_callback(_log_error)
 
-    async def _refresh_once(self) -> None:
+    def _refresh_again(self) -> None:
+        self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
+        self.refresh()
+
+    async def _refresh(self) -> None:
         if not self._link.is_up:
             return
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):

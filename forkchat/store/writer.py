@@ -32,7 +32,7 @@ _MAX_BATCH = 256
 _MAX_SKIPS = 3
 #: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
 #: only passed-over drafts are left; a message may wait for MySQL; between connection attempts.
-_COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5.0, 0.2
+_COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5, 0.2
 #: A lock that is waited for is waited for so long (the least that MySQL knows).
 _LOCK_WAIT_S = 1
 #: The server ends a session that is silent for so long, and with it the locks of a stopped worker.
@@ -135,7 +135,7 @@ class Writer:
         return None
 
     def _connect(self) -> object:
-        connection = connect(self._url)
+        connection = connect(self._url, read_timeout=_PATIENCE)
         connection.autocommit(False)
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wait_timeout = %s", (_SILENCE_S,))
