@@ -181,6 +181,19 @@ def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
     assert Modern(cluster.port).login(token=talking[0].token)["errno"] == 0
 
 
+def test_a_shutdown_ends_the_hosts_first(cluster: Cluster) -> None:
+    """So clients are told, and nginx has none left to wait for."""
+    client, family, supervisord = Modern(cluster.port).join_in(), cluster.processes(), cluster.pid()
+    cluster.control("shutdown")
+    assert client.push(m.BYE)["reason"] == "draining"
+    until(lambda: not is_alive(supervisord), "supervisord has ended", 30)
+    assert not any(map(is_alive, family)), family
+    assert cluster.sockets() == []
+    stopped = re.findall(r"stopped: (\S+)", (cluster.state / "log/supervisord.log").read_text())[-5:]
+    assert set(stopped[:2]) == set(HOSTS), stopped
+    assert cluster.start().returncode == 0
+
+
 def test_chatcli_through_tls(cluster: Cluster) -> None:
     where = f"localhost:{cluster.tls_port}"
     commands = (f"/register {new_name()}", "/friends")

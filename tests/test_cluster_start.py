@@ -1,0 +1,63 @@
+"""A cluster that cannot run says why, and leaves nothing half-running."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.talk import Modern
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        cluster = Cluster()
+        stack.push(cluster.__exit__)
+        yield cluster
+
+
+@pytest.mark.parametrize("who", ["nginx", "host"])
+def test_a_port_is_taken(cluster: Cluster, who: str) -> None:
+    address = ("127.0.0.1", cluster.port) if who == "nginx" else ("127.0.0.3", cluster.host_port)
+    with socket.create_server(address):
+        started = cluster.start()
+    assert started.returncode == 1
+    assert f"something listens at {address[0]}:{address[1]} already" in started.stderr
+    assert cluster.pid() == 0
+
+
+def test_nginx_has_no_stream_module(cluster: Cluster) -> None:
+    cluster.edit("nginx.conf", "ngx_stream_module.so", "ngx_no_such_module.so")
+    started = cluster.start()
+    assert started.returncode == 1
+    assert "ngx_no_such_module.so" in started.stderr
+    assert "install libnginx-mod-stream" in started.stderr
+    assert cluster.pid() == 0
+
+
+def test_what_a_host_says_that_cannot_start_is_passed_on(cluster: Cluster) -> None:
+    """And it is tried again: as soon as its configuration is mended, it runs."""
+    cluster.edit("cluster.toml", "[listen]", "[limits]\nmessage_rate = 'often'\n[listen]")
+    started = cluster.start()
+    assert started.returncode == 1
+    assert "forkchat-a: " in started.stderr
+    assert "message_rate" in started.stderr
+    assert "RUNNING" not in cluster.control("status", "forkchat-a")
+    cluster.edit("cluster.toml", "'often'", "100")
+    started = cluster.start()
+    assert started.returncode == 0, started.stderr
+
+
+def test_one_host_cannot_listen(cluster: Cluster) -> None:
+    """The other one serves."""
+    cluster.edit("supervisord.conf", "-b 127.0.0.3", "-b 192.0.2.1")
+    started = cluster.start()
+    assert started.returncode == 1
+    assert "forkchat-b: forkchat: cannot listen on 192.0.2.1: Cannot assign" in started.stderr
+    assert "RUNNING" not in cluster.control("status", "forkchat-b")
+    assert "RUNNING" in cluster.control("status", "forkchat-a")
+    assert Modern(cluster.port).join_in().name
