@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -25,12 +26,13 @@ Message = dict[str, Any]
 
 @dataclass
 class History:
-    """What one client saw: `acked` (conversation, seq) by cid, `shown` cids by conversation, in order."""
+    """What one client saw: `acked` (conversation, seq) by cid, `shown` cids by conversation, in order;
+    `outages` seconds from the loss of a connection until it was logged in again."""
 
     acked: dict[str, tuple[str, int]] = field(default_factory=dict)
     shown: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
     refused: list[Message] = field(default_factory=list)
-    reconnects: int = 0
+    outages: list[float] = field(default_factory=list)
 
 
 class Talker:
@@ -113,19 +115,23 @@ class Talker:
     # Connection.
 
     async def _stay_connected(self) -> None:
+        lost = 0.0
         while True:
             with suppress(OSError):  # the server, or what stands behind it, is being killed
-                await self._connect()
-            self.history.reconnects += 1
+                await self._connect(lost)
+            if self._online.is_set():
+                lost = time.monotonic()
             self._disconnect()
             await asyncio.sleep(self._random.uniform(0.02, 0.2))
 
-    async def _connect(self) -> None:
+    async def _connect(self, lost: float) -> None:
         host = self._random.choice(self.hosts)
         reader, self._writer = await asyncio.open_connection(host, self.port, limit=1 << 20)
         receiving = asyncio.create_task(self._receive(reader))
         try:
             await self._log_in()
+            if lost:
+                self.history.outages.append(time.monotonic() - lost)
             self._online.set()
             for message in list(self._pending.values()):
                 self._send(message)
@@ -314,7 +320,12 @@ async def talk_under(
         stop.set()
         await asyncio.gather(*talking)
         await settle(talkers, seconds=20)
-        return check([talker.history for talker in talkers])
+        histories = [talker.history for talker in talkers]
+        outages = sorted(outage for history in histories for outage in history.outages)
+        if outages:
+            longest, median = outages[-1], outages[len(outages) // 2]
+            print(f"{len(outages)} outages of {median:.1f} s (median), {longest:.1f} s (longest)")
+        return check(histories)
     finally:
         await asyncio.gather(*(talker.stop() for talker in talkers))
 

@@ -349,6 +349,15 @@ def test_frame_over_the_limit_after_login(server: Server) -> None:
     come_back(server.port, modern)
 
 
+def test_frame_far_over_the_limit(server: Server) -> None:
+    """What the server does not read any more does not cost the client the answer."""
+    client = Modern(server.port)
+    client.send(b"x" * 4_000_000)
+    answer = client.push(m.ERROR)
+    assert (answer["errno"], answer["code"]) == (9, "too_large")
+    assert client.wait_closed() == b""
+
+
 def test_frame_limit_is_small_again_after_logout(server: Server) -> None:
     client = Modern(server.port).join_in()
     client.done(m.LOGINOUT)

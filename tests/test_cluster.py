@@ -128,9 +128,17 @@ def _kill_nginx(cluster: Cluster) -> str:
     return "nginx"
 
 
+def _stop_and_start_all(cluster: Cluster) -> str:
+    """MariaDB and Redis are told to stop at the same moment as the hosts."""
+    cluster.control("stop", "all")
+    cluster.control("start", "all")
+    return "all"
+
+
 NEMESES = {
     "restart": _control("restart"),
     "stop and start": _stop_and_start,
+    "stop and start all": _stop_and_start_all,
     "kill host": _kill_host,
     "kill nginx": _kill_nginx,
 }

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
+import orjson
 import pytest
 
 from forkchat.process.embedded import run_dir
@@ -23,7 +24,7 @@ from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
 from tests.cluster import free_port
 from tests.server import ROOT, Server, forkchat, make_data_dir, until
-from tests.talk import PASSWORD, UNLIMITED, Modern
+from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,25 @@ def test_hosts_tell_each_other_apart(cluster: Cluster) -> None:
     assert "lease.cleared" not in second.log()
     assert Modern(second.port).login(name=li.name, password=PASSWORD)["errno"] == 2
     li.done(m.PING)
+
+
+def test_a_classic_client_that_reads_slowly_while_its_host_drains(cluster: Cluster) -> None:
+    """What its host takes no more for it, it gets where it logs in next."""
+    draining, other = cluster.host("-w", "1"), cluster.host("-w", "1")
+    bo = Modern(other.port).join_in()
+    slow = Classic(draining.port, receive_buffer=4096).join_in()
+    for n in range(100):
+        bo.done(m.ONE_CHAT, toid=slow.id, msg=f"{n}", cid=f"{n}")
+    assert slow.hear()["msg"] == "0"
+    draining.send(signal.SIGTERM)
+    draining.wait_log(r"worker\.leave")
+    bo.done(m.ONE_CHAT, toid=slow.id, msg="late", cid="late")
+    heard = [orjson.loads(frame)["msg"] for frame in slow.wait_closed().split(b"\0")[:-1]]
+    slow.close()
+    assert heard == [str(n) for n in range(1, 100)]
+    assert draining.wait() == 0
+    missed = Classic(other.port).login(slow.id)["offlinemsg"]
+    assert [message["msg"] for message in missed][-1] == "late"
 
 
 _CLOCK = """

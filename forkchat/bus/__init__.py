@@ -33,6 +33,11 @@ class Bus:
         self.lease.refresh()
         self.router.publish_again()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether commands reach Redis, as far as is known."""
+        return self._commands.is_up
+
     def close(self) -> None:
         self._commands.close()
         self._subscriber.close()

@@ -15,6 +15,8 @@ _PACE = 0.02
 #: Probes of a silent peer's kernel, in seconds: first, between, how many (design: dead peers).
 _KEEPALIVE = (30, 10, 3)
 _USER_TIMEOUT_MS = 30_000
+#: Seconds that a peer has to read our last words; then, to close.
+_LAST_WORDS, _LINGER = 30.0, 1.0
 
 
 class Connection:
@@ -25,9 +27,10 @@ class Connection:
     """
 
     __slots__ = (
+        "_closing",
         "_delivered",
-        "_drain_reason",
         "_events",
+        "_is_deaf",
         "_is_flushing",
         "_is_over",
         "_limit",
@@ -48,7 +51,8 @@ class Connection:
         self._events = select.EPOLLIN
         self._is_flushing = False
         self._is_over = False
-        self._drain_reason = ""
+        self._is_deaf = False
+        self._closing = ""
         self._delivered = 0
         self.is_closed = False
         _set_options(sock)
@@ -69,9 +73,9 @@ class Connection:
         self._output = PacedOutput()
 
     @property
-    def is_draining(self) -> bool:
-        """It will be closed when what waits is sent."""
-        return bool(self._drain_reason)
+    def is_closing(self) -> bool:
+        """It takes no more, and will be closed when what waits is sent; or it is closed."""
+        return self.is_closed or bool(self._closing)
 
     @property
     def unsent(self) -> int:
@@ -98,7 +102,7 @@ class Connection:
 
     def write(self, frame: bytes) -> None:
         """Queue a frame; it goes out at the end of this turn. Nothing is taken once it is to be closed."""
-        if self.is_closed or self._drain_reason:
+        if self.is_closing:
             return
         self._output.put(frame)
         if not self._is_flushing:
@@ -110,9 +114,14 @@ class Connection:
         self._set_events(self._events & ~select.EPOLLIN)
 
     def resume(self) -> None:
-        """Read on, unless it is to be closed."""
-        if not self._drain_reason:
+        """Read on, unless reading has been stopped for good."""
+        if not self._is_deaf:
             self._set_events(self._events | select.EPOLLIN)
+
+    def stop_reading(self) -> None:
+        """Read no more: no `resume` undoes it."""
+        self._is_deaf = True
+        self.pause()
 
     def close(self, reason: str) -> None:
         """Close now; what waits is dropped."""
@@ -126,12 +135,26 @@ class Connection:
 
     def close_when_sent(self, reason: str) -> None:
         """Read no more, send what waits, then close."""
-        if self.is_closed:
+        if self.is_closing:
             return
-        self._drain_reason = reason
-        self.pause()
-        if not self.unsent:
-            self.close(reason)
+        self._closing = reason
+        self.stop_reading()
+        if self.unsent:
+            self._loop.call_later(_LAST_WORDS, self.close, reason)
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Say that this was all, and let the peer close first: a close with something unread, here or
+        under way, resets the connection, and what the peer has not read yet would be gone."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close(self._closing)
+            return
+        self._on_data = _ignore
+        self._set_events(select.EPOLLIN)
+        self._loop.call_later(_LINGER, self.close, self._closing)
 
     def _on_events(self, events: int) -> None:
         try:
@@ -151,12 +174,12 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            self.close("lost")
+            self.close(self._closing or "lost")
             return
         if data:
             self._on_data(data)
         else:
-            self.close("eof")
+            self.close(self._closing or "eof")
 
     def _flush(self) -> None:
         """Write first; ask for writability only for what the kernel did not take."""
@@ -177,8 +200,8 @@ class Connection:
             self._loop.call_later(_PACE, self._flush)
 
     def _drained(self) -> None:
-        if self._drain_reason:
-            self.close(self._drain_reason)
+        if self._closing:
+            self._linger()
         elif self._is_over:
             self._is_over = False
             self._on_drained()
@@ -187,6 +210,10 @@ class Connection:
         if events != self._events and not self.is_closed:
             self._events = events
             self._loop.modify(self._sock.fileno(), events)
+
+
+def _ignore(_data: bytes) -> None:
+    return
 
 
 def _set_options(sock: socket.socket) -> None:

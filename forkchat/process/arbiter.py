@@ -90,9 +90,11 @@ class Arbiter:
         log.info("services.ready", **found)
 
     def _serve(self) -> None:
-        while not (self._stopping and self._pool.is_empty()):
+        while True:
             now = time.monotonic()
             self._pool.reap(now)
+            if self._stopping and self._pool.is_empty():
+                return
             due = [now + (_TURN if self._announced else _FIRST_TURNS)]
             due.append(self._pool.kill_overdue(now, self._config.server.worker_timeout))
             if not self._stopping:

@@ -117,7 +117,7 @@ class Peer:
 
     @property
     def is_closed(self) -> bool:
-        return self._connection.is_closed
+        return self._connection.is_closing
 
     @property
     def is_over(self) -> bool:
@@ -168,6 +168,10 @@ class Peer:
     def close(self, reason: str) -> None:
         self._connection.close(reason)
 
+    def stop_reading(self) -> None:
+        """Handle what has come, and no more."""
+        self._connection.stop_reading()
+
     def probe(self) -> None:
         """A modern client answers the PING; a classic one's machine at least takes the bytes, or the
         connection's own time-out ends it."""
@@ -184,9 +188,6 @@ class Peer:
         if self.is_closed:
             return None
         now = self._service.context.loop.time()
-        if self._connection.is_draining:
-            self.close("undrained")
-            return None
         if self.session is None:
             if now - self._born >= login_time and not self._is_busy:
                 self.bye("idle")

@@ -152,9 +152,11 @@ class Worker:
     # Stopping.
 
     def _drain(self) -> None:
-        """Accept no more, let what was sent be stored and acknowledged, say BYE, leave."""
+        """Accept and read no more, let what has come be stored and acknowledged, say BYE, leave."""
         if not self._is_stopping:
             self._stop_accepting()
+            for peer in self._peers:
+                peer.stop_reading()
             self._say_bye(self._loop.time() + self._config.server.drain_time)
 
     def _say_bye(self, deadline: float) -> None:
@@ -163,6 +165,7 @@ class Worker:
             return
         for peer in list(self._peers):
             peer.bye("draining", random.uniform(0, _COME_BACK))
+        log.info("worker.leave", peers=len(self._peers))
         self._leave(deadline)
 
     def _stop_fast(self) -> None:
@@ -179,15 +182,17 @@ class Worker:
         self._listeners = []
 
     def _leave(self, deadline: float) -> None:
-        """Go when all sessions are over, and all that was said was heard; at `deadline` in any case."""
+        """Go when all sessions are over, and all that was said was heard; at `deadline` in any case.
+
+        Without Redis nobody waits for what it should know: our lease ends by itself.
+        """
         is_over = self._loop.time() >= deadline
-        if not is_over and (self._peers or self._service.gate.ending):
+        if not is_over and (self._peers or (self._service.gate.ending and self._bus.is_up)):
             self._loop.call_later(_DRAIN_LOOK, self._leave, deadline)
             return
         if is_over:
             log.warning("worker.undrained", peers=len(self._peers), sessions=self._service.gate.ending)
         spawn(self._bus.lease.end()).add_done_callback(self._left)
-        # Without Redis, the end of the lease is not waited for: it ends by itself.
         self._loop.call_later(_FAST_STOP, self._loop.stop)
 
     def _left(self, done: Future[None]) -> None:

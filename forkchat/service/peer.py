@@ -27,7 +27,8 @@ class Peer(Protocol):
     def form(self) -> Form: ...
 
     @property
-    def is_closed(self) -> bool: ...
+    def is_closed(self) -> bool:
+        """It takes nothing more; what was written before may still be on its way."""
 
     @property
     def is_over(self) -> bool:

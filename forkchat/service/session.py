@@ -123,5 +123,6 @@ class Session:
             self.mark(out.conv, out.seq)
 
     def mark(self, conv: str, seq: int) -> None:
-        """What was written to the peer so far holds the conversation up to `seq`."""
-        self._marks.append((self.peer.queued, conv, seq))
+        """What was written to the peer so far holds the conversation up to `seq`, if it was taken."""
+        if not self.peer.is_closed:
+            self._marks.append((self.peer.queued, conv, seq))

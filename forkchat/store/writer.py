@@ -24,7 +24,7 @@ from forkchat import log
 from forkchat.errors import Refused, Unavailable
 from forkchat.runtime import STAGE_STORE, Loop
 from forkchat.store.append import Draft, Outcome, create_conversations, store
-from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, is_lost, translate
+from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
 
 #: Messages of one transaction.
 _MAX_BATCH = 256
@@ -54,6 +54,7 @@ class Writer:
         self._appended: list[tuple[Draft, Done]] = []
         self._queue: SimpleQueue[list[tuple[Draft, Done]] | None] = SimpleQueue()
         self._batches = _Batches(self._queue)
+        self._failure = ""  # why MySQL does not store now, said once
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
@@ -118,6 +119,9 @@ class Writer:
         finished = [(done, outcomes[draft]) for draft, done in batch.drafts if draft in outcomes]
         batch.drafts = [(draft, done) for draft, done in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft, _ in batch.drafts} - {draft.conv for draft in result.absent}
+        if self._failure:
+            log.info("writer.recovered", after=self._failure)
+            self._failure = ""
         self._tell(finished)
 
     def _failed(self, connection: object, error: MySQLdb.Error) -> object:
@@ -129,8 +133,11 @@ class Writer:
                 return connection
             except MySQLdb.Error as lost:
                 error = lost
-        level = log.warning if is_lost(error) or isinstance(translate(error), Unavailable) else log.error
-        level("writer.failed", why=translate(error), code=error.args[0] if error.args else "")
+        why = translate(error)
+        if str(why) != self._failure:
+            self._failure = str(why)
+            level = log.warning if isinstance(why, Unavailable) else log.error
+            level("writer.failed", why=why, waiting=self._unfinished)
         self._batches.rest = _RECONNECT
         return None
 
