@@ -18,7 +18,8 @@ from forkchat.net.listener import Listener
 from forkchat.net.loop import EventLoop
 from forkchat.net.wheel import Wheel
 from forkchat.process.admission import Admission
-from forkchat.process.peer import Peer
+from forkchat.process.dispatch import Dispatcher
+from forkchat.process.peer import Peer, Shared
 from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
 from forkchat.runtime import Future, spawn
@@ -55,10 +56,16 @@ class Worker:
         self._is_stopping = False
         self._loop = loop = EventLoop()
         self._signals = SignalQueue()
-        self._classic = ClassicAnswers(config.classic.numbering)
         self._store = Store(loop, self._lane, config.mysql.url, config.mysql.readers, config.limits.pending)
         self._bus = Bus(loop, self._lane("redis"), config.redis.url, lease)
         self._service = Service(loop, config, self._store, self._bus, self._lane("hashing"))
+        self._shared = Shared(
+            self._service,
+            ClassicAnswers(config.classic.numbering),
+            Dispatcher(self._service).handle,
+            self._admission.enter,
+            self._closed,
+        )
         self._wheel = Wheel(loop, self._look_at)
         log.info("worker.start", lease=lease)
 
@@ -99,9 +106,7 @@ class Worker:
             sock.close()
             return
         connection = Connection(self._loop, sock, limits.output)
-        peer = Peer(
-            connection, (host, port), is_proxied, self._service, self._classic, admission.enter, self._closed
-        )
+        peer = Peer(connection, (host, port), is_proxied, self._shared)
         self._peers.add(peer)
         self._wheel.add(peer, limits.login_time)
         self._board.beat(self._slot, len(self._peers))

@@ -16,9 +16,11 @@ class Peer(Protocol):
     """One client's connection, its frames decoded and its requests checked."""
 
     session: Session | None
-    classic: ClassicAnswers
     host: str
     address: str  # host and port
+
+    @property
+    def classic(self) -> ClassicAnswers: ...
 
     @property
     def is_modern(self) -> bool: ...
