@@ -15,7 +15,8 @@ class Directory:
         self.groups: dict[int, Group] = {}
         self._users: dict[int, str] = {}
 
-    def note(self, event: Event) -> None:
+    def note(self, event: Event) -> bool:
+        """Take in what the event says; whether it was news."""
         match event:
             case LoggedIn():
                 self.friends = {friend.id: friend for friend in event.friends}
@@ -23,13 +24,15 @@ class Directory:
                 self._users |= {friend.id: friend.name for friend in event.friends}
                 self._users[event.id] = event.name
             case FriendState():
-                name = event.name or self.user(event.id)
-                if event.id in self.friends:
-                    self.friends[event.id] = Friend(event.id, name, event.state)
+                known = self.friends.get(event.id)
+                if known is not None:
+                    self.friends[event.id] = Friend(event.id, event.name or known.name, event.state)
+                    return known.state != event.state
             case Message():
                 self._users[event.sender] = event.name
             case Notice():
                 self._users[event.id] = event.name
+        return True
 
     def add_friend(self, friend: Friend) -> None:
         self.friends[friend.id] = friend

@@ -89,9 +89,9 @@ async def _chat(host: str, port: int, context: SSLContext | None, screen: Screen
     lines = Lines(directory)
 
     def on_event(event: Event) -> None:
-        directory.note(event)
-        for row in lines.event(event, screen.width):
-            screen.write(row)
+        if directory.note(event):
+            for row in lines.event(event, screen.width):
+                screen.write(row)
         if isinstance(event, Message) and event.seq and not event.is_own:
             client.read(event.conv, event.seq)
 

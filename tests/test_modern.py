@@ -483,6 +483,17 @@ def test_look_up(people: People) -> None:
         assert (answer["id"], answer["name"]) == (people.bo.id, people.bo.name)
 
 
+def test_a_friend_who_is_gone_for_a_moment_is_here_to_who_comes_meanwhile(server: Server) -> None:
+    """Nobody will be told that they are back."""
+    li, bo = Modern(server.port).join_in(), Modern(server.port).join_in()
+    bo.done(m.ADD_FRIEND, friendid=li.id)
+    bo.done(m.LOGINOUT)
+    li.done(m.LOGINOUT)
+    assert [friend["state"] for friend in bo.login()["friends"]] == ["online"]
+    assert li.login()["errno"] == 0
+    assert bo.done(m.FRIENDS, op="list")["friends"][0]["state"] == "online"
+
+
 def test_presence_of_friends(server: Server, people: People) -> None:
     """Online at once, offline after about five seconds, nothing of who is back within them."""
     watcher, back, gone = people.li, Modern(server.port).register(), Modern(server.port).register()

@@ -19,7 +19,7 @@ class Bus:
         self._commands = Link(loop, lane, url, "commands")
         self._subscriber = Link(loop, lane, url, "subscriber")
         self.router = Router(loop, self._commands, self._subscriber, lease)
-        self.presence = Presence(self._commands, lease)
+        self.presence = Presence(self._commands, self._subscriber, lease)
         self.lease = Lease(loop, self._commands, lease)
         self.rates = Rates(self._commands)
         self._commands.on_up = self._on_commands_up

@@ -11,6 +11,8 @@ from forkchat.errors import AlreadyOnline
 from forkchat.runtime import Future, gather
 
 _CLAIM_TRIES = 5
+#: Channels of one announcement.
+_CHUNK = 500
 
 # Take the session unless another one holds it. KEYS: session, left. ARGV: ours, the one that may be
 # replaced (or ""). Returns {1, was here just now} or {0, holder}.
@@ -27,6 +29,14 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], '', 'EX', ARGV[2])
 return 1
+"""
+
+
+# Tell of a user's coming or going, unless it is no longer true. KEYS: session, left. ARGV: 1 for here
+# or 0 for gone, payload, channels.
+_ANNOUNCE = """
+if math.min(redis.call('EXISTS', KEYS[1], KEYS[2]), 1) ~= tonumber(ARGV[1]) then return end
+for at = 3, #ARGV do redis.call('PUBLISH', ARGV[at], ARGV[2]) end
 """
 
 
@@ -48,10 +58,15 @@ def lease_of(value: str) -> str:
 
 
 class Presence:
-    """Sessions in Redis, on behalf of one lease. Everything here raises Unavailable without Redis."""
+    """Sessions in Redis, on behalf of one lease. Everything here raises Unavailable without Redis.
 
-    def __init__(self, link: Link, lease: str):
+    A user is *here* as long as nobody was told of their going: from their claim until `LEFT_TTL` seconds
+    after its release, or until a dead lease is cleared up.
+    """
+
+    def __init__(self, link: Link, subscriber: Link, lease: str):
         self._link = link
+        self._subscriber = subscriber
         self._lease = lease
 
     def new_value(self) -> str:
@@ -106,11 +121,17 @@ class Presence:
         """This lease answers for the user's presence no more: it has been told to whom it concerns."""
         return self._link.call("SREM", keys.users(self._lease), user)
 
-    async def online(self, users: list[int]) -> set[int]:
-        """Those of `users` who are logged in."""
-        held = await gather([self._link.call("GET", keys.session(user)) for user in users])
-        leases = {user: lease_of(value.decode()) for user, value in zip(users, held, strict=True) if value}
-        names = list(set(leases.values()))
-        alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in names])
-        living = {name for name, is_alive in zip(names, alive, strict=True) if is_alive}
-        return {user for user, name in leases.items() if name in living}
+    async def here(self, users: list[int]) -> set[int]:
+        """Those of `users` who are here.
+
+        Asked where announcements come in: what is announced later is later than this answer.
+        """
+        calls = [self._subscriber.call("EXISTS", keys.session(user), keys.left(user)) for user in users]
+        return {user for user, count in zip(users, await gather(calls), strict=True) if count}
+
+    async def announce(self, user: int, is_here: bool, channels: list[str], payload: bytes) -> None:
+        """Publish that the user has come or gone, unless that is no longer true."""
+        where = [keys.session(user), keys.left(user)]
+        for at in range(0, len(channels), _CHUNK):
+            some = channels[at : at + _CHUNK]
+            await self._link.call("EVAL", _ANNOUNCE, 2, *where, int(is_here), payload, *some)

@@ -98,11 +98,11 @@ class Router:
                 self._channels[name].awaited += 1
 
     def _resubscribe(self) -> None:
-        self._is_restoring = True
         self._probed_at = self._echoed_at = self._loop.time()
         self._subscribe(list(self._channels))
 
     def _lost(self) -> None:
+        self._is_restoring = True
         for channel in self._channels.values():
             channel.is_confirmed = False
             channel.awaited = 0

@@ -34,8 +34,8 @@ class Friends:
         if is_new:
             event = {"msgid": m.EVENT, "kind": "friend_added", "id": session.user, "name": session.name}
             context.router.publish(user_channel(friend), payload.event(line(event)))
-        online = await context.presence.online([friend])
-        return {"id": friend, "name": name, "state": state_of(friend, online)}
+        here = await context.presence.here([friend])
+        return {"id": friend, "name": name, "state": state_of(friend, here)}
 
     async def friends(self, peer: Peer, request: Request) -> Fields:
         assert peer.session is not None
@@ -52,8 +52,8 @@ class Friends:
     async def of(self, user: int) -> list[dict[str, Any]]:
         """A user's friends with their states, as answers list them."""
         friends = await self._context.store.friends.of(user)
-        online = await self._context.presence.online([friend for friend, _ in friends])
-        return [{"id": f, "name": name, "state": state_of(f, online)} for f, name in friends]
+        here = await self._context.presence.here([friend for friend, _ in friends])
+        return [{"id": f, "name": name, "state": state_of(f, here)} for f, name in friends]
 
     async def look_up(self, peer: Peer, request: Request) -> Fields:
         key = request.get("name", request.get("id"))

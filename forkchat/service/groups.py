@@ -67,8 +67,8 @@ class Groups:
     async def members(self, group: int, asker: int) -> list[dict[str, Any]]:
         """The members with their roles and states, as answers list them. Raises NotMember."""
         rows = await self._context.store.groups.members(group, asker)
-        online = await self._context.presence.online([user for user, _, _ in rows])
-        return [{"id": u, "name": n, "role": r, "state": state_of(u, online)} for u, n, r in rows]
+        here = await self._context.presence.here([user for user, _, _ in rows])
+        return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 
     async def _enter(self, session: Session, group: int, last: int) -> None:
         """Follow the group: the same sequence as at a login, before the answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkchat.errors import Unavailable
-from forkchat.runtime import Future, Loop
+from forkchat.runtime import Loop, gather, sleep
 from forkchat.service import payload
 from forkchat.service.background import background
 from forkchat.service.channels import user_channel
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 #: Seconds after which someone who left counts as gone: a little more than Redis remembers they left.
 _GONE = 5.2
+#: Seconds in which every worker has registered its sessions again after Redis was away.
+_REGISTERED = 5.0
 _RETRY = 2.0
+#: Users of one query.
+_CHUNK = 200
 
 
 class Roster:
@@ -32,33 +36,67 @@ class Roster:
         self._presence = presence
         self._router = router
         self._delivery = delivery
+        self._is_due = False
 
     def arrived(self, claim: Claim, name: str) -> None:
         if not claim.was_here:
-            background(self._announce(claim.user, name, "online"), "roster.arrived")
+            background(self._announce(claim.user, name, is_here=True), "roster.arrived")
 
     def departed(self, users: list[int], since: float = 0.0) -> None:
         """These have had no session for `since` seconds; they may be back in a moment."""
-        self._loop.call_later(max(0.0, _GONE - since), self._check, users)
+        self._loop.call_later(max(0.0, _GONE - since), self._are_gone, users)
 
-    def _check(self, users: list[int]) -> None:
-        def finished(done: Future[None]) -> None:
-            if isinstance(done.exception(), Unavailable):
-                self._loop.call_later(_RETRY, self._check, users)
-
-        background(self._announce_gone(users), "roster.departed").add_done_callback(finished)
-
-    async def _announce_gone(self, users: list[int]) -> None:
-        online = await self._presence.online(users)
+    def _are_gone(self, users: list[int]) -> None:
         for user in users:
-            if user not in online:
-                account = await self._store.users.find(user)
-                if account is not None:
-                    await self._announce(user, account.name, "offline")
-            if user not in self._delivery.sessions:
-                await self._presence.forget(user)
+            background(self._announce_gone(user), "roster.departed")
 
-    async def _announce(self, user: int, name: str, state: str) -> None:
-        frame = line({"msgid": m.PRESENCE, "id": user, "name": name, "state": state})
-        for watcher in await self._store.friends.watchers(user):
-            self._router.publish(user_channel(watcher), payload.event(frame))
+    async def _announce_gone(self, user: int) -> None:
+        await self._announce(user, "", is_here=False)
+        if user not in self._delivery.sessions:
+            await self._presence.forget(user)
+
+    async def _announce(self, user: int, name: str, is_here: bool) -> None:
+        """Tell the user's watchers, however long Redis or MySQL is away; nothing that is no longer true."""
+        while True:
+            try:
+                channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
+                if channels and not name:
+                    account = await self._store.users.find(user)
+                    name = account.name if account else ""
+                event = payload.event(_frame(user, name, is_here))
+                await self._presence.announce(user, is_here, channels, event)
+                return
+            except Unavailable:
+                await sleep(self._loop, _RETRY)
+
+    def resynchronize(self) -> None:
+        """Announcements may have been missed: soon, tell everyone here how their friends are."""
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_later(_REGISTERED, self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._is_due = False
+        background(self._tell_all(), "roster.resynchronize")
+
+    async def _tell_all(self) -> None:
+        users = [user for user, session in self._delivery.sessions.items() if session.peer.is_modern]
+        try:
+            for at in range(0, len(users), _CHUNK):
+                await self._tell(users[at : at + _CHUNK])
+        except Unavailable:
+            self.resynchronize()
+
+    async def _tell(self, users: list[int]) -> None:
+        friends = await gather([self._store.friends.of(user) for user in users])
+        here = await self._presence.here(list({friend for some in friends for friend, _ in some}))
+        for user, some in zip(users, friends, strict=True):
+            session = self._delivery.sessions.get(user)
+            if session is not None:
+                for friend, name in some:
+                    session.push(_frame(friend, name, friend in here))
+
+
+def _frame(user: int, name: str, is_here: bool) -> bytes:
+    state = "online" if is_here else "offline"
+    return line({"msgid": m.PRESENCE, "id": user, "name": name, "state": state})

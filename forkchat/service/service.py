@@ -54,7 +54,7 @@ class Service:
         delivery.on_regress = self._regressed
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed
-        bus.lease.on_lost = self.gate.hold_on
+        bus.lease.on_lost = self._forgotten
         bus.lease.on_cleared = roster.departed
 
     async def start(self) -> None:
@@ -92,6 +92,12 @@ class Service:
     def _resubscribed(self) -> None:
         self._reconciler.everything()
         self.gate.hold_on(were_gone=False)
+        self.context.roster.resynchronize()
+
+    def _forgotten(self, was_cleared: bool) -> None:
+        """Redis does not know this worker any more."""
+        self.gate.hold_on(were_gone=was_cleared)
+        self.context.roster.resynchronize()
 
     def _regressed(self, conv: str) -> None:
         """A conversation ends before what was delivered of it: the database is an older one."""

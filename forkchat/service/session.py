@@ -47,7 +47,7 @@ class Session:
         self.groups: set[int] = set()
         self.pairs: set[str] = set()
         self.sent: dict[str, int] = {}
-        self._early: list[Outgoing] | None = []
+        self._early: list[Outgoing | bytes] | None = []
         self._is_lagging = False
         self._marks: deque[tuple[int, str, int]] = deque()
 
@@ -62,7 +62,10 @@ class Session:
         self._is_lagging = len(early) > _MAX_EARLY
         if not self._is_lagging:
             for out in early:
-                self._write(out)
+                if isinstance(out, bytes):
+                    self.push(out)
+                else:
+                    self._write(out)
         return not self._is_lagging
 
     def deliver(self, out: Outgoing, is_fill: bool) -> None:
@@ -74,15 +77,23 @@ class Session:
         if out.sender == self.user and not (is_fill and self.peer.is_modern):
             return
         if self._early is not None:
-            if len(self._early) <= _MAX_EARLY:
-                self._early.append(out)
+            self._keep(out)
         else:
             self._write(out)
 
     def push(self, frame: bytes) -> None:
         """Send an event's frame, which is nothing to a classic client, nor worth waiting for."""
-        if self.peer.is_modern and self._early is None and not self.peer.is_over:
+        if not self.peer.is_modern or self.peer.is_over:
+            return
+        if self._early is not None:
+            self._keep(frame)
+        else:
             self.peer.write(frame)
+
+    def _keep(self, early: Outgoing | bytes) -> None:
+        assert self._early is not None
+        if len(self._early) <= _MAX_EARLY:
+            self._early.append(early)
 
     def resume(self) -> bool:
         """The output has drained: whether deliveries were left out, and are taken again from now on."""
