@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from forkchat.wire import msgid as m
 from tests.server import Server, children, is_alive, until
+from tests.talk import UNLIMITED, Modern
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +199,16 @@ def test_a_worker_that_dies_quickly_is_replaced_ever_more_slowly() -> None:
             os.kill(server.workers()[1], signal.SIGKILL)
         server.wait_log(r"generation=6\s", 8.0)
         assert server.process.poll() is None
+
+
+def test_a_connection_is_taken_by_another_when_one_worker_is_stopped() -> None:
+    """Also by one that has more than its share, and would rather leave it to others."""
+    with Server("-w", "2", config=UNLIMITED) as server:
+        stopped = server.workers()[1]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            clients = [Modern(server.port) for _ in range(10)]
+            for client in clients:
+                client.done(m.PING)
+        finally:
+            os.kill(stopped, signal.SIGCONT)

@@ -16,13 +16,16 @@ _ACCEPTS_A_TURN = 8
 _RECHECK = 0.01
 #: How long accepting rests when there is no descriptor left.
 _REST = 0.1
+#: How often everyone looks whether there is a connection that nobody took.
+_LOOK = 0.25
 
 
 class Listener:
     """Accepts from a socket that other workers accept from too.
 
     `may_accept()` says whether this worker is the one that should; while it does not, the socket is
-    left to the others. `on_accept(socket, host, port)` gets the connected socket and the
+    left to the others. But a connection wakes one worker alone, which may be killed or stopped before it
+    takes it, or stand back: what still waits then is taken by whoever looks next. `on_accept(socket, host, port)` gets the connected socket and the
     other end's address (an IPv4 one as such, also where the listener speaks IPv6).
     """
 
@@ -42,6 +45,7 @@ class Listener:
         self._spare = os.open(os.devnull, os.O_RDONLY)
         self._timer: Timer | None = None
         self._is_listening = False
+        self._look_timer = loop.call_later(_LOOK, self._look)
         self._listen()
 
     def close(self) -> None:
@@ -49,6 +53,7 @@ class Listener:
         self._ignore()
         if self._timer is not None:
             self._timer.cancel()
+        self._look_timer.cancel()
         os.close(self._spare)
 
     def _listen(self) -> None:
@@ -65,24 +70,36 @@ class Listener:
 
     def _rest(self, seconds: float) -> None:
         self._ignore()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._listen)
+
+    def _look(self) -> None:
+        self._look_timer = self._loop.call_later(_LOOK, self._look)
+        self._accept()
 
     def _on_events(self, _events: int) -> None:
         for _ in range(_ACCEPTS_A_TURN):
             if not self._may_accept():
                 self._rest(_RECHECK)
                 return
-            try:
-                sock, address = self._sock.accept()
-            except BlockingIOError:
+            if not self._accept():
                 return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._turn_one_away()
-                    self._rest(_REST)
-                    return
-                continue  # the peer gave up before it was accepted
-            self._on_accept(sock, address[0].removeprefix("::ffff:"), address[1])
+
+    def _accept(self) -> bool:
+        """Take a connection; False if there is none, or no descriptor for one."""
+        try:
+            sock, address = self._sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_one_away()
+                self._rest(_REST)
+                return False
+            return True  # the peer gave up before it was accepted
+        self._on_accept(sock, address[0].removeprefix("::ffff:"), address[1])
+        return True
 
     def _turn_one_away(self) -> None:
         os.close(self._spare)
