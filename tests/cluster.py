@@ -7,7 +7,12 @@ import re
 import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 from tests.server import ROOT, children, is_alive, make_data_dir, until
 
@@ -82,8 +87,11 @@ class Cluster:
 
     def pid(self, program: str = "") -> int:
         """A program's process id, or supervisord's; 0 if it does not run."""
-        said = self.control("pid", *([program] if program else [])).strip()
-        return int(said) if said.isdigit() else 0
+        transport = SupervisorTransport(None, None, f"unix://{self.root}/.cluster/supervisor.sock")
+        with suppress(OSError), ServerProxy("http://127.0.0.1", transport) as supervisord:
+            rpc: Any = supervisord.supervisor
+            return int(rpc.getProcessInfo(program)["pid"] if program else rpc.getPID())
+        return 0
 
     def processes(self) -> dict[int, str]:
         """Everything that was started here, and runs: process ids and titles."""

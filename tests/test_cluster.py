@@ -1,15 +1,10 @@
-"""`make cluster`: supervisor, nginx and two hosts; chat across them while they are stopped and killed."""
+"""`make cluster`: supervisor, nginx and two hosts, and chat across them."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
 import re
-import signal
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +12,6 @@ from functools import partial
 import pytest
 
 from forkchat.wire import msgid as m
-from tests.checker import talk_under
 from tests.cluster import HOSTS, Cluster
 from tests.server import chatcli, is_alive, until
 from tests.talk import PASSWORD, Classic, Modern, Wire, new_name
@@ -92,72 +86,6 @@ def test_tls(cluster: Cluster) -> None:
     ):
         secure.sendall(b'{"msgid":100,"rid":"1"}\n')
         assert b'"errno":0' in secure.recv(1000)
-
-
-def _control(command: str) -> Callable[[Cluster], str]:
-    def strike(cluster: Cluster) -> str:
-        host = random.choice(HOSTS)
-        cluster.control(command, host)
-        return host
-
-    return strike
-
-
-def _stop_and_start(cluster: Cluster) -> str:
-    host = random.choice(HOSTS)
-    assert "stopped" in cluster.control("stop", host)
-    assert "started" in cluster.control("start", host)
-    return host
-
-
-def _kill(cluster: Cluster, program: str) -> None:
-    pid = cluster.pid(program)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: cluster.pid(program) not in (0, pid), f"{program} is started again", 30)
-
-
-def _kill_host(cluster: Cluster) -> str:
-    """The master; its workers go with it."""
-    host = random.choice(HOSTS)
-    _kill(cluster, host)
-    return host
-
-
-def _kill_nginx(cluster: Cluster) -> str:
-    _kill(cluster, "nginx")
-    return "nginx"
-
-
-def _stop_and_start_all(cluster: Cluster) -> str:
-    """MariaDB and Redis are told to stop at the same moment as the hosts."""
-    cluster.control("stop", "all")
-    cluster.control("start", "all")
-    return "all"
-
-
-NEMESES = {
-    "restart": _control("restart"),
-    "stop and start": _stop_and_start,
-    "stop and start all": _stop_and_start_all,
-    "kill host": _kill_host,
-    "kill nginx": _kill_nginx,
-}
-
-
-@pytest.mark.parametrize("nemesis", NEMESES)
-def test_acknowledged_is_shown_once_and_in_order(cluster: Cluster, nemesis: str) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-
-    async def strike() -> None:
-        began = time.monotonic()
-        struck = await asyncio.to_thread(NEMESES[nemesis], cluster)
-        await asyncio.to_thread(await_answers, cluster)
-        print(f"{nemesis} of {struck}: all back after {time.monotonic() - began:.1f} s")
-
-    acknowledged = asyncio.run(talk_under(cluster.port, nemesis, seed, strike, strikes=2, pause=1.5))
-    assert acknowledged > 500
-    assert not any("Traceback" in cluster.log(host) for host in HOSTS)
 
 
 def test_a_stopped_host_tells_its_clients_when_to_come_back(cluster: Cluster) -> None:

@@ -22,6 +22,7 @@ import pytest
 from forkchat.process.embedded import run_dir
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
+from tests.clock import Clock
 from tests.cluster import free_port
 from tests.server import ROOT, Server, forkchat, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
@@ -161,27 +162,11 @@ def test_a_classic_client_that_reads_slowly_while_its_host_drains(cluster: Clust
     assert [message["msg"] for message in missed][-1] == "late"
 
 
-_CLOCK = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <time.h>
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    int result = real(clock, now);
-    if (clock == CLOCK_REALTIME) now->tv_sec -= 300;
-    return result;
-}
-"""
-
-
 def test_a_clock_that_is_off_does_not_show(cluster: Cluster, tmp_path: Path) -> None:
     """MySQL's clock dates messages and tokens; Redis's counts what a minute allows."""
-    shim = tmp_path / "clock.so"
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-x", "c", "-o", shim, "-"], input=_CLOCK, text=True, check=True
-    )
-    late, right = cluster.host("-w", "1", env={"LD_PRELOAD": str(shim)}), cluster.host("-w", "1")
+    clock = Clock(tmp_path)
+    clock.step(-300)
+    late, right = cluster.host("-w", "1", env=clock.env), cluster.host("-w", "1")
     first_line = datetime.fromisoformat(late.log().split()[0])
     assert 290 < time.time() - first_line.timestamp() < 310, "the clock is off"
     li, bo = Modern(late.port).join_in(), Modern(right.port).join_in()

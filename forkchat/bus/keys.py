@@ -4,6 +4,7 @@
 |---|---|---|---|
 | `{u57}:session` | string | while logged in | `token lease`: user 57's session; by its worker |
 | `{u57}:left` | string | 5 s | they logged out just now and may be back: nobody is told yet |
+| `{u57}:told` | string | until told otherwise | their friends were told that they are here |
 | `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives; by its worker |
 | `leases` | set | for ever | every lease that was not cleared up |
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
@@ -39,6 +40,10 @@ def session(user: int) -> str:
 
 def left(user: int) -> str:
     return f"{{u{user}}}:left"
+
+
+def told(user: int) -> str:
+    return f"{{u{user}}}:told"
 
 
 def lease(name: str) -> str:

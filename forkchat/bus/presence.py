@@ -14,13 +14,14 @@ _CLAIM_TRIES = 5
 #: Channels of one announcement.
 _CHUNK = 500
 
-# Take the session unless another one holds it. KEYS: session, left. ARGV: ours, the one that may be
-# replaced (or ""). Returns {1, was here just now} or {0, holder}.
+# Take the session unless another one holds it. KEYS: session, left, told. ARGV: ours, the one that may
+# be replaced (or ""). Returns {1, was told of} or {0, holder}.
 _CLAIM = """
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] and held ~= ARGV[2] then return {0, held} end
 redis.call('SET', KEYS[1], ARGV[1])
-return {1, redis.call('DEL', KEYS[2])}
+redis.call('DEL', KEYS[2])
+return {1, redis.call('EXISTS', KEYS[3])}
 """
 
 # Give the session up if it is still ours. KEYS: session, left. ARGV: ours, seconds.
@@ -32,18 +33,21 @@ return 1
 """
 
 
-# Tell of a user's coming or going, unless it is no longer true. KEYS: session, left. ARGV: 1 for here
-# or 0 for gone, payload, channels.
+# Tell of a user's coming or going, unless it is no longer true. KEYS: session, left, told. ARGV: 1 for
+# here or 0 for gone, whether this makes it told, payload, channels.
 _ANNOUNCE = """
 if math.min(redis.call('EXISTS', KEYS[1], KEYS[2]), 1) ~= tonumber(ARGV[1]) then return end
-for at = 3, #ARGV do redis.call('PUBLISH', ARGV[at], ARGV[2]) end
+for at = 4, #ARGV do redis.call('PUBLISH', ARGV[at], ARGV[3]) end
+if ARGV[2] == '1' then
+  if ARGV[1] == '1' then redis.call('SET', KEYS[3], '') else redis.call('DEL', KEYS[3]) end
+end
 """
 
 
 class Claim(NamedTuple):
     """A session of ours: `value` is what its key holds, `replaced` what it held before (or "").
 
-    `was_here`: the user was online until a moment ago, so that nobody needs to be told.
+    `was_here`: their friends know them to be online, so that nobody needs to be told.
     """
 
     user: int
@@ -89,11 +93,9 @@ class Presence:
     async def _take(self, user: int, value: str, takeover: bool) -> Claim:
         replaced = ""
         for _ in range(_CLAIM_TRIES):
-            is_ours, reply = await self._link.call(
-                "EVAL", _CLAIM, 2, keys.session(user), keys.left(user), value, replaced
-            )
+            is_ours, reply = await self._link.call("EVAL", _CLAIM, 3, *_keys(user), value, replaced)
             if is_ours:
-                return Claim(user, value, replaced, bool(reply or replaced))
+                return Claim(user, value, replaced, bool(reply))
             held = reply.decode()
             if not takeover and await self._link.call("EXISTS", keys.lease(lease_of(held))):
                 raise AlreadyOnline("this account is already online")
@@ -131,7 +133,14 @@ class Presence:
 
     async def announce(self, user: int, is_here: bool, channels: list[str], payload: bytes) -> None:
         """Publish that the user has come or gone, unless that is no longer true."""
-        where = [keys.session(user), keys.left(user)]
-        for at in range(0, len(channels), _CHUNK):
-            some = channels[at : at + _CHUNK]
-            await self._link.call("EVAL", _ANNOUNCE, 2, *where, int(is_here), payload, *some)
+        # Who comes is told of with the last of many channels, who goes is not any more with the first:
+        # whatever is interrupted is then announced again.
+        chunks = [channels[at : at + _CHUNK] for at in range(0, len(channels), _CHUNK)] or [[]]
+        decisive = len(chunks) - 1 if is_here else 0
+        for at, some in enumerate(chunks):
+            flags = int(is_here), int(at == decisive)
+            await self._link.call("EVAL", _ANNOUNCE, 3, *_keys(user), *flags, payload, *some)
+
+
+def _keys(user: int) -> tuple[str, str, str]:
+    return keys.session(user), keys.left(user), keys.told(user)

@@ -25,8 +25,10 @@ class Listener:
 
     `may_accept()` says whether this worker is the one that should; while it does not, the socket is
     left to the others. But a connection wakes one worker alone, which may be killed or stopped before it
-    takes it, or stand back: what still waits then is taken by whoever looks next. `on_accept(socket, host, port)` gets the connected socket and the
-    other end's address (an IPv4 one as such, also where the listener speaks IPv6).
+    takes it, or stand back: what still waits then is taken by whoever looks next.
+
+    `on_accept(socket, host, port)` gets the connected socket and the other end's address (an IPv4 one as
+    such, also where the listener speaks IPv6).
     """
 
     def __init__(

@@ -1,0 +1,76 @@
+"""The server, broken on purpose: `python -m tests.faults.broken HOW FLAGS…`, to see that the laws notice."""
+
+from __future__ import annotations
+
+import random
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from forkchat import cli
+from forkchat.bus.router import Router
+from forkchat.service.reconcile import Reconciler
+from forkchat.store import append, schema, writer
+from forkchat.store.connection import connect
+
+
+def publish_before_commit() -> None:
+    """A batch is committed only when the next one comes, and was published and acknowledged long before."""
+    connect = writer.Writer._connect
+
+    class Lazy:
+        def __init__(self, connection: Any):
+            self._connection = connection
+            self._is_owed = False
+
+        def commit(self) -> None:
+            self._is_owed = True
+
+        def __getattr__(self, name: str) -> Any:
+            if self._is_owed:
+                self._is_owed = False
+                self._connection.commit()
+            return getattr(self._connection, name)
+
+    writer.Writer._connect = lambda self: Lazy(connect(self))  # type: ignore[method-assign]
+
+
+def drop_a_publish() -> None:
+    """Every other one."""
+    publish = Router.publish_surely
+
+    def sometimes(self: Router, channel: str, payload: bytes) -> None:
+        if random.random() > 0.5:
+            publish(self, channel, payload)
+
+    Router.publish_surely = sometimes  # type: ignore[method-assign]
+
+
+def skip_reconciliation() -> None:
+    Reconciler.start = lambda self: None  # type: ignore[method-assign]
+    Reconciler.everything = lambda self: None  # type: ignore[method-assign]
+
+
+def forget_the_cid_index() -> None:
+    """Nothing is looked up, and no index objects."""
+    append._sent_before = lambda cursor, drafts: {}
+    migrate = schema.migrate
+
+    def without_index(url: str, sql_dir: Path, deadline: float) -> schema.Status:
+        status = migrate(url, sql_dir, deadline)
+        with closing(connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE message DROP INDEX resend, ADD INDEX resend (sender, cid)")
+        return status
+
+    schema.migrate = without_index
+
+
+BREAKAGES = {
+    each.__name__: each
+    for each in (publish_before_commit, drop_a_publish, skip_reconciliation, forget_the_cid_index)
+}
+
+if __name__ == "__main__":
+    BREAKAGES[sys.argv.pop(1)]()
+    sys.exit(cli.main())

@@ -1,0 +1,429 @@
+"""The people of a round: modern and classic clients that never give up, and write down what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
+from forkchat.wire.sequence import Sequence
+from tests.faults.history import History, Message, Shown, Span
+
+Json = dict[str, Any]
+Address = tuple[str, int]
+
+_PASSWORD = "correct horse"
+#: A pair is one for ever.
+_ALWAYS = Span(0.0, joined=1.0)
+_NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 10, 8, 11
+
+
+async def _answered(answer: asyncio.Future[Json]) -> Json:
+    """Raises ConnectionError when the connection is lost before."""
+    done, _ = await asyncio.wait([answer], timeout=15)
+    if not done or answer.cancelled():
+        raise ConnectionError("no answer")
+    return answer.result()
+
+
+class Person:
+    """What both kinds have in common: a name, a number, a connection that comes back."""
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        history: History,
+        address: Address,
+        make_socket: Callable[[], socket.socket] = socket.socket,
+    ):
+        self.name = name
+        self.id = 0
+        self.history = history
+        self.random = random.Random(seed)
+        self.targets: list[Json] = []  # what addresses a message: {"toid": 7} or {"groupid": 1}
+        self.is_online = asyncio.Event()
+        self._address = address
+        self._make_socket = make_socket
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._count = 0
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._stay())
+        await asyncio.wait_for(self.is_online.wait(), 30)
+
+    async def stop(self) -> None:
+        """Leave, as someone does who turns the machine off."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self._lose()
+
+    async def talk(self, until: asyncio.Event, pause: float) -> None:
+        """Say something to anyone, every `pause` seconds on average, until told to stop."""
+        while not until.is_set():
+            self.utter(self.random.choice(self.targets))
+            await asyncio.sleep(self.random.uniform(0, 2 * pause))
+
+    def utter(self, target: Json) -> None:
+        """Say the next thing to a person or a group."""
+        self._count += 1
+        cid = f"{self.name}-{self._count}"
+        group = f"g{target['groupid']}" if "groupid" in target else ""
+        to = target.get("toid", 0)
+        self.history.messages[cid] = Message(cid, self.id, to, group, self.history.now())
+        self.say(cid, target)
+
+    def say(self, cid: str, target: Json) -> None:
+        raise NotImplementedError
+
+    async def log_in(self) -> None:
+        """Register and log in. Raises ConnectionError."""
+        raise NotImplementedError
+
+    def on_frame(self, message: Json) -> None:
+        raise NotImplementedError
+
+    async def _stay(self) -> None:
+        lost = 0.0
+        while True:
+            with suppress(OSError, ValueError):  # ValueError: a line was cut
+                await self._connect(lost)
+            if self.is_online.is_set():
+                lost = self.history.now()
+            self._lose()
+            await asyncio.sleep(self.random.uniform(0.02, 0.2))
+
+    async def _connect(self, lost: float) -> None:
+        sock = self._make_socket()
+        sock.setblocking(False)
+        async with asyncio.timeout(10):
+            await asyncio.get_running_loop().sock_connect(sock, self._address)
+            reader, self._writer = await asyncio.open_connection(sock=sock, limit=1 << 20)
+        receiving = asyncio.create_task(self._receive(reader))
+        try:
+            await self.log_in()
+            if lost:
+                self.history.outages.append(self.history.now() - lost)
+            self.history.online[self.id] = True
+            self.is_online.set()
+            self.on_online()
+            await receiving
+        finally:
+            receiving.cancel()
+
+    def on_online(self) -> None:
+        """Logged in, again or for the first time."""
+
+    async def _receive(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while frame := await reader.readline():
+                self.on_frame(orjson.loads(frame))
+        finally:
+            self.on_lost()
+
+    def on_lost(self) -> None:
+        """The connection is over."""
+
+    def _lose(self) -> None:
+        self.is_online.clear()
+        self.history.online[self.id] = False
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self.on_lost()
+
+    def send(self, message: Json) -> None:
+        if self._writer is not None:
+            self._writer.write(line(message))
+
+
+class Modern(Person):
+    """Resends what was not acknowledged, fetches what is missing, takes over its own older session."""
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        history: History,
+        address: Address,
+        make_socket: Callable[[], socket.socket] = socket.socket,
+    ):
+        super().__init__(name, seed, history, address, make_socket)
+        self.pending: dict[str, Json] = {}  # by cid, in the order in which they were sent
+        self._token = ""
+        self._sequences: dict[str, Sequence[Json]] = {}
+        self._answers: dict[str, asyncio.Future[Json]] = {}
+        self._early: dict[str, list[Json]] = {}  # what came of a group before we were told that we are in
+        self._fetching: dict[str, str] = {}  # conversations by rid
+        self._rid = 0
+
+    # What a person does.
+
+    def say(self, cid: str, target: Json) -> None:
+        kind = m.GROUP_CHAT if "groupid" in target else m.ONE_CHAT
+        self.pending[cid] = {"msgid": kind, "rid": cid, "cid": cid, "msg": cid, **target}
+        if self.is_online.is_set():
+            self.send(self.pending[cid])
+
+    async def ask(self, message: Json) -> Json:
+        """The answer to a request, asked again while there is none, or only "unavailable"."""
+        while True:
+            await self.is_online.wait()
+            try:
+                answer = await self._request(message)
+            except ConnectionError:
+                continue
+            if answer["errno"] not in (_RATE_LIMITED, _UNAVAILABLE):
+                return answer
+            await asyncio.sleep(answer["retry_after"])
+
+    async def join(self, group: int) -> None:
+        span = Span(self.history.now())
+        self.history.spans[self.id, f"g{group}"].append(span)
+        answer = await self.ask({"msgid": m.ADD_GROUP, "groupid": group})
+        assert answer["errno"] == 0, answer
+        conv, span.first, span.joined = answer["conv"], answer["first"], self.history.now()
+        self._sequences[conv] = Sequence(span.first - 1)
+        for early in self._early.pop(conv, []):
+            self._show(early)
+        self._note(conv, answer["last"])
+
+    async def create(self, name: str) -> int:
+        begun = self.history.now()
+        answer = await self.ask({"msgid": m.CREATE_GROUP, "groupname": name})
+        span = Span(begun, joined=self.history.now())
+        self.history.spans[self.id, answer["conv"]].append(span)
+        return int(answer["groupid"])
+
+    async def leave(self, group: int) -> None:
+        await self._end(group, self, {"op": "leave"})
+
+    async def remove(self, group: int, other: Modern) -> None:
+        """Send a member away, as the group's creator."""
+        await self._end(group, other, {"op": "remove", "id": other.id})
+
+    async def _end(self, group: int, who: Modern, how: Json) -> None:
+        span = self.history.spans[who.id, f"g{group}"][-1]
+        span.leaving = self.history.now()
+        answer = await self.ask({"msgid": m.GROUPS, "groupid": group, **how})
+        # An attempt whose answer was lost may have been the one that did it.
+        assert answer["errno"] in (0, _NOT_MEMBER, 6), answer
+        span.left = self.history.now()
+        who.forget(f"g{group}")
+
+    def forget(self, conv: str) -> None:
+        """Out of it: nothing more of it is shown."""
+        self._sequences.pop(conv, None)
+
+    async def befriend(self, other: Person) -> None:
+        answer = await self.ask({"msgid": m.ADD_FRIEND, "friendid": other.id})
+        assert answer["errno"] == 0, answer
+        self.history.seen[self.id, other.id] = answer["state"]
+
+    async def take_over(self) -> None:
+        """Another device of the same person: its login ends this session, not its connection."""
+        old, self._writer = self._writer, None
+        await self.stop()
+        await self.start()
+        if old is not None:
+            old.close()
+
+    # The connection.
+
+    async def log_in(self) -> None:
+        await self._request({"msgid": m.HELLO})
+        if not self._token:
+            await self._request({"msgid": m.REG, "name": self.name, "password": _PASSWORD})
+        who = {"token": self._token} if self._token else {"name": self.name, "password": _PASSWORD}
+        answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
+        if answer["errno"]:
+            raise ConnectionError(answer["code"])
+        self.id, self._token = answer["id"], answer["token"]
+        self.history.shown.setdefault(self.id, [])
+        for friend in answer["friends"]:
+            self.history.seen[self.id, friend["id"]] = friend["state"]
+        for conv in answer["convs"]:
+            self._note(conv["conv"], conv["last"])
+
+    def on_online(self) -> None:
+        for message in self.pending.values():
+            self.send(message)
+
+    def on_lost(self) -> None:
+        self._fetching.clear()
+        answers, self._answers = self._answers, {}
+        for answer in answers.values():
+            answer.cancel()
+
+    async def _request(self, message: Json) -> Json:
+        """Raises ConnectionError when the connection is lost before the answer."""
+        self._rid += 1
+        rid = f"r{self._rid}"
+        answer = self._answers[rid] = asyncio.get_running_loop().create_future()
+        self.send(message | {"rid": rid})
+        return await _answered(answer)
+
+    # What comes.
+
+    def on_frame(self, message: Json) -> None:
+        kind, rid = message["msgid"], message.get("rid", "")
+        if rid in self._answers:
+            self._answers.pop(rid).set_result(message)
+        elif kind == m.ACK and rid in self.history.messages:
+            self._on_ack(rid, message)
+        elif kind in (m.ONE_CHAT, m.GROUP_CHAT):
+            self._show(message)
+        elif kind == m.PAGE:
+            self._on_page(rid, message)
+        elif kind == m.CONVS:
+            for conv in message["convs"]:
+                self._note(conv["conv"], conv["last"])
+        elif kind == m.PRESENCE:
+            self.history.seen[self.id, message["id"]] = message["state"]
+        elif kind == m.PING:
+            self.send({"msgid": m.PONG})
+
+    def _on_ack(self, cid: str, answer: Json) -> None:
+        message = self.history.messages[cid]
+        if answer["errno"] == 0:
+            message.acks.append((self.history.now(), answer["conv"], answer["seq"]))
+            sent = self.pending.pop(cid, None)
+            if sent is not None:
+                self._show({**answer, "cid": cid, "id": self.id, "msg": cid})
+                if self.random.random() < 0.05:
+                    self.send(sent)  # and nothing may come of it
+        elif answer["errno"] in (_RATE_LIMITED, _UNAVAILABLE):
+            wait = answer.get("retry_after", 0.5)
+            asyncio.get_running_loop().call_later(wait, self._send_again, cid)
+        else:
+            message.refusals.append((self.history.now(), answer["errno"]))
+            self.pending.pop(cid, None)
+
+    def _send_again(self, cid: str) -> None:
+        if cid in self.pending and self.is_online.is_set():
+            self.send(self.pending[cid])
+
+    def _show(self, message: Json) -> None:
+        conv = message["conv"]
+        span = self._span(conv)
+        if span is None or not span.is_open:
+            self._record(self.history.strays, message)  # whether it may still come is for the laws
+        elif not span.joined:
+            self._early.setdefault(conv, []).append(message)
+        else:
+            sequence = self._sequence(conv)
+            for ready in sequence.feed(message["seq"], message):
+                self._record(self.history.shown, ready)
+            if sequence.gap():
+                self._fetch(conv)
+            else:
+                self.send({"msgid": m.RECV, "c": {conv: sequence.last}})
+
+    def _record(self, where: dict[int, list[Shown]], message: Json) -> None:
+        conv = message["conv"]
+        number = len(self.history.spans.get((self.id, conv), [0])) - 1
+        where.setdefault(self.id, []).append(
+            Shown(
+                self.history.now(),
+                conv,
+                number,
+                message["seq"],
+                message["cid"],
+                message["id"],
+                message["msg"],
+            )
+        )
+
+    def _span(self, conv: str) -> Span | None:
+        """The membership that counts; None if there never was one."""
+        if conv[0] == "d":
+            return _ALWAYS
+        spans = self.history.spans.get((self.id, conv))
+        return spans[-1] if spans else None
+
+    def _sequence(self, conv: str) -> Sequence[Json]:
+        if conv not in self._sequences:
+            self._sequences[conv] = Sequence(0)
+        return self._sequences[conv]
+
+    def _note(self, conv: str, last: int) -> None:
+        span = self._span(conv)
+        if span is None or not span.is_open or not span.joined:
+            return
+        sequence = self._sequence(conv)
+        sequence.note(last)
+        if sequence.gap():
+            self._fetch(conv)
+
+    def _fetch(self, conv: str) -> None:
+        if conv not in self._fetching.values():
+            self._rid += 1
+            rid = f"f{self._rid}"
+            self._fetching[rid] = conv
+            self.send({"msgid": m.FETCH, "rid": rid, "conv": conv, "after": self._sequence(conv).last})
+
+    def _on_page(self, rid: str, page: Json) -> None:
+        conv = self._fetching.pop(rid, "")
+        if conv not in self._sequences:
+            return
+        if page["errno"] == _NOT_MEMBER:
+            return
+        if page["errno"]:
+            asyncio.get_running_loop().call_later(page.get("retry_after", 0.5), self._fetch, conv)
+            return
+        for each in page["msgs"]:
+            self._show({**each, "conv": conv})
+        if conv in self._sequences and (page["more"] or self._sequences[conv].gap()):
+            self._fetch(conv)
+
+    def behind(self) -> str:
+        """What is not settled, in words; "" if nothing."""
+        gaps = {conv: s.gap() for conv, s in self._sequences.items() if s.gap()}
+        return f"{len(self.pending)} unacknowledged, missing {gaps}" if self.pending or gaps else ""
+
+
+class Classic(Person):
+    """Without HELLO, in lines. What it sends has no answer; what it is sent comes at once, or at login."""
+
+    _answer: asyncio.Future[Json] | None = None
+
+    def say(self, cid: str, target: Json) -> None:
+        if self.is_online.is_set():
+            self.send({"msgid": m.ONE_CHAT, "id": self.id, "name": self.name, "msg": cid, **target})
+
+    async def log_in(self) -> None:
+        if not self.id:
+            self.id = (await self._request({"msgid": m.REG, "name": self.name})).get("id", 0)
+        answer = await self._request({"msgid": m.LOGIN, "name": self.name})
+        if answer["errno"]:
+            raise ConnectionError("refused")
+        self.id = answer["id"]
+        self.history.classic.setdefault(self.id, [])
+        for each in answer.get("offlinemsg", []):
+            self.on_frame(orjson.loads(each))
+
+    async def _request(self, message: Json) -> Json:
+        self._answer = asyncio.get_running_loop().create_future()
+        self.send(message | {"password": _PASSWORD})
+        return await _answered(self._answer)
+
+    def on_frame(self, message: Json) -> None:
+        if message["msgid"] == m.ONE_CHAT:
+            self.history.classic[self.id].append(message["msg"])
+        elif message["msgid"] in (m.LOGIN_ACK, m.REG_ACK) and self._answer and not self._answer.done():
+            self._answer.set_result(message)
+
+    def on_lost(self) -> None:
+        if self._answer is not None:
+            self._answer.cancel()

@@ -1,0 +1,72 @@
+"""What the clients of a round did and saw. Times are seconds of one monotonic clock."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Message:
+    """What one client sent under one `cid`, however often, and what was answered. Its text is its `cid`:
+    classic clients, whose `cid`s are the server's, are shown nothing else."""
+
+    cid: str
+    sender: int
+    recipient: int  # 0 for a group's
+    group: str  # the conversation; "" for a person's
+    begun: float  # when it was first sent
+    acks: list[tuple[float, str, int]] = field(default_factory=list)  # when, conversation, seq
+    refusals: list[tuple[float, int]] = field(default_factory=list)  # when, errno
+
+
+@dataclass
+class Shown:
+    """A message as a modern client showed it. `span`: its membership, counted from 0; pairs have one."""
+
+    at: float
+    conv: str
+    span: int
+    seq: int
+    cid: str
+    sender: int
+    text: str
+
+
+@dataclass
+class Span:
+    """One membership of one user in a group, from asking for it to having been told that it is over."""
+
+    begun: float
+    joined: float = 0.0
+    first: int = 1
+    leaving: float = 0.0  # when the end was asked for
+    left: float = 0.0  # when the end was acknowledged to whoever asked
+
+    @property
+    def is_open(self) -> bool:
+        return not self.leaving
+
+
+@dataclass
+class History:
+    """Of one round. Users by id, conversations by key."""
+
+    messages: dict[str, Message] = field(default_factory=dict)  # by cid
+    shown: dict[int, list[Shown]] = field(default_factory=dict)  # by modern user
+    strays: dict[int, list[Shown]] = field(default_factory=dict)  # what came of groups that they were not in
+    classic: dict[int, list[str]] = field(default_factory=dict)  # texts, by classic user
+    spans: dict[tuple[int, str], list[Span]] = field(default_factory=lambda: defaultdict(list))
+    seen: dict[tuple[int, int], str] = field(default_factory=dict)  # (watcher, friend): state
+    online: dict[int, bool] = field(default_factory=dict)
+    outages: list[float] = field(default_factory=list)  # seconds without a session, of all clients
+    faults: list[tuple[float, float, str]] = field(default_factory=list)  # from, until, which
+
+    @staticmethod
+    def now() -> float:
+        return time.monotonic()
+
+    def was_quiet(self, begin: float, end: float, after: float) -> bool:
+        """Whether there was no fault from `after` seconds before `begin` until `end`."""
+        return not any(since <= end and until >= begin - after for since, until, _ in self.faults)

@@ -1,0 +1,255 @@
+"""What strikes a world: each does its harm, waits, and undoes what it can.
+
+All block, for some seconds at most. `random` is the round's own, so that a seed repeats the plan.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from random import Random
+from typing import Any
+
+import MySQLdb
+import redis
+
+from forkchat.bus import keys
+from tests.cluster import HOSTS
+from tests.faults.world import MACHINE_OF, World
+from tests.server import children
+
+Nemesis = Callable[[World, Random], None]
+
+
+# Processes.
+
+
+def _workers(world: World) -> dict[int, str]:
+    """The workers of all hosts: their leases by process id."""
+    titles = {pid: title for host in HOSTS for pid, title in children(world.pid(host)).items()}
+    found = {pid: re.match(r"forkchat: worker \d+ (\S+)", title) for pid, title in titles.items()}
+    return {pid: match[1] for pid, match in found.items() if match}
+
+
+def _signal(pid: int, signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signum)
+
+
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    _signal(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(pid, signal.SIGCONT)
+
+
+def _worker(world: World, random: Random) -> int:
+    workers = sorted(_workers(world))
+    return random.choice(workers) if workers else 0
+
+
+def kill_worker(world: World, random: Random) -> None:
+    if pid := _worker(world, random):
+        _signal(pid, signal.SIGKILL)
+
+
+def pause_worker(world: World, random: Random) -> None:
+    """Longer than its lease, or not."""
+    if pid := _worker(world, random):
+        with _stopped(pid):
+            time.sleep(random.choice([1, 3, 8]))
+
+
+def _kill(program: Callable[[Random], str], world: World, random: Random) -> None:
+    if pid := world.pid(program(random)):
+        _signal(pid, signal.SIGKILL)
+
+
+def _pause(program: Callable[[Random], str], longest: float, world: World, random: Random) -> None:
+    if pid := world.pid(program(random)):
+        with _stopped(pid):
+            time.sleep(random.uniform(0.5, longest))
+
+
+def _host(random: Random) -> str:
+    return random.choice(HOSTS)
+
+
+def restart_host(world: World, random: Random) -> None:
+    world.control("restart", _host(random))
+
+
+def restart_all(world: World, _random: Random) -> None:
+    """Hosts, MariaDB, Redis and nginx are told to stop at the same moment."""
+    world.control("stop", "all")
+    world.control("start", "all")
+
+
+# Redis.
+
+
+def _redis(*command: str) -> Nemesis:
+    def strike(world: World, _random: Random) -> None:
+        with suppress(redis.RedisError), world.redis() as client:
+            client.execute_command(*command)
+
+    return strike
+
+
+def overrun_subscriber(world: World, random: Random) -> None:
+    """A worker that does not read until Redis gives it up."""
+    workers = _workers(world)
+    if not workers:
+        return
+    pid = random.choice(sorted(workers))
+    with suppress(redis.RedisError), world.redis() as client, _stopped(pid):
+        client.config_set("client-output-buffer-limit", "pubsub 1mb 0 0")
+        for _ in range(12):
+            client.publish(keys.worker_channel(workers[pid]), b"x" * 1_000_000)
+        client.config_set("client-output-buffer-limit", "pubsub 32mb 8mb 60")
+
+
+# MySQL.
+
+
+Run = Callable[[str], list[tuple[Any, ...]]]
+
+
+@contextmanager
+def _mysql(world: World) -> Iterator[Run]:
+    """Statements as root; one that fails is as good as none: others strike too."""
+    with world.mysql() as connection, connection.cursor() as cursor:
+
+        def run(statement: str) -> list[tuple[Any, ...]]:
+            try:
+                cursor.execute(statement)
+                return list(cursor)
+            except MySQLdb.Error:
+                return []
+
+        yield run
+
+
+def _kill_connections(run: Run) -> None:
+    for (number,) in run("SELECT id FROM information_schema.processlist WHERE user = 'forkchat'"):
+        run(f"KILL CONNECTION {number}")
+
+
+def cut_all(world: World, _random: Random) -> None:
+    with _mysql(world) as run:
+        _kill_connections(run)
+
+
+def hold_locks(world: World, random: Random) -> None:
+    """Someone else has all conversations locked."""
+    with _mysql(world) as run:
+        run("BEGIN")
+        run("SELECT conv FROM conversation FOR UPDATE")
+        time.sleep(random.uniform(1, 4))
+        run("ROLLBACK")
+
+
+def deadlock(world: World, random: Random) -> None:
+    """Someone else locks rows the other way round, again and again."""
+    with _mysql(world) as run:
+        run("SET SESSION innodb_lock_wait_timeout = 1")
+        for _ in range(20):
+            run("BEGIN")
+            run("SELECT user FROM member ORDER BY user DESC, conv DESC FOR UPDATE")
+            time.sleep(random.uniform(0, 0.05))
+            run("SELECT conv FROM conversation ORDER BY conv DESC FOR UPDATE")
+            run("ROLLBACK")
+
+
+def read_only(world: World, random: Random) -> None:
+    with _mysql(world) as run:
+        run("SET GLOBAL read_only = 1")
+        time.sleep(random.uniform(1, 7))
+        run("SET GLOBAL read_only = 0")
+
+
+def no_connections_left(world: World, random: Random) -> None:
+    with _mysql(world) as run:
+        run("SET GLOBAL max_connections = 10")
+        _kill_connections(run)
+        time.sleep(random.uniform(1, 7))
+        run("SET GLOBAL max_connections = 1000")
+
+
+# Networks.
+
+
+def _cut(side: str, world: World, random: Random) -> None:
+    with world.network.without(random.choice(list(MACHINE_OF.values())), side):
+        time.sleep(random.choice([1, 4, 9]))
+
+
+def flap(world: World, random: Random) -> None:
+    """Packets are lost, in bursts, on all sides of a host."""
+    machine = random.choice(list(MACHINE_OF.values()))
+    for _ in range(8):
+        with ExitStack() as stack:
+            for side in ("inside", "redis", "mysql"):
+                stack.enter_context(world.network.without(machine, side))
+            time.sleep(random.uniform(0.02, 0.3))
+        time.sleep(random.uniform(0.02, 0.3))
+
+
+def kill_clients(world: World, _random: Random) -> None:
+    """The machine of some is gone: nothing of theirs closes, nothing answers."""
+    with world.network.without("far", "outside"):
+        world.lose_far_sockets()
+        time.sleep(1)
+
+
+def step_clock(world: World, random: Random) -> None:
+    """A host's clock jumps, and back."""
+    host = _host(random)
+    world.set_clock(host, random.choice([-3600, -7, 7, 3600]))
+    time.sleep(random.uniform(1, 5))
+    world.set_clock(host, 0)
+
+
+PROCESSES: dict[str, Nemesis] = {
+    "worker killed": kill_worker,
+    "worker paused": pause_worker,
+    "host killed": partial(_kill, _host),
+    "master paused": partial(_pause, _host, 5),
+    "host restarted": restart_host,
+    "nginx killed": partial(_kill, lambda _: "nginx"),
+    "all restarted": restart_all,
+}
+REDIS: dict[str, Nemesis] = {
+    "redis killed": partial(_kill, lambda _: "redis"),
+    "redis paused": partial(_pause, lambda _: "redis", 7),
+    "redis flushed": _redis("FLUSHALL"),
+    "redis cuts subscribers": _redis("CLIENT", "KILL", "TYPE", "pubsub"),
+    "redis cuts all": _redis("CLIENT", "KILL", "TYPE", "normal"),
+    "redis answers nobody": _redis("CLIENT", "PAUSE", "3000"),
+    "redis gives a subscriber up": overrun_subscriber,
+}
+MYSQL: dict[str, Nemesis] = {
+    "mysql killed": partial(_kill, lambda _: "mariadb"),
+    "mysql paused": partial(_pause, lambda _: "mariadb", 7),
+    "mysql cuts all": cut_all,
+    "mysql rows locked": hold_locks,
+    "mysql deadlocks": deadlock,
+    "mysql read-only": read_only,
+    "mysql full": no_connections_left,
+}
+MACHINES: dict[str, Nemesis] = {
+    "host without redis": partial(_cut, "redis"),
+    "host without mysql": partial(_cut, "mysql"),
+    "host without nginx": partial(_cut, "inside"),
+    "network flaps": flap,
+    "clients die": kill_clients,
+    "clock steps": step_clock,
+}
+NEMESES = PROCESSES | REDIS | MYSQL | MACHINES

@@ -1,0 +1,193 @@
+"""One round: people talk, come and go while a nemesis strikes; then the laws are held against it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tests.cluster import HOSTS
+from tests.faults.clients import Classic, Modern, Person
+from tests.faults.history import History
+from tests.faults.laws import breaches, nothing_is_lost
+from tests.faults.nemeses import NEMESES
+from tests.faults.world import World
+
+#: Seconds: between what one person says; in which all must be settled after the last fault; in which
+#: the presence of everyone must be right then.
+_PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
+
+
+@dataclass
+class Report:
+    """What a round came to; `broken` by the law's name."""
+
+    seed: int
+    acknowledged: int
+    shown: int
+    struck: list[str]
+    outages: int
+    longest_outage: float
+    broken: dict[str, list[str]]
+
+    @property
+    def is_good(self) -> bool:
+        return not self.broken
+
+    def __str__(self) -> str:
+        counts = f"{self.acknowledged} acknowledged, {self.shown} shown, {len(self.struck)} faults"
+        silence = f"{self.outages} outages, the longest {self.longest_outage:.1f} s"
+        laws = "".join(
+            f"\n{law}: {len(texts)}\n  " + "\n  ".join(texts[:5]) for law, texts in self.broken.items()
+        )
+        return f"seed {self.seed}: {counts}; {silence}; {'broken:' + laws if laws else 'no law broken'}"
+
+
+class Round:
+    def __init__(self, world: World, seed: int, name: str, patience: float = _SETTLED):
+        """`name` begins those of its people: no two rounds of a world may have the same. `patience` is
+        how many seconds all may take to be settled."""
+        self.history = History()
+        self._world = world
+        self._seed = seed
+        self._patience = patience
+        self._random = random.Random(seed)
+        at = (world.address, world.port)
+        people = [Modern(f"{name}{n}", seed + n, self.history, at) for n in range(10)]
+        far = [Modern(f"{name}far{n}", seed + 20 + n, self.history, at, world.far_socket) for n in range(2)]
+        self._modern = people + far
+        self._classic = [Classic(f"{name}old{n}", seed + 30 + n, self.history, at) for n in range(4)]
+        self._struck: list[str] = []
+
+    async def run(self, plan: Iterable[str], calm: float) -> Report:
+        """One after the other, the nemeses of the plan strike, with up to `calm` seconds between them."""
+        people: list[Person] = [*self._modern, *self._classic]
+        await asyncio.gather(*(person.start() for person in people))
+        try:
+            await self._meet()
+            over = asyncio.Event()
+            lives = [person.talk(over, _PAUSE) for person in people]
+            lives += [self._wander(over), self._switch(over), self._nap(over)]
+            tasks = [asyncio.create_task(life) for life in lives]
+            await self._strike(plan, calm)
+            over.set()
+            await asyncio.gather(*tasks)
+            await self._settle()
+            return self._report()
+        finally:
+            await asyncio.gather(*(person.stop() for person in people))
+
+    async def _meet(self) -> None:
+        """Pairs, two groups, friends all around."""
+        modern, classic = self._modern, self._classic
+        for a, b in zip(modern, modern[1:] + modern[:1], strict=True):
+            a.targets.append({"toid": b.id})
+            b.targets.append({"toid": a.id})
+            await a.befriend(b)
+        for n, old in enumerate(classic):
+            for other in (modern[n], classic[n - 1]):
+                old.targets.append({"toid": other.id})
+            modern[n].targets.append({"toid": old.id})
+            await modern[n].befriend(old)
+        self._groups = []
+        for n in range(2):
+            creator = modern[n]
+            group = await creator.create(f"group {n}")
+            self._groups.append(group)
+            for member in modern:
+                if member is not creator:
+                    await member.join(group)
+                member.targets.append({"groupid": group})
+
+    # What people do beside talking.
+
+    async def _wander(self, over: asyncio.Event) -> None:
+        """One leaves a group and joins it again; one is sent away from it and joins it again."""
+        leaver, outcast = self._modern[2], self._modern[3]
+        while not over.is_set():
+            group = self._random.choice(self._groups)
+            creator = self._modern[self._groups.index(group)]
+            await leaver.leave(group)
+            await creator.remove(group, outcast)
+            await asyncio.sleep(self._random.uniform(0, 0.3))
+            await leaver.join(group)
+            await outcast.join(group)
+            await asyncio.sleep(self._random.uniform(0, 0.5))
+
+    async def _switch(self, over: asyncio.Event) -> None:
+        """Someone goes on at another device, without a word at the first."""
+        while not over.is_set():
+            await self._restarted(self._modern[4].take_over)
+            await asyncio.sleep(self._random.uniform(0.5, 2))
+
+    async def _nap(self, over: asyncio.Event) -> None:
+        """Someone is gone for a while; for good at the end."""
+        person = self._modern[5]
+        while not over.is_set():
+            await person.stop()
+            await asyncio.sleep(self._random.uniform(0, 2))
+            await self._restarted(person.start)
+            await asyncio.sleep(self._random.uniform(0, 2))
+
+    async def _restarted(self, start: Callable[[], Awaitable[None]]) -> None:
+        with suppress(TimeoutError):  # it goes on trying
+            await start()
+
+    # The faults.
+
+    async def _strike(self, plan: Iterable[str], calm: float) -> None:
+        for name in plan:
+            await asyncio.sleep(self._random.uniform(calm / 2, calm))
+            since = self.history.now()
+            whisper = asyncio.create_task(self._whisper())
+            await asyncio.to_thread(NEMESES[name], self._world, random.Random(self._random.random()))
+            await whisper
+            self.history.faults.append((since, self.history.now(), name))
+            self._struck.append(name)
+        await asyncio.sleep(calm)
+
+    async def _whisper(self) -> None:
+        """Pairs who speak during faults alone: nothing comes later to show that something is missing."""
+        for n, person in enumerate(self._modern):
+            await asyncio.sleep(0.01)
+            person.utter({"toid": self._modern[n - 5].id})
+
+    # The end.
+
+    async def _settle(self) -> None:
+        """Wait, but not for ever, until all is acknowledged and shown, then until presence is right."""
+        gone = self._modern[6]
+        await asyncio.gather(*(person.is_online.wait() for person in (*self._modern, *self._classic)))
+        await self._until(lambda: not any(p.pending for p in self._modern), self._patience)
+        await self._until(lambda: not any(nothing_is_lost(self.history)), self._patience)
+        await gone.stop()
+        await self._until(self._is_presence_right, _PRESENT)
+
+    def _is_presence_right(self) -> bool:
+        return "friends_are_seen_right" not in breaches(self.history)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+
+    def _report(self) -> Report:
+        broken = breaches(self.history)
+        for host in HOSTS:
+            if "Traceback" in (log := self._world.log(host)):
+                broken.setdefault("no_traceback", []).append(log[log.index("Traceback") - 300 :][:3000])
+        waiting = [f"{p.name}: {p.behind()}" for p in self._modern if p.behind()]
+        if waiting:
+            broken["everything_is_answered"] = waiting
+        return Report(
+            self._seed,
+            sum(bool(message.acks) for message in self.history.messages.values()),
+            sum(map(len, self.history.shown.values())),
+            self._struck,
+            len(self.history.outages),
+            max(self.history.outages, default=0.0),
+            broken,
+        )

@@ -1,0 +1,159 @@
+"""The laws of the fault rounds notice what breaks them, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.history import History, Message, Shown, Span
+from tests.faults.laws import LAWS, breaches
+
+LI, BO, OLD = 1, 2, 3
+
+
+def said(history: History, cid: str, conv: str, seq: int, sender: int = LI, begun: float = 100.0) -> Message:
+    """An acknowledged message from li to bo, or to a group."""
+    group = conv if conv[0] == "g" else ""
+    message = Message(cid, sender, 0 if group else BO, group, begun, [(begun + 0.01, conv, seq)])
+    history.messages[cid] = message
+    return message
+
+
+def shown(
+    history: History, user: int, cid: str, conv: str, seq: int, span: int = 0, at: float = 100.02
+) -> None:
+    message = history.messages[cid]
+    history.shown[user].append(Shown(at, conv, span, seq, cid, message.sender, cid))
+
+
+def a_good_round() -> History:
+    """Li and bo, a pair and a group that bo left and joined again; an old client; all seen right."""
+    history = History(shown={LI: [], BO: []}, classic={OLD: []})
+    for n, cid in enumerate(("a", "b", "c"), 1):
+        said(history, cid, "d1-2", n, begun=100 + n)
+        for user in (LI, BO):
+            shown(history, user, cid, "d1-2", n, at=100.02 + n)
+    history.spans[LI, "g9"] = [Span(90, 91)]
+    history.spans[BO, "g9"] = [Span(90, 91, leaving=110, left=111), Span(120, 121, first=3)]
+    for n, (cid, begun) in enumerate((("g1", 100), ("g2", 115), ("g3", 125)), 1):
+        said(history, cid, "g9", n, begun=begun)
+        shown(history, LI, cid, "g9", n, at=begun + 0.02)
+    shown(history, BO, "g1", "g9", 1)
+    shown(history, BO, "g3", "g9", 3, span=1, at=125.02)
+    history.messages["old"] = Message("old", LI, OLD, "", 100, [(100.01, "d1-3", 1)])
+    history.shown[LI].append(Shown(100.01, "d1-3", 0, 1, "old", LI, "old"))
+    history.classic[OLD].append("old")
+    history.online = {LI: True, BO: True}
+    history.seen = {(LI, BO): "online", (BO, LI): "online"}
+    return history
+
+
+def two_places(history: History) -> None:
+    history.messages["a"].acks.append((101, "d1-2", 4))
+    history.shown[LI].append(Shown(101, "d1-2", 0, 4, "a", LI, "a"))
+    history.shown[BO].append(Shown(101, "d1-2", 0, 4, "a", LI, "a"))
+
+
+def a_hole(history: History) -> None:
+    del history.messages["b"]
+    for user in (LI, BO):
+        history.shown[user] = [each for each in history.shown[user] if each.cid != "b"]
+
+
+def twice(history: History) -> None:
+    history.shown[BO].append(history.shown[BO][0])
+
+
+def lost(history: History) -> None:
+    history.shown[BO] = [each for each in history.shown[BO] if each.cid != "c"]
+
+
+def lost_by_an_old_client(history: History) -> None:
+    history.classic[OLD].clear()
+
+
+def lost_by_a_member(history: History) -> None:
+    history.shown[BO] = [each for each in history.shown[BO] if each.cid != "g3"]
+
+
+def another_text(history: History) -> None:
+    history.shown[BO][0].text = "b"
+
+
+def another_sender(history: History) -> None:
+    history.shown[BO][0].sender = BO
+
+
+def read_from_outside(history: History) -> None:
+    history.strays[BO] = [Shown(115.1, "g9", 0, 2, "g2", LI, "g2")]
+
+
+def read_from_before(history: History) -> None:
+    shown(history, BO, "g1", "g9", 1, span=1)
+
+
+def written_from_outside(history: History) -> None:
+    history.messages["g2"].sender = BO
+
+
+def refused_inside(history: History) -> None:
+    history.messages["x"] = Message("x", LI, 0, "g9", 100, refusals=[(100.1, 10)])
+
+
+def seen_wrong(history: History) -> None:
+    history.seen[LI, BO] = "offline"
+
+
+def late(history: History) -> None:
+    for each in history.shown[BO]:
+        each.at += 1.0
+
+
+def out_of_order_at_an_old_client(history: History) -> None:
+    history.messages["old2"] = Message("old2", LI, OLD, "", 101, [(101.01, "d1-3", 2)])
+    history.shown[LI].append(Shown(101.01, "d1-3", 0, 2, "old2", LI, "old2"))
+    history.classic[OLD][:] = ["old2", "old"]
+
+
+@pytest.mark.parametrize(
+    ("law", "breakage"),
+    [
+        ("one_cid_one_message", two_places),
+        ("dense", a_hole),
+        ("once_and_in_order", twice),
+        ("nothing_is_lost", lost),
+        ("nothing_is_lost", lost_by_an_old_client),
+        ("nothing_is_lost", lost_by_a_member),
+        ("what_is_shown_was_said", another_text),
+        ("what_is_shown_was_said", another_sender),
+        ("members_alone_read", read_from_outside),
+        ("members_alone_read", read_from_before),
+        ("members_alone_write", written_from_outside),
+        ("members_alone_write", refused_inside),
+        ("friends_are_seen_right", seen_wrong),
+        ("soon", late),
+        ("classic_clients_get_it_in_order", out_of_order_at_an_old_client),
+    ],
+)
+def test_a_law_notices(law: str, breakage: Callable[[History], None]) -> None:
+    history = a_good_round()
+    breakage(history)
+    assert law in breaches(history)
+
+
+def test_a_good_round_breaks_none() -> None:
+    assert breaches(a_good_round()) == {}
+
+
+def test_late_is_only_what_is_late_in_quiet_times() -> None:
+    history = a_good_round()
+    late(history)
+    history.faults.append((95, 101, "redis killed"))
+    history.faults.append((122, 124, "redis killed"))
+    assert breaches(history) == {}
+
+
+def test_every_law_is_tested() -> None:
+    tested = {law for law, _ in test_a_law_notices.pytestmark[0].args[1]}  # type: ignore[attr-defined]
+    assert tested == {law.__name__ for law in LAWS}
