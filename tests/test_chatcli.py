@@ -220,7 +220,7 @@ class TestPipes:
             f"{li} → {bo}: and more",
         ]
         assert re.search(rf"-- {li} \(\d+\) creator, online", done.stdout)
-        assert re.search(rf"-- {bo} \(\d+\) offline", done.stdout)
+        assert re.search(rf"-- {bo} \(\d+\) (online|offline)", done.stdout)
         waiting = chatcli(server.port, f"/login {bo}")
         assert said(waiting.stdout) == [f"{li}: hi: there", f"{li}: and more"]
         assert said(chatcli(server.port, f"/login {bo}").stdout) == []

@@ -12,7 +12,7 @@ from itertools import groupby
 from tests.faults.history import History, Message, Shown, Span
 
 #: A quiet time begins so long after a fault, and most of what is sent in it is shown so soon.
-_QUIET, _SOON, _MOST = 6.0, 0.5, 0.95
+_QUIET, _SOON, _MOST = 6.0, 0.5, 0.99
 _NOT_MEMBER = 10
 
 Breaches = Iterator[str]
