@@ -16,6 +16,9 @@ cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two host
 test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
 	@$(PY) -m pytest $(ARGS)
 
+soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
+	@$(PY) -m tests.faults $(ARGS)
+
 lint: setup  ## check format, style and types
 	@$(PY) -m ruff format --check
 	@$(PY) -m ruff check
@@ -25,4 +28,4 @@ format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: help setup run cluster test lint format
+.PHONY: help setup run cluster test soak lint format

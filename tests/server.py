@@ -55,6 +55,16 @@ def children(pid: int) -> dict[int, str]:
     return found
 
 
+def pss(pid: int) -> float:
+    """The memory of a process in MiB, its share of what it shares with others; 0 if it has ended."""
+    try:
+        return (
+            int(re.findall(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0]) / 1024
+        )
+    except OSError:
+        return 0.0
+
+
 def make_data_dir() -> Path:
     """A directory that the services get into when we are root: pytest's own are for one user alone."""
     path = Path(tempfile.mkdtemp(prefix="forkchat-test-"))

@@ -29,7 +29,7 @@ Nemesis = Callable[[World, Random], None]
 # Processes.
 
 
-def _workers(world: World) -> dict[int, str]:
+def workers(world: World) -> dict[int, str]:
     """The workers of all hosts: their leases by process id."""
     titles = {pid: title for host in HOSTS for pid, title in children(world.pid(host)).items()}
     found = {pid: re.match(r"forkchat: worker \d+ (\S+)", title) for pid, title in titles.items()}
@@ -51,7 +51,7 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 def _worker(world: World, random: Random) -> int:
-    workers = sorted(_workers(world))
+    workers = sorted(workers(world))
     return random.choice(workers) if workers else 0
 
 
@@ -105,7 +105,7 @@ def _redis(*command: str) -> Nemesis:
 
 def overrun_subscriber(world: World, random: Random) -> None:
     """A worker that does not read until Redis gives it up."""
-    workers = _workers(world)
+    workers = workers(world)
     if not workers:
         return
     pid = random.choice(sorted(workers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,23 +23,28 @@ _PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
 
 @dataclass
 class Report:
-    """What a round came to; `broken` by the law's name."""
+    """What a round came to; `broken` by the law's name. Seconds: the longest that someone was without a
+    session, and the longest until something said was acknowledged, however often it was sent."""
 
     seed: int
     acknowledged: int
     shown: int
     struck: list[str]
-    outages: int
     longest_outage: float
+    longest_wait: float
     broken: dict[str, list[str]]
 
     @property
     def is_good(self) -> bool:
         return not self.broken
 
+    def breaches(self, *laws: str) -> int:
+        return sum(len(self.broken.get(law, [])) for law in laws)
+
     def __str__(self) -> str:
         counts = f"{self.acknowledged} acknowledged, {self.shown} shown, {len(self.struck)} faults"
-        silence = f"{self.outages} outages, the longest {self.longest_outage:.1f} s"
+        silence = f"at most {self.longest_outage:.1f} s without a session, {self.longest_wait:.1f} s until"
+        silence += " acknowledged"
         laws = "".join(
             f"\n{law}: {len(texts)}\n  " + "\n  ".join(texts[:5]) for law, texts in self.broken.items()
         )
@@ -62,8 +67,8 @@ class Round:
         self._classic = [Classic(f"{name}old{n}", seed + 30 + n, self.history, at) for n in range(4)]
         self._struck: list[str] = []
 
-    async def run(self, plan: Iterable[str], calm: float) -> Report:
-        """One after the other, the nemeses of the plan strike, with up to `calm` seconds between them."""
+    async def run(self, plan: Iterable[str], calm: float, strikers: int = 1) -> Report:
+        """The nemeses of the plan strike, so many at a time, with up to `calm` seconds between them."""
         people: list[Person] = [*self._modern, *self._classic]
         await asyncio.gather(*(person.start() for person in people))
         try:
@@ -72,7 +77,9 @@ class Round:
             lives = [person.talk(over, _PAUSE) for person in people]
             lives += [self._wander(over), self._switch(over), self._nap(over)]
             tasks = [asyncio.create_task(life) for life in lives]
-            await self._strike(plan, calm)
+            rest = iter(plan)
+            await asyncio.gather(*(self._strike(rest, calm) for _ in range(strikers)))
+            await asyncio.sleep(calm)
             over.set()
             await asyncio.gather(*tasks)
             await self._settle()
@@ -138,7 +145,7 @@ class Round:
 
     # The faults.
 
-    async def _strike(self, plan: Iterable[str], calm: float) -> None:
+    async def _strike(self, plan: Iterator[str], calm: float) -> None:
         for name in plan:
             await asyncio.sleep(self._random.uniform(calm / 2, calm))
             since = self.history.now()
@@ -147,7 +154,6 @@ class Round:
             await whisper
             self.history.faults.append((since, self.history.now(), name))
             self._struck.append(name)
-        await asyncio.sleep(calm)
 
     async def _whisper(self) -> None:
         """Pairs who speak during faults alone: nothing comes later to show that something is missing."""
@@ -182,12 +188,13 @@ class Round:
         waiting = [f"{p.name}: {p.behind()}" for p in self._modern if p.behind()]
         if waiting:
             broken["everything_is_answered"] = waiting
+        acked = [message for message in self.history.messages.values() if message.acks]
         return Report(
             self._seed,
-            sum(bool(message.acks) for message in self.history.messages.values()),
+            len(acked),
             sum(map(len, self.history.shown.values())),
             self._struck,
-            len(self.history.outages),
             max(self.history.outages, default=0.0),
+            max((message.acks[0][0] - message.begun for message in acked), default=0.0),
             broken,
         )
