@@ -58,11 +58,10 @@ def children(pid: int) -> dict[int, str]:
 def pss(pid: int) -> float:
     """The memory of a process in MiB, its share of what it shares with others; 0 if it has ended."""
     try:
-        return (
-            int(re.findall(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0]) / 1024
-        )
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
+    return int(re.findall(r"\nPss:\s+(\d+)", rollup)[0]) / 1024
 
 
 def make_data_dir() -> Path:

@@ -51,8 +51,8 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 def _worker(world: World, random: Random) -> int:
-    workers = sorted(workers(world))
-    return random.choice(workers) if workers else 0
+    pids = sorted(workers(world))
+    return random.choice(pids) if pids else 0
 
 
 def kill_worker(world: World, random: Random) -> None:
@@ -105,14 +105,14 @@ def _redis(*command: str) -> Nemesis:
 
 def overrun_subscriber(world: World, random: Random) -> None:
     """A worker that does not read until Redis gives it up."""
-    workers = workers(world)
-    if not workers:
+    leases = workers(world)
+    if not leases:
         return
-    pid = random.choice(sorted(workers))
+    pid = random.choice(sorted(leases))
     with suppress(redis.RedisError), world.redis() as client, _stopped(pid):
         client.config_set("client-output-buffer-limit", "pubsub 1mb 0 0")
         for _ in range(12):
-            client.publish(keys.worker_channel(workers[pid]), b"x" * 1_000_000)
+            client.publish(keys.worker_channel(leases[pid]), b"x" * 1_000_000)
         client.config_set("client-output-buffer-limit", "pubsub 32mb 8mb 60")
 
 
