@@ -154,6 +154,13 @@ def test_late_is_only_what_is_late_in_quiet_times() -> None:
     assert breaches(history) == {}
 
 
+def test_who_comes_online_later_is_not_shown_late() -> None:
+    history = a_good_round()
+    late(history)
+    history.logins[BO].append(max(each.at for each in history.shown[BO]) - 0.1)
+    assert breaches(history) == {}
+
+
 def test_every_law_is_tested() -> None:
     tested = {law for law, _ in test_a_law_notices.pytestmark[0].args[1]}  # type: ignore[attr-defined]
     assert tested == {law.__name__ for law in LAWS}

@@ -116,6 +116,7 @@ class Person:
             if lost:
                 self.history.outages.append(self.history.now() - lost)
             self.history.online[self.id] = True
+            self.history.logins[self.id].append(self.history.now())
             self.is_online.set()
             self.on_online()
             await receiving
@@ -409,9 +410,6 @@ class Classic(Person):
         if answer["errno"]:
             raise ConnectionError("refused")
         self.id = answer["id"]
-        self.history.classic.setdefault(self.id, [])
-        for each in answer.get("offlinemsg", []):
-            self.on_frame(orjson.loads(each))
 
     async def _request(self, message: Json) -> Json:
         self._answer = asyncio.get_running_loop().create_future()
@@ -420,8 +418,10 @@ class Classic(Person):
 
     def on_frame(self, message: Json) -> None:
         if message["msgid"] == m.ONE_CHAT:
-            self.history.classic[self.id].append(message["msg"])
+            self.history.classic.setdefault(self.id, []).append(message["msg"])
         elif message["msgid"] in (m.LOGIN_ACK, m.REG_ACK) and self._answer and not self._answer.done():
+            for each in message.get("offlinemsg", []):  # before what comes after it
+                self.on_frame(orjson.loads(each))
             self._answer.set_result(message)
 
     def on_lost(self) -> None:

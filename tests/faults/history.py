@@ -60,12 +60,17 @@ class History:
     spans: dict[tuple[int, str], list[Span]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[tuple[int, int], str] = field(default_factory=dict)  # (watcher, friend): state
     online: dict[int, bool] = field(default_factory=dict)
+    logins: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # when, by user
     outages: list[float] = field(default_factory=list)  # seconds without a session, of all clients
     faults: list[tuple[float, float, str]] = field(default_factory=list)  # from, until, which
 
     @staticmethod
     def now() -> float:
         return time.monotonic()
+
+    def available(self, user: int, since: float, at: float) -> float:
+        """From when on someone online at `at` was so, if that is later than `since`; else `since`."""
+        return max((login for login in self.logins[user] if since < login <= at), default=since)
 
     def was_quiet(self, begin: float, end: float, after: float) -> bool:
         """Whether there was no fault from `after` seconds before `begin` until `end`."""

@@ -130,16 +130,16 @@ def friends_are_seen_right(history: History) -> Breaches:
 
 
 def soon(history: History) -> Breaches:
-    """With nothing broken, what is acknowledged is shown at once, not when someone looks again."""
+    """With nothing broken, what is acknowledged is shown at once to who is online, not when someone looks
+    again."""
     delays = []
     for user, shown in history.shown.items():
         for each in shown:
             message = history.messages.get(each.cid)
             if message is None or not message.acks or message.sender == user:
                 continue
-            acked = message.acks[0][0]
             if history.was_quiet(message.begun, each.at, _QUIET):
-                delays.append(each.at - acked)
+                delays.append(each.at - history.available(user, message.acks[0][0], each.at))
     delays.sort()
     if delays and (late := delays[int(_MOST * (len(delays) - 1))]) > _SOON:
         yield f"of {len(delays)} showings in quiet times, one in {1 / (1 - _MOST):.0f} took over {late:.2f} s"

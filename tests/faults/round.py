@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.cluster import HOSTS
 from tests.faults.clients import Classic, Modern, Person
-from tests.faults.history import History
+from tests.faults.history import History, Message
 from tests.faults.laws import breaches, nothing_is_lost
 from tests.faults.nemeses import NEMESES
 from tests.faults.world import World
@@ -24,7 +24,7 @@ _PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
 @dataclass
 class Report:
     """What a round came to; `broken` by the law's name. Seconds: the longest that someone was without a
-    session, and the longest until something said was acknowledged, however often it was sent."""
+    session, and the longest until something said by someone online was acknowledged, however often sent."""
 
     seed: int
     acknowledged: int
@@ -172,6 +172,11 @@ class Round:
         await gone.stop()
         await self._until(self._is_presence_right, _PRESENT)
 
+    def _waited(self, message: Message) -> float:
+        """Seconds until it was acknowledged, from when its sender was online."""
+        acked = message.acks[0][0]
+        return acked - self.history.available(message.sender, message.begun, acked)
+
     def _is_presence_right(self) -> bool:
         return "friends_are_seen_right" not in breaches(self.history)
 
@@ -195,6 +200,6 @@ class Round:
             sum(map(len, self.history.shown.values())),
             self._struck,
             max(self.history.outages, default=0.0),
-            max((message.acks[0][0] - message.begun for message in acked), default=0.0),
+            max(map(self._waited, acked), default=0.0),
             broken,
         )
