@@ -19,6 +19,9 @@ test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
 soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
 	@$(PY) -m tests.faults $(ARGS)
 
+fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
+	@$(PY) -m tests.fuzz $(ARGS)
+
 lint: setup  ## check format, style and types
 	@$(PY) -m ruff format --check
 	@$(PY) -m ruff check
@@ -28,4 +31,4 @@ format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: help setup run cluster test soak lint format
+.PHONY: help setup run cluster test soak fuzz lint format

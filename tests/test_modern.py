@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
+import redis
 
+from forkchat.bus import keys
+from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, until
@@ -492,6 +495,18 @@ def test_a_friend_who_is_gone_for_a_moment_is_here_to_who_comes_meanwhile(server
     assert [friend["state"] for friend in bo.login()["friends"]] == ["online"]
     assert li.login()["errno"] == 0
     assert bo.done(m.FRIENDS, op="list")["friends"][0]["state"] == "online"
+
+
+def test_whoever_was_seen_offline_for_a_moment_is_announced_again(server: Server) -> None:
+    """Between what Redis remembers of a logout and the announcement of it, one may ask and another return."""
+    watcher, gone = Modern(server.port).join_in(), Modern(server.port).join_in()
+    watcher.done(m.ADD_FRIEND, friendid=gone.id)
+    gone.done(m.LOGINOUT)
+    with redis.Redis(unix_socket_path=str(run_dir(server.data_dir) / "redis.sock")) as memory:
+        until(lambda: memory.delete(keys.left(gone.id)), "it is remembered that they left")
+    assert watcher.done(m.FRIENDS, op="list")["friends"][-1]["state"] == "offline"
+    gone.login()
+    assert watcher.push(m.PRESENCE, id=gone.id)["state"] == "online"
 
 
 def test_presence_of_friends(server: Server, people: People) -> None:

@@ -15,13 +15,15 @@ _CLAIM_TRIES = 5
 _CHUNK = 500
 
 # Take the session unless another one holds it. KEYS: session, left, told. ARGV: ours, the one that may
-# be replaced (or ""). Returns {1, was told of} or {0, holder}.
+# be replaced (or ""). Returns {1, was here} or {0, holder}. Who was told of and yet not here for a moment
+# may have been seen offline in it, by someone who asked: that is not having been here.
 _CLAIM = """
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] and held ~= ARGV[2] then return {0, held} end
+local was = (held or redis.call('EXISTS', KEYS[2]) == 1) and redis.call('EXISTS', KEYS[3]) or 0
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[2])
-return {1, redis.call('EXISTS', KEYS[3])}
+return {1, was}
 """
 
 # Give the session up if it is still ours. KEYS: session, left. ARGV: ours, seconds.

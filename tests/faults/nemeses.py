@@ -103,6 +103,14 @@ def _redis(*command: str) -> Nemesis:
     return strike
 
 
+def cut_subscribers(world: World, _random: Random) -> None:
+    """Again and again, for half a second: as soon as they are back."""
+    with suppress(redis.RedisError), world.redis() as client:
+        for _ in range(25):
+            client.client_kill_filter(_type="pubsub")
+            time.sleep(0.02)
+
+
 def overrun_subscriber(world: World, random: Random) -> None:
     """A worker that does not read until Redis gives it up."""
     leases = workers(world)
@@ -230,7 +238,7 @@ REDIS: dict[str, Nemesis] = {
     "redis killed": partial(_kill, lambda _: "redis"),
     "redis paused": partial(_pause, lambda _: "redis", 7),
     "redis flushed": _redis("FLUSHALL"),
-    "redis cuts subscribers": _redis("CLIENT", "KILL", "TYPE", "pubsub"),
+    "redis cuts subscribers": cut_subscribers,
     "redis cuts all": _redis("CLIENT", "KILL", "TYPE", "normal"),
     "redis answers nobody": _redis("CLIENT", "PAUSE", "3000"),
     "redis gives a subscriber up": overrun_subscriber,

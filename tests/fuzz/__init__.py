@@ -1,0 +1,1 @@
+"""Inputs that nobody would think of, in great number."""

@@ -1,0 +1,141 @@
+"""Many sessions that send a running server what is right, almost right, out of order, and garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line, padded
+
+Json = dict[str, Any]
+
+_MSGIDS = sorted(value for name, value in vars(m).items() if name.isupper() and isinstance(value, int))
+_OPS = ("leave", "remove", "members", "list", "password", "")
+_TEXTS = ("", "hi", "你好 👋", "\x1b[2J", "\u202e", "x" * 9000, "'; DROP TABLE user; --", "%s", "\0")
+_NUMBERS = (0, 1, -1, 2**31, 2**32, 2**63, 2**64 - 1, 1.5, True, None)
+_SHAPES: tuple[Any, ...] = ([], {}, [[]], {"a": 1}, "NaN")
+_PASSWORD = "correct horse"
+
+
+class Fuzzer:
+    """`inputs` counts what was sent. The same seed sends the same, as far as the server answers alike."""
+
+    def __init__(self, port: int, seed: int):
+        self.inputs = 0
+        self._port = port
+        self._random = random.Random(seed)
+        self._names = [f"f{seed}-{n}" for n in range(8)]
+
+    async def run(self, inputs: int, sessions: int = 20) -> None:
+        while self.inputs < inputs:
+            await asyncio.gather(*(self._session() for _ in range(sessions)))
+
+    async def _session(self) -> None:
+        """One connection, to its end, which either side may bring about."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reading = asyncio.create_task(_read_all(reader))
+        try:
+            for frame in self._opening():
+                writer.write(frame)
+            for _ in range(self._random.randrange(60)):
+                writer.write(self._input())
+                self.inputs += 1
+                if self._random.random() < 0.2:
+                    await asyncio.sleep(0)
+                    await asyncio.wait_for(writer.drain(), 10)
+                if reading.done():
+                    break
+            if self._random.random() < 0.5:
+                writer.write_eof()
+                await asyncio.wait([reading], timeout=self._random.random())
+        except OSError:
+            return  # the server has had enough of it, as it may
+        finally:
+            reading.cancel()
+            writer.transport.abort()
+
+    def _opening(self) -> list[bytes]:
+        name = self._random.choice(self._names)
+        who = {"name": name, "password": _PASSWORD}
+        hello, takeover = line({"msgid": m.HELLO}), {"takeover": True}
+        modern = [line({"msgid": m.REG, **who}), line({"msgid": m.LOGIN, "rid": 1, **who, **takeover})]
+        classic = [padded(orjson.dumps({"msgid": m.LOGIN, **who}))]
+        return self._random.choices([[], [hello], [hello, *modern], classic], [1, 2, 3, 1])[0]
+
+    def _input(self) -> bytes:
+        frame = line(self._message())
+        how = self._random.random()
+        if how < 0.5:
+            return frame
+        if how < 0.9:
+            return self._mutated(frame)
+        return self._random.randbytes(self._random.choice([1, 10, 100, 5000])) + b"\n"
+
+    def _message(self) -> Json:
+        """Every field anyone knows, some of them, of the right type or not."""
+        pick, number = self._random.choice, self._random.randrange(1, 12)
+        conv = pick([f"g{number}", f"d{number}-{number + 1}", f"d{number + 1}-{number}", "d1", ""])
+        right: Json = {
+            "rid": pick([number, "r"]),
+            "name": pick(self._names),
+            "password": _PASSWORD,
+            "id": number,
+            "toid": number,
+            "friendid": number,
+            "groupid": number,
+            "groupname": "group",
+            "groupdesc": pick(_TEXTS),
+            "msg": pick(_TEXTS),
+            "cid": str(number),
+            "ephemeral": pick([True, False]),
+            "conv": conv,
+            "after": pick([0, number, conv]),
+            "before": number,
+            "limit": number,
+            "c": {conv: number},
+            "seq": number,
+            "op": pick(_OPS),
+            "token": pick(_TEXTS),
+            "takeover": True,
+            "ver": pick([0, 1, 2]),
+        }
+        message = {key: value for key, value in right.items() if self._random.random() < 0.85}
+        if self._random.random() < 0.4:
+            message[pick(list(right))] = pick([*_TEXTS, *_NUMBERS, *_SHAPES])
+        return {"msgid": self._msgid(), **message}
+
+    def _msgid(self) -> int:
+        """Passwords are hashed for a tenth of a second: seldom."""
+        if self._random.random() < 0.05:
+            return self._random.randrange(-1, 200)
+        cheap = [each for each in _MSGIDS if each not in (m.LOGIN, m.REG, m.ACCOUNT)]
+        return self._random.choice(cheap if self._random.random() < 0.98 else _MSGIDS)
+
+    def _mutated(self, frame: bytes) -> bytes:
+        pick, at = self._random.choice, self._random.randrange(len(frame))
+        changed = bytearray(frame)
+        match pick(("flip", "cut", "repeat", "insert", "join")):
+            case "flip":
+                changed[at] ^= 1 << self._random.randrange(8)
+            case "cut":
+                del changed[at:]
+            case "repeat":
+                changed += frame[:at] + frame
+            case "insert":
+                changed[at:at] = pick(
+                    [b"\0", b"\n", b"\r\n", b"\xff\xfe", b"[" * 2000, b"{", b'"', b" " * 1100]
+                )
+            case "join":
+                del changed[-1:]
+        return bytes(changed)
+
+
+async def _read_all(reader: asyncio.StreamReader) -> None:
+    with suppress(OSError):
+        while await reader.read(1 << 16):
+            pass

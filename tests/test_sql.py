@@ -1,0 +1,95 @@
+"""Nothing but placeholders is ever formatted into SQL: the sources say so."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import ROOT
+
+#: Statements that no parameter can make: the name of the database, which the operator gave and
+#: which is checked, and the files of sql/.
+_MADE = {
+    ("schema.py", 'f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4"'),
+    ("schema.py", "statement"),
+}
+
+
+def formatted(source: str) -> Iterator[str]:
+    """The statements that are executed and are put together from more than literals and placeholders."""
+    tree = ast.parse(source)
+    literals = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    placeholders = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _makes_placeholders(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    def is_literal(node: ast.expr) -> bool:
+        match node:
+            case ast.Constant(value=str()):
+                return True
+            case ast.Name(id=name):
+                return name in literals and is_literal(literals[name])
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return is_literal(left) and is_literal(right)
+            case ast.JoinedStr(values=parts):
+                return all(map(is_literal, parts))
+            case ast.FormattedValue(value=value):
+                return _makes_placeholders(value) or (
+                    isinstance(value, ast.Name) and value.id in placeholders
+                )
+            case ast.IfExp(body=body, orelse=orelse):
+                return is_literal(body) and is_literal(orelse)
+        return False
+
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="execute" | "executemany" | "query"), args=[sql, *_]):
+                if not is_literal(sql):
+                    yield ast.get_source_segment(source, sql) or ""
+
+
+def _makes_placeholders(node: ast.expr) -> bool:
+    """Whether it calls `values` of store/database.py, with names that the source gives."""
+    match node:
+        case ast.Call(func=ast.Name(id="values"), args=[_, ast.Tuple(elts=names)]):
+            return all(isinstance(name, ast.Constant) for name in names)
+    return False
+
+
+def test_every_statement_is_a_literal() -> None:
+    made = {
+        (path.name, sql)
+        for path in (ROOT / "forkchat").rglob("*.py")
+        if "MySQLdb" in path.read_text() or path.parent.name == "store"
+        for sql in formatted(path.read_text())
+    }
+    assert made == _MADE
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ['f"SELECT {name}"', '"SELECT %s" % name', '"SELECT " + name', '"SELECT {}".format(name)', "sql"],
+)
+def test_a_formatted_statement_is_found(statement: str) -> None:
+    assert list(formatted(f"cursor.execute({statement})")) == [statement]
+
+
+def test_only_the_store_speaks_sql() -> None:
+    speakers = {
+        path for path in Path(ROOT / "forkchat").rglob("*.py") if "import MySQLdb" in path.read_text()
+    }
+    assert {path.parent.name for path in speakers} == {"store"}
