@@ -23,7 +23,7 @@ LOGIN_TIME = 1.0
 STRICT = f"""
 [limits]
 login_time = {LOGIN_TIME}
-message_rate = 20
+message_rate = 5
 message_burst = 10
 login_rate = 3
 register_rate = 6
@@ -382,6 +382,16 @@ def test_who_sends_too_fast(strict: Strict) -> None:
     until(lambda: modern.ask(m.FRIENDS, op="list")["errno"] == 0, "it may send again", 2.0)
     classic.send(classic.encode(m.ONE_CHAT, toid=modern.id, msg="x") * 30)
     assert classic.wait_closed() == b""
+
+
+def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
+    def refused(client: Modern, tries: int) -> int:
+        rids = [client.say(m.FRIENDS, op="list") for _ in range(tries)]
+        return sum(client.answer(rid)["errno"] == 8 for rid in rids)
+
+    first = Modern(strict.port).join_in()
+    assert refused(first, 6) == 0
+    assert refused(come_back(strict.port, first), 10) > 0
 
 
 def test_who_guesses_passwords(strict: Strict) -> None:

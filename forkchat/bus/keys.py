@@ -10,6 +10,7 @@
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
 | `reap:LEASE` | string | 30 s | a worker is clearing up that dead lease |
 | `cleared:LEASE` | string | 1 h | it was cleared up: if it lives after all, its users come online again |
+| `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
 | `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
 
 A session is valid while its lease lives. `{…}` is a hash tag: all about a user is in one slot.
@@ -44,6 +45,10 @@ def left(user: int) -> str:
 
 def told(user: int) -> str:
     return f"{{u{user}}}:told"
+
+
+def burst(user: int) -> str:
+    return f"{{u{user}}}:burst"
 
 
 def lease(name: str) -> str:

@@ -1,15 +1,24 @@
-"""Counters that hold across workers and hosts: failed logins, registrations. Redis keeps the time."""
+"""What holds across workers and hosts: failed logins, registrations, bursts. Redis keeps the time."""
 
 from __future__ import annotations
 
 from forkchat.bus import keys
 from forkchat.bus.link import Link
+from forkchat.config import Limits
 from forkchat.errors import RateLimited
 from forkchat.runtime import gather
 
 # One more; the first begins a minute. KEYS: counter. ARGV: seconds.
 _COUNT = """
 if redis.call('INCR', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+"""
+
+# When the next burst is due. KEYS: burst. ARGV: milliseconds in which a whole one comes together. Returns
+# those that were left of the last.
+_BURST = """
+local left = math.max(0, redis.call('PTTL', KEYS[1]))
+redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+return left
 """
 
 
@@ -33,3 +42,14 @@ class Rates:
         await gather(
             [self._link.call("EVAL", _COUNT, 1, keys.rate(kind, who), keys.RATE_TTL) for who in whos]
         )
+
+    async def burst(self, user: int, limits: Limits) -> int:
+        """How many messages at once a new session begins with: no more than came together since the last.
+
+        So who logs in again and again sends at no more than twice the rate.
+        """
+        if not limits.message_rate:
+            return limits.message_burst
+        whole = limits.message_burst * 1000 // limits.message_rate
+        left = await self._link.call("EVAL", _BURST, 1, keys.burst(user), max(1, whole))
+        return max(0, limits.message_burst - left * limits.message_rate // 1000)

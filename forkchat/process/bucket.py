@@ -12,6 +12,10 @@ class Bucket:
         self._level = float(burst)
         self._since = 0.0
 
+    def limit(self, level: int) -> None:
+        """Hold no more than that for now."""
+        self._level = min(self._level, level)
+
     def take(self, rate: int, burst: int, now: float) -> float:
         """Take one; 0, or the seconds until there is one to take."""
         if self._since:

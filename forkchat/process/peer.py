@@ -131,8 +131,9 @@ class Peer:
         self._form = Form.MODERN
         self.state = State.GREETED
 
-    def opened(self, session: Session) -> None:
+    def opened(self, session: Session, burst: int) -> None:
         self.session = session
+        self.bucket.limit(burst)
         self.state = State.MODERN if self.is_modern else State.CLASSIC
         self._decoder.limit = self._shared.service.context.config.limits.frame
 

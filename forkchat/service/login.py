@@ -48,12 +48,13 @@ class Login:
         session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
         groups, standings = await self._attach(session, claim)
         try:
+            burst = await self._context.rates.burst(user.id, self._context.config.limits)
             friends = await self._friends.of(user.id)
             if not peer.is_modern:
                 await self._offline.answer(session, friends, groups, standings)
             if peer.is_closed:
                 raise Unavailable("the client has gone")
-            peer.opened(session)
+            peer.opened(session, burst)
             if peer.is_modern:
                 peer.answer(request, _modern(user, token, friends, groups, standings))
         except BaseException:

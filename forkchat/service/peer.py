@@ -46,8 +46,8 @@ class Peer(Protocol):
     def greet(self) -> None:
         """It has said HELLO: it is modern from now on."""
 
-    def opened(self, session: Session) -> None:
-        """It has logged in."""
+    def opened(self, session: Session, burst: int) -> None:
+        """It has logged in, and may send so many messages at once."""
 
     def left(self) -> None:
         """It has logged out, and may log in again."""
