@@ -42,11 +42,17 @@ class Stored(NamedTuple):
     absent: list[Draft]  # their conversation does not exist yet
 
 
-def store(connection: Any, drafts: list[Draft], may_wait: bool) -> Stored:
-    """Store what can be locked (`may_wait`: wait for the locks) and commit. Raises MySQLdb.Error."""
+def store(connection: Any, drafts: list[Draft], contended: set[str]) -> Stored:
+    """Store what can be locked at once, or is `contended` and waited for, and commit.
+
+    Raises MySQLdb.Error.
+    """
     with connection.cursor() as cursor:
         convs = sorted({draft.conv.encode() for draft in drafts})
-        locked = _lock(cursor, convs, may_wait)
+        # Who waits holds nothing but what comes before in the order of all: nobody waits in a circle.
+        locked = _lock(cursor, [conv for conv in convs if conv.decode() in contended], may_wait=True)
+        others = [conv for conv in convs if conv.decode() not in contended]
+        locked |= _lock(cursor, others, may_wait=False)
         mine = [draft for draft in drafts if draft.conv in locked]
         outcomes: dict[Draft, Outcome | Refused] = {}
         if mine:
@@ -105,6 +111,8 @@ _ROWS = (
 
 
 def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Locked]:
+    if not convs:
+        return {}
     cursor.execute(_ROWS + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"), (convs,))
     return {conv: _Locked(last, version, now) for conv, last, version, now in cursor}
 

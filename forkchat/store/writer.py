@@ -35,6 +35,8 @@ _MAX_SKIPS = 3
 _COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5, 0.2
 #: A lock that is waited for is waited for so long (the least that MySQL knows).
 _LOCK_WAIT_S = 1
+#: Seconds that the oldest message has waited when no more are taken: what is taken is stored in good time.
+_LATE = 1.0
 #: The server ends a session that is silent for so long, and with it the locks of a stopped worker.
 _SILENCE_S = 10
 _PING = 4.0
@@ -65,7 +67,8 @@ class Writer:
 
         Raises Unavailable when too many wait.
         """
-        if self._unfinished >= self._limit:
+        is_late = self._batches.lag > _LATE and self._unfinished >= _MAX_BATCH
+        if is_late or self._unfinished >= self._limit:
             raise Unavailable("too many messages wait to be stored")
         self._unfinished += 1
         self._appended.append((Draft(conv, users, sender, cid, body), done))
@@ -112,7 +115,7 @@ class Writer:
             self._tell(self._batches.expire())
 
     def _store(self, connection: object, batch: _Batch) -> None:
-        result = store(connection, [draft for draft, _ in batch.drafts], batch.may_wait)
+        result = store(connection, [draft for draft, _ in batch.drafts], batch.contended)
         outcomes = result.outcomes
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
@@ -158,9 +161,9 @@ class Writer:
 class _Batch:
     """Drafts that go into one transaction; afterwards, those that are still to be stored."""
 
-    def __init__(self, drafts: list[tuple[Draft, Done]], may_wait: bool):
+    def __init__(self, drafts: list[tuple[Draft, Done]], contended: set[str]):
         self.drafts = drafts
-        self.may_wait = may_wait
+        self.contended = contended  # conversations whose locks are to be waited for
         self.skipped: set[str] = set()
 
 
@@ -169,11 +172,12 @@ class _Batches:
 
     def __init__(self, queue: SimpleQueue[list[tuple[Draft, Done]] | None]):
         self.rest = 0.0  # seconds to wait before the next try
+        self.lag = 0.0  # seconds that the first of the last batch had waited
         self._queue = queue
         self._waiting: deque[tuple[Draft, Done]] = deque()
         self._skips: Counter[str] = Counter()
         self._cooling: dict[str, float] = {}
-        self._contended = ""
+        self._contended: set[str] = set()
         self._is_closed = False
 
     def next(self, connection: object) -> _Batch | None:
@@ -198,10 +202,11 @@ class _Batches:
             self._skips[conv] += 1
 
     def cool_down(self, has_waited: bool) -> None:
-        """The lock of the conversation last waited for was not to be had."""
-        if has_waited and self._contended:
-            self._cooling[self._contended] = time.monotonic() + _COOL_DOWN
-            del self._skips[self._contended]
+        """Not all locks of those last waited for were to be had."""
+        if has_waited:
+            self._cooling |= dict.fromkeys(self._contended, time.monotonic() + _COOL_DOWN)
+            for conv in self._contended:
+                del self._skips[conv]
 
     def expire(self) -> list[tuple[Done, Outcome | Refused]]:
         """Take out what has waited too long. What became of it in MySQL may be unknown."""
@@ -232,25 +237,23 @@ class _Batches:
             return
 
     def _select(self) -> _Batch:
-        """The drafts at the front; or those of one conversation whose lock is to be waited for."""
+        """The drafts at the front, with the conversations among them that were passed over too often."""
         now = time.monotonic()
         self._cooling = {conv: until for conv, until in self._cooling.items() if until > now}
         waiting = {draft.conv for draft, _ in self._waiting}
         for conv in [conv for conv in self._skips if conv not in waiting]:
             del self._skips[conv]
-        often = [conv for conv, skips in self._skips.items() if skips >= _MAX_SKIPS]
-        stuck = next((conv for conv in often if conv not in self._cooling), "")
-        self._contended = stuck
         chosen: list[tuple[Draft, Done]] = []
         left: deque[tuple[Draft, Done]] = deque()
         for entry in self._waiting:
-            conv = entry[0].conv
-            is_ours = conv == stuck if stuck else conv not in self._cooling
-            (chosen if is_ours and len(chosen) < _MAX_BATCH else left).append(entry)
+            is_free = entry[0].conv not in self._cooling
+            (chosen if is_free and len(chosen) < _MAX_BATCH else left).append(entry)
         self._waiting = left
-        if stuck:
-            del self._skips[stuck]
-        return _Batch(chosen, bool(stuck))
+        self.lag = now - chosen[0][0].born if chosen else 0.0
+        self._contended = {draft.conv for draft, _ in chosen if self._skips[draft.conv] >= _MAX_SKIPS}
+        for conv in self._contended:
+            del self._skips[conv]
+        return _Batch(chosen, self._contended)
 
 
 def _ping(connection: object) -> None:

@@ -374,6 +374,11 @@ class Modern(Person):
             self._fetching[rid] = conv
             self.send({"msgid": m.FETCH, "rid": rid, "conv": conv, "after": self._sequence(conv).last})
 
+    def _fetch_again(self, conv: str, connection: asyncio.StreamWriter | None) -> None:
+        """Unless it was lost meanwhile: the next login asks for what is missing."""
+        if connection is not None and connection is self._writer:
+            self._fetch(conv)
+
     def _on_page(self, rid: str, page: Json) -> None:
         conv = self._fetching.pop(rid, "")
         if conv not in self._sequences:
@@ -381,7 +386,8 @@ class Modern(Person):
         if page["errno"] == _NOT_MEMBER:
             return
         if page["errno"]:
-            asyncio.get_running_loop().call_later(page.get("retry_after", 0.5), self._fetch, conv)
+            wait = page.get("retry_after", 0.5)
+            asyncio.get_running_loop().call_later(wait, self._fetch_again, conv, self._writer)
             return
         for each in page["msgs"]:
             self._show({**each, "conv": conv})

@@ -203,3 +203,12 @@ class Round:
             max(map(self._waited, acked), default=0.0),
             broken,
         )
+
+
+def strike(world: World, plan: list[str], patience: float = 40.0) -> Report:
+    """A round in which these strike, in a random order."""
+    seed = random.randrange(2**32)
+    random.Random(seed).shuffle(plan)
+    report = asyncio.run(Round(world, seed, f"{seed}x", patience).run(plan, calm=1.0 if plan else 3.0))
+    print(report)
+    return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +30,7 @@ class Fuzzer:
         self.inputs = 0
         self._port = port
         self._random = random.Random(seed)
+        self._tokens: dict[str, str] = {}  # of those who logged in: their passwords need no hashing
         self._names = [f"f{seed}-{n}" for n in range(8)]
 
     async def run(self, inputs: int, sessions: int = 20) -> None:
@@ -38,9 +40,10 @@ class Fuzzer:
     async def _session(self) -> None:
         """One connection, to its end, which either side may bring about."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        reading = asyncio.create_task(_read_all(reader))
+        name = self._random.choice(self._names)
+        reading = asyncio.create_task(self._read_all(reader, name))
         try:
-            for frame in self._opening():
+            for frame in self._opening(name):
                 writer.write(frame)
             for _ in range(self._random.randrange(60)):
                 writer.write(self._input())
@@ -59,11 +62,12 @@ class Fuzzer:
             reading.cancel()
             writer.transport.abort()
 
-    def _opening(self) -> list[bytes]:
-        name = self._random.choice(self._names)
+    def _opening(self, name: str) -> list[bytes]:
         who = {"name": name, "password": _PASSWORD}
         hello, takeover = line({"msgid": m.HELLO}), {"takeover": True}
         modern = [line({"msgid": m.REG, **who}), line({"msgid": m.LOGIN, "rid": 1, **who, **takeover})]
+        if token := self._tokens.get(name):
+            modern = [line({"msgid": m.LOGIN, "rid": 1, "token": token, **takeover})]
         classic = [padded(orjson.dumps({"msgid": m.LOGIN, **who}))]
         return self._random.choices([[], [hello], [hello, *modern], classic], [1, 2, 3, 1])[0]
 
@@ -134,8 +138,8 @@ class Fuzzer:
                 del changed[-1:]
         return bytes(changed)
 
-
-async def _read_all(reader: asyncio.StreamReader) -> None:
-    with suppress(OSError):
-        while await reader.read(1 << 16):
-            pass
+    async def _read_all(self, reader: asyncio.StreamReader, name: str) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if token := re.search(rb'"token":"([^"]+)"', data):
+                    self._tokens[name] = token[1].decode()

@@ -1,0 +1,32 @@
+"""Whether the laws would notice: the server, broken on purpose."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.faults.broken import BREAKAGES
+from tests.faults.round import strike
+from tests.faults.world import World
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
+
+
+@pytest.mark.parametrize(
+    ("breakage", "plan", "law"),
+    [
+        ("publish_before_commit", ["worker killed", "mysql killed"], "one_cid_one_message"),
+        ("drop_a_publish", [], "soon"),
+        ("skip_reconciliation", ["redis cuts subscribers"], "nothing_is_lost"),
+        ("forget_the_cid_index", ["worker killed"], "one_cid_one_message"),
+    ],
+)
+def test_a_server_that_is_broken_on_purpose_is_caught(breakage: str, plan: list[str], law: str) -> None:
+    with World(breakage=breakage) as world:
+        assert law in strike(world, plan, patience=5.0).broken
+
+
+def test_every_breakage_is_tried() -> None:
+    marks = test_a_server_that_is_broken_on_purpose_is_caught.pytestmark  # type: ignore[attr-defined]
+    assert {breakage for breakage, _, _ in marks[0].args[1]} == BREAKAGES.keys()

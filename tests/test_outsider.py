@@ -1,0 +1,186 @@
+"""Whoever is not in a conversation tries everything: nothing of it is read, changed, confirmed or seen."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import pair_key
+from tests.server import Server, until
+from tests.talk import PASSWORD, Classic, Message, Modern
+
+MSGIDS = range(141)
+OPS = ("list", "members", "leave", "remove", "password", "add", "")
+#: What anyone may do: speak to someone, add them (and so see them), make or join groups, come and go.
+OPEN = {m.ONE_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.LOGINOUT, m.HELLO}
+#: What succeeds besides, and is about whoever asks (or, LOOKUP, about what everyone may know).
+OWN = {(m.SYNC, None), (m.PING, None), (m.FRIENDS, "list"), (m.GROUPS, "list"), (m.LOOKUP, None)}
+
+
+class Insiders(NamedTuple):
+    """Two friends who share a pair and a group, and what they said there."""
+
+    li: Modern
+    bo: Modern
+    group: int
+    secret: str
+
+    @property
+    def convs(self) -> tuple[str, str]:
+        return pair_key(self.li.id, self.bo.id), f"g{self.group}"
+
+    def standing(self) -> list[Message]:
+        """All that the server holds about the two."""
+        asked: list[tuple[int, Message]] = [
+            (m.SYNC, {}),
+            (m.FRIENDS, {"op": "list"}),
+            (m.GROUPS, {"op": "list"}),
+        ]
+        asked += [(m.GROUPS, {"op": "members", "groupid": self.group})]
+        asked += [(m.FETCH, {"conv": conv, "after": 0}) for conv in self.convs]
+        answers = [who.done(msgid, **fields) for who in (self.li, self.bo) for msgid, fields in asked]
+        return [{key: value for key, value in answer.items() if key != "rid"} for answer in answers]
+
+    def talk(self) -> None:
+        """Both say something, and read it, so that nothing of theirs moves by itself later on."""
+        self.li.done(m.ONE_CHAT, toid=self.bo.id, msg=self.secret)
+        self.bo.done(m.GROUP_CHAT, groupid=self.group, msg=self.secret)
+        for reader, message in ((self.bo, self.bo.push(m.ONE_CHAT)), (self.li, self.li.push(m.GROUP_CHAT))):
+            reader.done(m.READ, conv=message["conv"], seq=message["seq"])
+        until(self._is_read, "all is read")
+        self.li.pushed()
+        self.bo.pushed()
+
+    def _is_read(self) -> bool:
+        convs = [conv for who in (self.li, self.bo) for conv in who.done(m.SYNC)["convs"]]
+        return all(conv["recv"] == conv["read"] == conv["last"] for conv in convs)
+
+
+@pytest.fixture
+def insiders(server: Server) -> Iterator[Insiders]:
+    """They noticed nothing of what went on."""
+    with Modern(server.port) as li, Modern(server.port) as bo:
+        li.join_in()
+        bo.join_in()
+        for one, other in ((li, bo), (bo, li)):
+            one.done(m.ADD_FRIEND, friendid=other.id)
+            other.push(m.EVENT, kind="friend_added")
+        group = li.done(m.CREATE_GROUP, groupname="ours")["groupid"]
+        bo.done(m.ADD_GROUP, groupid=group)
+        li.push(m.EVENT, kind="group_joined")
+        insiders = Insiders(li, bo, group, secrets.token_hex(8))
+        insiders.talk()
+        yield insiders
+        assert li.pushed() == bo.pushed() == []
+
+
+def attempts(insiders: Insiders) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every msgid and op, at each of the insiders and their conversations, closed msgids alone."""
+    everything = {"takeover": True, "token": "guess", "name": insiders.li.name, "password": "guess"}
+    everything |= {"old": "guess", "new": "guess", "ephemeral": True, "seq": 2, "msg": "forged"}
+    for msgid in MSGIDS:
+        if msgid in OPEN:
+            continue
+        for op, user, conv, page in product(
+            OPS if msgid in (m.FRIENDS, m.GROUPS, m.ACCOUNT) else [None],
+            (insiders.li.id, insiders.bo.id),
+            insiders.convs,
+            ({}, {"after": 0}, {"before": 99}) if msgid == m.FETCH else ({},),
+        ):
+            who = {"id": user, "toid": user, "to": user, "friendid": user, "groupid": insiders.group}
+            fields = everything | who | {"conv": conv, "c": {conv: 1}, "cid": secrets.token_hex(8)} | page
+            if msgid == m.SYNC:
+                fields["after"] = conv
+            if msgid in (m.LOGIN, m.REG) and conv != insiders.convs[0]:
+                continue  # passwords take long to hash
+            yield msgid, fields | ({} if op is None else {"op": op})
+
+
+def try_all(insiders: Insiders, eve: Modern) -> int:
+    """How much was tried: nothing but what is one's own succeeds, and nothing secret comes of it."""
+    tried, before = 0, insiders.standing()
+    for msgid, fields in attempts(insiders):
+        tried += 1
+        if msgid in (m.RECV, m.PONG):
+            eve.tell(msgid, **fields)
+            continue
+        answer = eve.answer(eve.say(msgid, **fields))
+        assert answer.get("errno", 0) or (msgid, fields.get("op")) in OWN, (msgid, fields, answer)
+        assert not is_telling(insiders, answer), (msgid, fields, answer)
+    assert not [each for each in eve.pushed() if is_telling(insiders, each)]
+    assert insiders.standing() == before
+    return tried
+
+
+def is_telling(insiders: Insiders, message: Message) -> bool:
+    text = orjson.dumps(message).decode()
+    is_presence = message["msgid"] in (m.PRESENCE, m.TYPING, m.RECEIPT) or '"state"' in text
+    return insiders.secret in text or is_presence
+
+
+def test_a_stranger(server: Server, insiders: Insiders) -> None:
+    with Modern(server.port) as eve:
+        eve.join_in()
+        tried = try_all(insiders, eve)
+    print(f"{tried} requests")
+    assert tried > 600
+
+
+def test_someone_who_has_not_logged_in(server: Server, insiders: Insiders) -> None:
+    with Modern(server.port) as eve:
+        assert try_all(insiders, eve) > 600
+
+
+def test_someone_who_was_a_member(server: Server, insiders: Insiders) -> None:
+    """What was said before they came, and after they left, is not theirs to read."""
+    with Modern(server.port) as eve:
+        eve.join_in()
+        eve.done(m.ADD_GROUP, groupid=insiders.group)
+        page = eve.done(m.FETCH, conv=f"g{insiders.group}", after=0)
+        assert page["msgs"] == []
+        eve.done(m.GROUPS, op="leave", groupid=insiders.group)
+        for insider, kind in product((insiders.li, insiders.bo), ("group_joined", "group_left")):
+            insider.push(m.EVENT, kind=kind)
+        insiders.talk()
+        assert try_all(insiders, eve) > 600
+
+
+@pytest.mark.parametrize("is_in", [True, False])
+def test_a_classic_stranger(server: Server, insiders: Insiders, is_in: bool) -> None:
+    with Classic(server.port) as eve, Modern(server.port) as friend:
+        friend.join_in()
+        eve.register()
+        if is_in:
+            eve.login()
+        before = insiders.standing()
+        for msgid, fields in attempts(insiders):
+            if not (msgid in (m.LOGIN, m.REG) and is_in):
+                eve.say(msgid, **fields)
+        if is_in:
+            friend.done(m.ONE_CHAT, toid=eve.id, msg="the end")
+        else:
+            eve.say(m.LOGIN, id=eve.id, password=PASSWORD)
+        heard = [eve.hear()]
+        while heard[-1].get("msg") != "the end" and heard[-1].get("id") != eve.id:
+            heard.append(eve.hear())
+        assert not [each for each in heard if is_telling(insiders, each)]
+        assert insiders.standing() == before
+
+
+def test_whoever_speaks_is_who_they_are(server: Server, insiders: Insiders) -> None:
+    """Names and numbers that come with a message are not those that it is shown with."""
+    li, bo = insiders.li, insiders.bo
+    with Modern(server.port) as eve:
+        eve.join_in()
+        forged = {"id": bo.id, "name": bo.name, "conv": insiders.convs[0], "seq": 1, "time": "1970"}
+        eve.done(m.ONE_CHAT, toid=li.id, msg="send me money", **forged)
+        shown = li.push(m.ONE_CHAT)
+        assert (shown["id"], shown["name"], shown["conv"]) == (eve.id, eve.name, pair_key(eve.id, li.id))
+        li.done(m.READ, conv=shown["conv"], seq=shown["seq"])
+        assert (eve.push(m.RECEIPT)["conv"], bo.pushed()) == (shown["conv"], [])
