@@ -51,7 +51,9 @@ class Insiders(NamedTuple):
         """Both say something, and read it, so that nothing of theirs moves by itself later on."""
         self.li.done(m.ONE_CHAT, toid=self.bo.id, msg=self.secret)
         self.bo.done(m.GROUP_CHAT, groupid=self.group, msg=self.secret)
-        for reader, message in ((self.bo, self.bo.push(m.ONE_CHAT)), (self.li, self.li.push(m.GROUP_CHAT))):
+        for reader, message in product(
+            (self.li, self.bo), (self.bo.push(m.ONE_CHAT), self.li.push(m.GROUP_CHAT))
+        ):
             reader.done(m.READ, conv=message["conv"], seq=message["seq"])
         until(self._is_read, "all is read")
         self.li.pushed()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -16,9 +15,8 @@ T = TypeVar("T")
 class ThreadLane:
     """Runs what it is handed one after the other; see `forkchat.runtime.Lane`."""
 
-    def __init__(self, loop: Loop, name: str, niceness: int = 0):
+    def __init__(self, loop: Loop, name: str):
         self._loop = loop
-        self._niceness = niceness
         self._calls: SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], Future[Any]] | None] = (
             SimpleQueue()
         )
@@ -42,7 +40,6 @@ class ThreadLane:
         self._thread.join(timeout=5)
 
     def _work(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (call := self._calls.get()) is not None:
             fn, args, future = call
             outcome: tuple[Callable[[Any], None], Any]

@@ -32,8 +32,6 @@ _BEAT, _DRAIN_LOOK, _FAST_STOP = 0.5, 0.02, 2.0
 #: A worker that has so many more connections than the mean lets the others accept: at least this
 #: many, or this part of the mean.
 _SLACK, _SLACK_PART = 2, 0.02
-#: Password hashing gets what processor time the chat leaves (see nice(2)).
-_NICE = 19
 #: Clients of a stopping worker come back within so many seconds.
 _COME_BACK = 3.0
 
@@ -60,7 +58,7 @@ class Worker:
         self._signals = SignalQueue()
         self._store = Store(loop, self._lane, config.mysql.url, config.mysql.readers, config.limits.pending)
         self._bus = Bus(loop, self._lane("redis"), config.redis.url, lease)
-        self._service = Service(loop, config, self._store, self._bus, self._lane("hashing", niceness=_NICE))
+        self._service = Service(loop, config, self._store, self._bus, self._lane("hashing"))
         self._shared = Shared(
             self._service,
             ClassicAnswers(config.classic.numbering),
@@ -80,8 +78,8 @@ class Worker:
         self._bus.close()
         log.info("worker.stop")
 
-    def _lane(self, name: str, niceness: int = 0) -> ThreadLane:
-        return ThreadLane(self._loop, name, niceness)
+    def _lane(self, name: str) -> ThreadLane:
+        return ThreadLane(self._loop, name)
 
     def _beat(self) -> None:
         self._board.beat(self._slot, len(self._peers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
-from forkchat.errors import AlreadyOnline, BadRequest, Failed, TokenExpired, Unavailable
+from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
 from forkchat.runtime import gather, sleep
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Conversations that the login answer lists; SYNC pages through all.
 _MAX_CONVS = 500
+#: Seconds for which those wait for their answer who come while there is no room for a login: a flood of
+#: them, each trying again at once, would take more of the processor than the hashing that it cannot have.
+_HELD = 1.0
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
 
@@ -43,7 +46,11 @@ class Login:
 
     async def login(self, peer: Peer, request: Request) -> Fields:
         """Answers by itself: what came meanwhile must follow the answer at once."""
-        user, token = await self._authenticate(peer, request)
+        try:
+            user, token = await self._authenticate(peer, request)
+        except (RateLimited, Unavailable):
+            await sleep(self._context.loop, _HELD)
+            raise
         claim = await self._claim(user, peer, bool(request.get("takeover")))
         session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
         groups, standings = await self._attach(session, claim)
