@@ -14,13 +14,16 @@ cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two host
 	@bin/cluster
 
 test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
 	@$(PY) -m tests.faults $(ARGS)
 
 fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
 	@$(PY) -m tests.fuzz $(ARGS)
+
+bench: setup  ## measure overload, login floods, crowds, storms (some of them: ARGS="flood storm")
+	@$(PY) -m tests.bench $(ARGS)
 
 lint: setup  ## check format, style and types
 	@$(PY) -m ruff format --check
@@ -31,4 +34,4 @@ format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: help setup run cluster test soak fuzz lint format
+.PHONY: help setup run cluster test soak fuzz bench lint format

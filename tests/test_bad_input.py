@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import resource
 import secrets
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,7 +17,7 @@ import pytest
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, until
-from tests.talk import PASSWORD, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
+from tests.talk import PASSWORD, UNLIMITED, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
 
 NOBODY = 4294967295
 #: Seconds that someone has to log in, on the strict server.
@@ -392,6 +395,30 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
     first = Modern(strict.port).join_in()
     assert refused(first, 6) == 0
     assert refused(come_back(strict.port, first), 10) > 0
+
+
+def test_descriptors_used_up() -> None:
+    """Newcomers wait, or are turned away; those inside notice nothing, and then all is as before."""
+    with Server("-w", "1", config=UNLIMITED) as server:
+        ann, ben = Modern(server.port).join_in(), Modern(server.port).join_in()
+        worker = server.workers()[1]
+        highest = max(int(fd.name) for fd in Path(f"/proc/{worker}/fd").iterdir())
+        before = resource.prlimit(worker, resource.RLIMIT_NOFILE, (highest + 8, highest + 8))
+        strangers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+        server.wait_log(r"accept\.no_descriptor")
+        ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
+        assert ben.push(m.ONE_CHAT)["msg"] == "crowded here"
+        for stranger in strangers:
+            stranger.close()
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+
+        def come() -> int:
+            try:
+                return Modern(server.port).join_in().id
+            except (EOFError, OSError):
+                return 0  # turned away: there are others before
+
+        until(come, "newcomers are let in")
 
 
 def test_who_guesses_passwords(strict: Strict) -> None:
