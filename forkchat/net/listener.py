@@ -1,9 +1,8 @@
-"""Accepting: a few connections a wake, in balance with the other workers, and never without a descriptor."""
+"""Accepting: a few connections a wake, in balance with the other workers, and never with the last descriptors."""
 
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from forkchat.runtime import Loop, Timer
 #: Measured: 10,000 connections over 4 workers come out within 1.04 of each other with these.
 _ACCEPTS_A_TURN = 8
 _RECHECK = 0.01
-#: How long accepting rests when there is no descriptor left.
-_REST = 0.1
+#: Seconds for which accepting rests when there is no descriptor left for clients.
+_REST = 1.0
 #: How often everyone looks whether there is a connection that nobody took.
 _LOOK = 0.25
 
@@ -23,7 +22,7 @@ _LOOK = 0.25
 class Listener:
     """Accepts from a socket that other workers accept from too.
 
-    `may_accept()` says whether this worker is the one that should; while it does not, the socket is
+    `has_room()` says whether there are descriptors for one more. `may_accept()` says whether this worker is the one that should; while it does not, the socket is
     left to the others. But a connection wakes one worker alone, which may be killed or stopped before it
     takes it, or stand back: what still waits then is taken by whoever looks next.
 
@@ -35,16 +34,15 @@ class Listener:
         self,
         loop: Loop,
         sock: socket.socket,
+        has_room: Callable[[], bool],
         may_accept: Callable[[], bool],
         on_accept: Callable[[socket.socket, str, int], object],
     ):
         self._loop = loop
         self._sock = sock
+        self._has_room = has_room
         self._may_accept = may_accept
         self._on_accept = on_accept
-        # Given up for a moment when descriptors have run out, so that a client is turned away and
-        # not left waiting in the backlog while the loop spins on it.
-        self._spare = os.open(os.devnull, os.O_RDONLY)
         self._timer: Timer | None = None
         self._is_listening = False
         self._look_timer = loop.call_later(_LOOK, self._look)
@@ -56,10 +54,11 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
         self._look_timer.cancel()
-        os.close(self._spare)
 
     def _listen(self) -> None:
-        if self._may_accept():
+        if not self._has_room():
+            self._be_full()
+        elif self._may_accept():
             self._is_listening = True
             self._loop.register(self._sock.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE, self._on_events)
         else:
@@ -78,10 +77,14 @@ class Listener:
 
     def _look(self) -> None:
         self._look_timer = self._loop.call_later(_LOOK, self._look)
-        self._accept()
+        if self._has_room():
+            self._accept()
 
     def _on_events(self, _events: int) -> None:
         for _ in range(_ACCEPTS_A_TURN):
+            if not self._has_room():
+                self._be_full()
+                return
             if not self._may_accept():
                 self._rest(_RECHECK)
                 return
@@ -96,18 +99,13 @@ class Listener:
             return False
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._turn_one_away()
-                self._rest(_REST)
+                self._be_full()
                 return False
             return True  # the peer gave up before it was accepted
         self._on_accept(sock, address[0].removeprefix("::ffff:"), address[1])
         return True
 
-    def _turn_one_away(self) -> None:
-        os.close(self._spare)
-        try:
-            self._sock.accept()[0].close()
-        except OSError as error:
-            log.debug("accept.failed", why=error.strerror)
-        self._spare = os.open(os.devnull, os.O_RDONLY)
+    def _be_full(self) -> None:
+        """Who comes now waits in the backlog, until someone goes or another worker takes them."""
         log.warning("accept.no_descriptor", hint="raise the limit of open files (ulimit -n)")
+        self._rest(_REST)

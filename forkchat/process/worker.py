@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import select
 import signal
 import socket
@@ -32,6 +33,8 @@ _BEAT, _DRAIN_LOOK, _FAST_STOP = 0.5, 0.02, 2.0
 #: A worker that has so many more connections than the mean lets the others accept: at least this
 #: many, or this part of the mean.
 _SLACK, _SLACK_PART = 2, 0.02
+#: Descriptors that are not for clients: MySQL and Redis must be reached again when all others are used.
+_OWN_FILES = 64
 #: Clients of a stopping worker come back within so many seconds.
 _COME_BACK = 3.0
 
@@ -90,9 +93,14 @@ class Worker:
     def _listen(self, started: Future[None]) -> None:
         started.result()
         if not self._is_stopping:
-            self._listeners = [Listener(self._loop, s, self._may_accept, self._accept) for s in self._sockets]
+            self._listeners = [
+                Listener(self._loop, s, self._has_room, self._may_accept, self._accept) for s in self._sockets
+            ]
             self._board.set_ready(self._slot)
             log.info("worker.ready")
+
+    def _has_room(self) -> bool:
+        return len(self._peers) + _OWN_FILES < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     def _may_accept(self) -> bool:
         mean = self._board.mean()
