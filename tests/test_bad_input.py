@@ -397,7 +397,7 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
 
 
 def test_descriptors_used_up() -> None:
-    """Newcomers wait; those inside notice nothing, though MySQL is only now connected to; then all goes on."""
+    """Newcomers wait; those inside notice nothing, though MySQL is only now connected to."""
     with Server("-w", "1", config=UNLIMITED) as server:
         ann, ben = Modern(server.port).join_in(), Modern(server.port).join_in()
         resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
@@ -420,6 +420,14 @@ def test_who_guesses_passwords(strict: Strict) -> None:
     late = until(lambda: (answer := guess())["errno"] == 8 and answer, "no more guesses")
     assert 0 < late["retry_after"] <= 60
     assert Classic(strict.port).ask(m.LOGIN, name=name, password="guess")["errno"] == 1
+
+
+def test_who_is_not_there_gets_the_answer_of_a_wrong_password(server: Server) -> None:
+    someone, client = Modern(server.port).register(), Modern(server.port)
+    tries = ({"name": someone.name}, {"id": someone.id}, {"name": new_name()}, {"id": NOBODY})
+    answers = [client.ask(m.LOGIN, password="guess", **who) for who in tries]
+    assert {answer.pop("rid") for answer in answers} and answers == [answers[0]] * 4
+    assert answers[0]["errno"] == 1
 
 
 def test_who_makes_too_many_accounts(strict: Strict) -> None:

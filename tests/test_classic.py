@@ -335,6 +335,23 @@ def test_missed_messages_come_in_order_once(
     assert bob.hear()["msg"] == "the end"
 
 
+def test_hundreds_of_missed_messages_come_as_they_were_said(server: Server, friend: Modern) -> None:
+    """More than is read at once, from several people in turn."""
+    bob = Classic(server.port).register()
+    said: list[str] = []
+    with Modern(server.port) as other:
+        other.join_in()
+        for n in range(150):
+            for sender in (friend, other, friend):
+                said.append(f"{sender.name} {n} {len(said)}")
+                sender.done(m.ONE_CHAT, toid=bob.id, msg=said[-1])
+    texts = shown(bob.login(), bob, len(said))
+    assert sorted(texts, key=said.index) == said
+    for name in (friend.name, other.name):
+        assert [t for t in texts if t.startswith(name)] == [t for t in said if t.startswith(name)]
+    assert max(abs(at - said.index(text)) for at, text in enumerate(texts)) < 20  # in a millisecond
+
+
 def test_a_long_missed_text_and_those_behind_it(server: Server, friend: Modern) -> None:
     bob = Classic(server.port).register()
     for text in ("short", "长" * 2000, "last"):

@@ -1,4 +1,4 @@
-"""Accepting: a few connections a wake, in balance with the other workers, and never with the last descriptors."""
+"""Accepting: a few connections a wake, in balance with other workers, and never with the last descriptors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _LOOK = 0.25
 class Listener:
     """Accepts from a socket that other workers accept from too.
 
-    `has_room()` says whether there are descriptors for one more. `may_accept()` says whether this worker is the one that should; while it does not, the socket is
-    left to the others. But a connection wakes one worker alone, which may be killed or stopped before it
-    takes it, or stand back: what still waits then is taken by whoever looks next.
+    `has_room()` says whether there are descriptors for one more, `may_accept()` whether this worker is the
+    one that should take it; while they do not, the socket is left to the others. But a connection wakes one
+    worker alone, which may be killed or stopped before it takes it, or stand back: what still waits then is
+    taken by whoever looks next.
 
     `on_accept(socket, host, port)` gets the connected socket and the other end's address (an IPv4 one as
     such, also where the listener speaks IPv6).

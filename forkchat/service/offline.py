@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import AsyncIterator
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
@@ -16,10 +19,14 @@ from forkchat.wire.classic import PADDED_ROOM
 if TYPE_CHECKING:
     from forkchat.store import Group, Standing
 
-#: Messages read at once; and those that the answer itself may hold, whatever its form.
-_PAGE = 200
+#: Messages of a conversation that are read at once; those that the answer itself may hold, whatever its form.
+_PAGE, _IN_ANSWER = 50, 200
 #: Seconds between looks at whether the client has taken what it was sent.
 _PACE = 0.02
+
+
+#: A heap: when the page's first message was sent, its conversation, the page, the last number to be read.
+_Pages = list[tuple[int, str, deque[ChatMessage], int]]
 
 
 class Offline:
@@ -38,11 +45,13 @@ class Offline:
         peer, numbering = session.peer, session.peer.classic.numbering
         described = [await self._described(group, session.user) for group in groups]
         waiting = [standing for standing in standings if standing.recv < standing.last]
-        outs = []
-        for standing in sorted(waiting, key=lambda s: s.conv):
-            outs += await self._missed(session, standing)
-        outs.sort(key=lambda entry: entry[0])
-        texts = [classic_dict(out.frame, numbering) for _, out in outs[:_PAGE]]
+        backlog = self._missed(session.user, waiting)
+        first = []
+        async for out in backlog:
+            first.append(out)
+            if len(first) == _IN_ANSWER:
+                break
+        texts = [classic_dict(out.frame, numbering) for out in first]
         limit = PADDED_ROOM if peer.form is Form.PADDED else None
         json, taken, is_short = peer.classic.logged_in(
             session.user, session.name, friends, described, texts, limit
@@ -52,12 +61,12 @@ class Offline:
                 "classic.login_shortened", user=session.user, friends=len(friends), groups=len(groups)
             )
         peer.write_json(json)
-        for _, out in outs[:taken]:
+        for out in first[:taken]:
             session.mark(out.conv, out.seq)
-        for _, out in outs[taken:]:
-            while peer.is_over and not peer.is_closed:
-                await sleep(self._context.loop, _PACE)
-            session.write_classic(out)
+        for out in first[taken:]:
+            await self._write(session, out)
+        async for out in backlog:
+            await self._write(session, out)
         for standing in waiting:
             session.mark(standing.conv, standing.last)
 
@@ -69,18 +78,31 @@ class Offline:
             "users": await self._groups.members(group.id, user),
         }
 
-    async def _missed(self, session: Session, standing: Standing) -> list[tuple[int, Outgoing]]:
-        """(time, message) of what the user has not had of a conversation, without their own."""
-        found: list[tuple[int, Outgoing]] = []
-        after = max(standing.recv, standing.first - 1)
-        while after < standing.last:
-            gap = await self._context.store.messages.between(standing.conv, after, standing.last, _PAGE)
-            if not gap.rows:
-                break
-            for row in gap.rows:
-                message = ChatMessage(*row)
-                if message.sender != session.user:
-                    out = Outgoing(message.conv, message.seq, message.sender, modern_frame(message))
-                    found.append((message.ts, out))
-            after = gap.rows[-1][1]
-        return found
+    async def _write(self, session: Session, out: Outgoing) -> None:
+        """At the client's pace."""
+        while session.peer.is_over and not session.peer.is_closed:
+            await sleep(self._context.loop, _PACE)
+        session.write_classic(out)
+
+    async def _missed(self, user: int, standings: list[Standing]) -> AsyncIterator[Outgoing]:
+        """What the user has not had, without their own, oldest first. No more than a page of each
+        conversation is in memory."""
+        pages: _Pages = []
+        for standing in standings:
+            await self._read(pages, standing.conv, max(standing.recv, standing.first - 1), standing.last)
+        while pages:
+            _, conv, page, last = heappop(pages)
+            message = page.popleft()
+            if message.sender != user:
+                yield Outgoing(conv, message.seq, message.sender, modern_frame(message))
+            if page:
+                heappush(pages, (page[0].ts, conv, page, last))
+            else:
+                await self._read(pages, conv, message.seq, last)
+
+    async def _read(self, pages: _Pages, conv: str, after: int, last: int) -> None:
+        """Add the next page of a conversation, if there is one."""
+        if after < last:
+            gap = await self._context.store.messages.between(conv, after, last, _PAGE)
+            if page := deque(ChatMessage(*row) for row in gap.rows):
+                heappush(pages, (page[0].ts, conv, page, last))

@@ -16,7 +16,7 @@ from tests.talk import UNLIMITED
 
 #: Seconds: of one flush of the disk, so that a load generator in Python can ask too much; of each row.
 _FLUSH, _SPELL = 0.1, 20.0
-_PAIRS, _IN_FLIGHT = 100, 8
+_PAIRS, _IN_FLIGHT = 100, 32
 
 
 def run() -> None:
