@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 #: Conversations that the login answer lists; SYNC pages through all.
 _MAX_CONVS = 500
 #: Seconds for which those wait for their answer who come while there is no room for a login: a flood of
-#: them, each trying again at once, would take more of the processor than the hashing that it cannot have.
-_HELD = 1.0
+#: them, each trying again at once (or all at the same time), would take more of the processor than the
+#: hashing that it cannot have.
+_HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
 
@@ -49,7 +51,7 @@ class Login:
         try:
             user, token = await self._authenticate(peer, request)
         except (RateLimited, Unavailable):
-            await sleep(self._context.loop, _HELD)
+            await sleep(self._context.loop, random.uniform(*_HELD))
             raise
         claim = await self._claim(user, peer, bool(request.get("takeover")))
         session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
