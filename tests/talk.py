@@ -260,6 +260,13 @@ class Modern(Wire):
         assert self.login()["errno"] == 0
         return self
 
+    def arrive(self) -> Self:
+        """Register and log in, as soon as the server has the means again."""
+        who = {"name": new_name(), "password": PASSWORD}
+        until(lambda: self.ask(m.REG, **who)["errno"] in (0, 5), "passwords are hashed and stored again")
+        until(lambda: self.login(**who)["errno"] == 0, "sessions are opened again")
+        return self
+
 
 def come_back(port: int, client: Modern) -> Modern:
     """The connection breaks; a new one, logged in by token as soon as the session of the old one is over."""

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are
 @pytest.mark.parametrize(
     ("breakage", "plan", "law"),
     [
-        ("publish_before_commit", ["worker killed", "mysql killed"], "one_cid_one_message"),
+        ("publish_before_commit", ["worker killed", "mysql killed"], "what_was_acknowledged_is_kept"),
         ("drop_a_publish", [], "soon"),
         ("skip_reconciliation", ["redis cuts subscribers"], "nothing_is_lost"),
         ("forget_the_cid_index", ["worker killed"], "one_cid_one_message"),

@@ -44,6 +44,9 @@ def a_good_round() -> History:
     history.messages["old"] = Message("old", LI, OLD, "", 100, [(100.01, "d1-3", 1)])
     history.shown[LI].append(Shown(100.01, "d1-3", 0, 1, "old", LI, "old"))
     history.classic[OLD].append("old")
+    history.kept = {
+        (conv, seq): cid for cid, message in history.messages.items() for _, conv, seq in message.acks
+    }
     history.online = {LI: True, BO: True}
     history.seen = {(LI, BO): "online", (BO, LI): "online"}
     return history
@@ -63,6 +66,10 @@ def a_hole(history: History) -> None:
 
 def twice(history: History) -> None:
     history.shown[BO].append(history.shown[BO][0])
+
+
+def undone(history: History) -> None:
+    del history.kept["d1-2", 3]
 
 
 def lost(history: History) -> None:
@@ -122,6 +129,7 @@ def out_of_order_at_an_old_client(history: History) -> None:
         ("one_cid_one_message", two_places),
         ("dense", a_hole),
         ("once_and_in_order", twice),
+        ("what_was_acknowledged_is_kept", undone),
         ("nothing_is_lost", lost),
         ("nothing_is_lost", lost_by_an_old_client),
         ("nothing_is_lost", lost_by_a_member),

@@ -12,8 +12,7 @@ import pytest
 from forkchat.wire import msgid as m
 from tests.cluster import HOSTS
 from tests.faults.world import World
-from tests.server import until
-from tests.talk import PASSWORD, Modern, new_name
+from tests.talk import PASSWORD, Modern
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
 
@@ -30,25 +29,16 @@ def at(world: World, machine: str) -> Modern:
     return Modern(world.host_port, host=world.network.address(machine, "inside"))
 
 
-def arrived(client: Modern) -> Modern:
-    """Registered and logged in, as soon as the host is served again."""
-    client.name = new_name()
-    who = {"name": client.name, "password": PASSWORD}
-    until(lambda: client.ask(m.REG, **who)["errno"] in (0, 5), "MySQL is there again")
-    until(lambda: client.login(**who)["errno"] == 0, "Redis is there again")
-    return client
-
-
 @pytest.fixture
 def li(world: World) -> Modern:
     """On host a, which is the one to be cut off."""
-    return arrived(at(world, "a"))
+    return at(world, "a").arrive()
 
 
 @pytest.fixture
 def bo(world: World, li: Modern) -> Modern:
     """On host b, a friend of li's."""
-    bo = arrived(at(world, "b"))
+    bo = at(world, "b").arrive()
     assert bo.done(m.ADD_FRIEND, friendid=li.id)["state"] == "online"
     return bo
 

@@ -74,7 +74,7 @@ class Accounts:
         context, session = self._context, peer.session
         assert session is not None
         user = await context.store.users.find(session.user)
-        if not await verify(context.hashing, user and user.password, request["old"]):
+        if not await verify(context.hashing, peer, user and user.password, request["old"]):
             raise Failed("the old password is wrong")
         new = await hash_password(context.hashing, request["new"])
         await context.store.users.set_password(session.user, new)

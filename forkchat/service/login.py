@@ -100,7 +100,7 @@ class Login:
         whos = [f"account:{key}", f"address:{peer.host}"]
         await context.rates.check("login", whos, context.config.limits.login_rate)
         user = await context.store.users.find(key)
-        if not await verify(context.hashing, user and user.password, password) or user is None:
+        if not await verify(context.hashing, peer, user and user.password, password) or user is None:
             await context.rates.count("login", whos)
             raise Failed("wrong name or password")
         if not peer.is_modern:

@@ -10,6 +10,7 @@ from argon2.exceptions import VerificationError
 
 from forkchat.errors import Unavailable
 from forkchat.runtime import Future, Lane
+from forkchat.service.peer import Peer
 
 #: Hashes that wait. Each takes about a tenth of a second: beyond this nobody would wait for theirs.
 _MAX_WAITING = 50
@@ -34,16 +35,18 @@ def hash_password(lane: Lane, password: str) -> Future[str]:
     return lane.run(_hasher.hash, password)
 
 
-def verify(lane: Lane, stored: str | None, password: str) -> Future[bool]:
+def verify(lane: Lane, peer: Peer, stored: str | None, password: str) -> Future[bool]:
     """Whether `password` is the one that `stored` was made from; None: never, in the same time.
 
-    Raises Unavailable when too many wait.
+    Raises Unavailable when too many wait, and when the peer that asked has gone meanwhile.
     """
     _check_room(lane)
-    return lane.run(_verify, stored, password)
+    return lane.run(_verify, peer, stored, password)
 
 
-def _verify(stored: str | None, password: str) -> bool:
+def _verify(peer: Peer, stored: str | None, password: str) -> bool:
+    if peer.is_closed:  # nobody's answer: the next in the queue has it sooner
+        raise Unavailable("the client has gone")
     try:
         return _hasher.verify(stored or _NOBODY, password) and stored is not None
     except VerificationError:

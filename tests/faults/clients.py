@@ -227,6 +227,17 @@ class Modern(Person):
         """Out of it: nothing more of it is shown."""
         self._sequences.pop(conv, None)
 
+    async def read(self, conv: str) -> None:
+        """All that is kept of a conversation."""
+        last, more = 0, True
+        while more:
+            page = await self.ask({"msgid": m.FETCH, "conv": conv, "after": last, "limit": 200})
+            assert page["errno"] == 0, page
+            for each in page["msgs"]:
+                last = each["seq"]
+                self.history.kept[conv, last] = each["cid"]
+            more = page["more"]
+
     async def befriend(self, other: Person) -> None:
         answer = await self.ask({"msgid": m.ADD_FRIEND, "friendid": other.id})
         assert answer["errno"] == 0, answer

@@ -57,6 +57,7 @@ class History:
     shown: dict[int, list[Shown]] = field(default_factory=dict)  # by modern user
     strays: dict[int, list[Shown]] = field(default_factory=dict)  # what came of groups that they were not in
     classic: dict[int, list[str]] = field(default_factory=dict)  # texts, by classic user
+    kept: dict[tuple[str, int], str] = field(default_factory=dict)  # cids by place, as read at the end
     spans: dict[tuple[int, str], list[Span]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[tuple[int, int], str] = field(default_factory=dict)  # (watcher, friend): state
     online: dict[int, bool] = field(default_factory=dict)

@@ -54,6 +54,14 @@ def once_and_in_order(history: History) -> Breaches:
                 yield f"user {user} showed {conv} from {first}, then {seqs[max(0, at - 2) : at + 3]}"
 
 
+def what_was_acknowledged_is_kept(history: History) -> Breaches:
+    """Whoever was shown it meanwhile: it is read at the end where its acknowledgement said."""
+    for message in history.messages.values():
+        for _, conv, seq in message.acks:
+            if (kept := history.kept.get((conv, seq))) != message.cid:
+                yield f"{message.cid} was to be {conv} {seq}, which is {kept}"
+
+
 def nothing_is_lost(history: History) -> Breaches:
     """What was acknowledged is shown to everyone who was, and stayed, in the conversation."""
     newest: dict[str, int] = defaultdict(int)
@@ -165,6 +173,7 @@ LAWS: tuple[Callable[[History], Breaches], ...] = (
     one_cid_one_message,
     dense,
     once_and_in_order,
+    what_was_acknowledged_is_kept,
     nothing_is_lost,
     what_is_shown_was_said,
     members_alone_read,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 from tests.cluster import HOSTS
 from tests.faults.clients import Classic, Modern, Person
@@ -169,8 +170,18 @@ class Round:
         await asyncio.gather(*(person.is_online.wait() for person in (*self._modern, *self._classic)))
         await self._until(lambda: not any(p.pending for p in self._modern), self._patience)
         await self._until(lambda: not any(nothing_is_lost(self.history)), self._patience)
+        await self._read()
         await gone.stop()
         await self._until(self._is_presence_right, _PRESENT)
+
+    async def _read(self) -> None:
+        """Each conversation as it is kept, read by someone who wrote in it and may still read it."""
+        readers = {f"g{group}": self._modern[n] for n, group in enumerate(self._groups)}
+        for person in self._modern:
+            own = (message for message in self.history.messages.values() if message.sender == person.id)
+            for _, conv, _ in chain.from_iterable(message.acks for message in own):
+                readers.setdefault(conv, person)
+        await asyncio.gather(*(person.read(conv) for conv, person in readers.items()))
 
     def _waited(self, message: Message) -> float:
         """Seconds until it was acknowledged, from when its sender was online."""
