@@ -145,7 +145,7 @@ class Person:
         self.on_lost()
 
     def send(self, message: Json) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():
             self._writer.write(line(message))
 
 
