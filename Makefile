@@ -34,4 +34,7 @@ format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: help setup run cluster test soak fuzz bench lint format
+locale: setup  ## bring the texts of chatcli into its translations, and compile these
+	@$(PY) -m tests.locale_files
+
+.PHONY: help setup run cluster test soak fuzz bench lint format locale

@@ -14,6 +14,7 @@ setup(
     description="A cluster chat server: pre-fork workers, presence in Redis, messages in MySQL",
     license="MIT",
     python_requires=">=3.11",
+    package_data={"client": ["locale/*/LC_MESSAGES/*.mo"]},
     packages=find_packages(include=["forkchat", "forkchat.*", "client", "client.*"]),
     # forkchat.config looks for these under sysconfig's data path, or in the checkout.
     data_files=[
@@ -25,10 +26,14 @@ setup(
         "hiredis>=3.5,<4",
         "mysqlclient>=2.3,<3",
         "orjson>=3.13,<4",
+        "platformdirs>=4.3,<5",
         "prompt_toolkit>=3.0.53,<4",
         "redis>=8.1,<9",
         "setproctitle>=1.3.8,<2",
         "supervisor>=4.3,<5",
+        "tomlkit>=0.13,<1",
     ],
+    # Session tokens of chatcli in the desktop's keyring instead of a file.
+    extras_require={"keyring": ["keyring>=25.2,<26"]},
     entry_points={"console_scripts": ["forkchat = forkchat.cli:main", "chatcli = client.main:main"]},
 )

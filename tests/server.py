@@ -20,6 +20,15 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 CHATCLI = [sys.executable, str(ROOT / "bin/chatcli")]
+#: What the client must find of this machine, whoever runs the tests: no settings, no accounts.
+CLIENT_ENV = {
+    "LC_ALL": "C.UTF-8",
+    "LANGUAGE": "",
+    "FORKCHAT_PASSWORD": "",
+    "FORKCHAT_USER": "",
+    "XDG_CONFIG_HOME": "/nonexistent",
+    "XDG_DATA_HOME": "/nonexistent",
+}
 FORKCHAT = [sys.executable, str(ROOT / "bin/forkchat")]
 
 
@@ -93,7 +102,7 @@ def chatcli(
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"FORKCHAT_PASSWORD": password} | env,
+        env=os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": password} | env,
         check=False,
     )
 

@@ -1,86 +1,25 @@
-"""The real client in a terminal and in pipes, against real servers, and against scripted bad ones."""
+"""The real client in pipes, against real servers, and against scripted bad ones."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-import orjson
 import pytest
 
-from client.events import Message
-from client.main import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
-from client.transport import Client
+from client.aio.client import Client
+from client.protocol.events import Message
+from client.script.codes import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
 from forkchat.wire import msgid as m
-from forkchat.wire.frames import line
-from tests.server import CHATCLI, Server, make_data_dir, until
+from tests.scripted import answer_all, scripted
+from tests.server import CHATCLI, Server
 from tests.server import chatcli as run_chatcli
-from tests.talk import PASSWORD
-
-
-class Pane:
-    """One terminal of 100×30 with the client in it."""
-
-    def __init__(self, tmux: list[str], port: int):
-        self._tmux = tmux
-        command = shlex.join(["env", "LC_ALL=C.UTF-8", *CHATCLI, f"127.0.0.1:{port}"])
-        self._id = self._run("new-session", "-d", "-P", "-F", "#{pane_id}", "-x", "100", "-y", "30", command)
-        self.sees("/help lists everything")
-
-    def type(self, text: str) -> None:
-        self.write(text)
-        self.press("Enter")
-
-    def write(self, text: str) -> None:
-        self._run("send-keys", "-t", self._id, "-l", text)
-
-    def press(self, key: str) -> None:
-        self._run("send-keys", "-t", self._id, key)
-
-    def text(self) -> str:
-        """All that was ever on the screen."""
-        return self._run("capture-pane", "-p", "-t", self._id, "-S", "-")
-
-    def sees(self, text: str, times: int = 1) -> None:
-        try:
-            until(lambda: self.text().count(text) == times, text)
-        except AssertionError as error:
-            raise AssertionError(f"{error}, {times} times, on:\n{self.text()}") from None
-
-    def is_gone(self) -> bool:
-        return self._id not in self._run("list-panes", "-a", "-F", "#{pane_id}").split()
-
-    def enter(self, command: str, name: str) -> None:
-        """Register or log in."""
-        self.type(f"/{command} {name}")
-        self.sees("assword")
-        self.type(PASSWORD)
-        if command == "register":
-            self.sees("the same again")
-            self.type(PASSWORD)
-        self.sees(f"logged in as {name}")
-
-    def _run(self, *arguments: str) -> str:
-        return subprocess.run(
-            [*self._tmux, *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-
-@pytest.fixture
-def tmux() -> Iterator[list[str]]:
-    """A tmux of our own, which a session keeps alive while clients come and go."""
-    command = ["tmux", "-u", "-f", "/dev/null", "-L", f"forkchat-{uuid.uuid4().hex}"]
-    subprocess.run([*command, "new-session", "-d", "sleep 1000"], check=True)
-    yield command
-    subprocess.run([*command, "kill-server"], check=True)
+from tests.talk import PASSWORD, Modern
 
 
 def unique(name: str) -> str:
@@ -94,105 +33,6 @@ def chatcli(port: int, *lines: str, password: str = PASSWORD, **env: str) -> sub
 def said(output: str) -> list[str]:
     """The messages in it, without their times."""
     return [text[9:] for text in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", text)]
-
-
-class TestTwoPeople:
-    def test_register_befriend_group_chat_leave_and_come_back(self, server: Server, tmux: list[str]) -> None:
-        li, bo, ops = unique("li"), unique("bo"), unique("ops")
-        one, two = Pane(tmux, server.port), Pane(tmux, server.port)
-        one.enter("register", li)
-        two.enter("register", bo)
-        one.type(f"/add {bo}")
-        one.sees("is your friend now, and online")
-        two.sees(f"{li} has added you as a friend")
-        one.type(f"/group create {ops}")
-        one.sees("others join it with /join")
-        group = re.search(r"/join (\d+)", one.text())
-        assert group
-        two.type(f"addgroup:{group[1]}")
-        one.sees(f"{bo} has joined [{ops}]")
-        two.type("你好, group")
-        one.sees(f"[{ops}] {bo}: 你好, group")
-        one.type(f"/msg {bo} only for you")
-        two.sees(f" {li}: only for you")
-
-        two.press("C-d")
-        until(two.is_gone, "the second has left")
-        one.sees(f"{bo} is offline")
-        one.type("first while away")
-        one.type(f"groupchat:{group[1]}:second: in the group")
-        one.type(f"/msg {bo} third while away")
-        one.sees("→ " + bo, times=3)
-
-        two = Pane(tmux, server.port)
-        two.enter("login", bo)
-        two.sees("third while away")
-        waited = [text for text in said(two.text()) if text.endswith("while away")]
-        assert waited == [f"{li}: first while away", f"{li}: third while away"]
-        two.sees(f"[{ops}] {li}: second: in the group")
-        assert "only for you" not in two.text()
-        one.sees(f"{bo} is online")
-
-    def test_what_is_being_typed_survives_what_comes(self, server: Server, tmux: list[str]) -> None:
-        li, bo = unique("li"), unique("bo")
-        pane = Pane(tmux, server.port)
-        pane.enter("register", li)
-        pane.write("half a lin")
-        pane.sees("> half a lin")
-        evil = rb"\x1b[2J\x1b]0;x\x07evil".decode("unicode_escape")
-        assert chatcli(server.port, f"/register {bo}", f"/msg {li} {evil}").returncode == OK
-        pane.sees(f"{bo}: evil")
-        pane.sees("> half a lin")
-        pane.press("C-c")
-        pane.sees("half a lin", times=0)
-        pane.press("C-c")
-        pane.sees("Ctrl-C again leaves")
-        pane.press("C-c")
-        until(pane.is_gone, "it has left")
-
-    def test_interrupting_a_command(self, server: Server, tmux: list[str]) -> None:
-        pane = Pane(tmux, server.port)
-        pane.type("/login li")
-        pane.sees("password:")
-        pane.press("C-c")
-        pane.sees("-- interrupted")
-        pane.enter("register", unique("li"))
-        pane.press("C-d")
-        until(pane.is_gone, "it has left")
-
-    def test_tab_completes_commands(self, server: Server, tmux: list[str]) -> None:
-        pane = Pane(tmux, server.port)
-        pane.write("/unf")
-        pane.press("Tab")
-        pane.sees("> /unfriend")
-
-
-class TestServerKilled:
-    def test_messages_typed_meanwhile_arrive_once(self, tmux: list[str]) -> None:
-        data_dir = make_data_dir()
-        li, bo = "li", "bo"
-        with Server("-w", "2", data_dir=data_dir) as server:
-            port = server.port
-            one, two = Pane(tmux, port), Pane(tmux, port)
-            one.enter("register", li)
-            two.enter("register", bo)
-            one.type("/msg bo before")
-            two.sees("li: before")
-        for pane in (one, two):
-            pane.sees("the connection is lost; trying again")
-        texts = ["first while down", "second while down", "third while down"]
-        for text in texts:
-            one.type(text)
-            one.sees(f"not sent yet to bo: {text}")
-        with Server("-w", "2", "-p", str(port), data_dir=data_dir):
-            two.sees("third while down")
-            one.sees("(sent now)", times=3)
-            assert said(two.text()) == [f"li: {text}" for text in ("before", *texts)]
-            one.type("after")
-            two.sees("li: after")
-            for pane in (one, two):
-                pane.sees("the connection is lost; trying again")
-                pane.sees("connected again")
 
 
 class TestPipes:
@@ -265,16 +105,13 @@ class TestPipes:
         assert chatcli(server.port, f"/login {li}").returncode == AUTHENTICATION
         assert chatcli(server.port, f"/login {li}", password="new one").returncode == OK
 
-    def test_taking_over(self, server: Server, tmux: list[str]) -> None:
-        li = unique("li")
-        pane = Pane(tmux, server.port)
-        pane.enter("register", li)
-        refused = chatcli(server.port, f"/login {li}")
-        assert refused.returncode == AUTHENTICATION
-        assert "/takeover ends the session there" in refused.stderr
-        assert f"logged in as {li}" in chatcli(server.port, f"/login {li}", "/takeover").stdout
-        pane.sees("you have logged in elsewhere")
-        pane.sees("connected again", times=0)
+    def test_taking_over(self, server: Server) -> None:
+        with Modern(server.port).join_in(li := unique("li")) as other:
+            refused = chatcli(server.port, f"/login {li}")
+            assert refused.returncode == AUTHENTICATION
+            assert "/takeover ends the session there" in refused.stderr
+            assert f"logged in as {li}" in chatcli(server.port, f"/login {li}", "/takeover").stdout
+            other.push(m.BYE, reason="replaced")
 
     @pytest.mark.parametrize(
         ("lines", "code", "complaint"),
@@ -363,40 +200,6 @@ def test_a_bot(server: Server) -> None:
     assert not thread.is_alive()
     history = chatcli(server.port, f"/login {li}", f"/history {bot}")
     assert {"HI", "STOP"} <= {text.rpartition(": ")[2] for text in said(history.stdout)}
-
-
-@contextmanager
-def scripted(play: Callable[[socket.socket], None]) -> Iterator[int]:
-    """The port of a server that does `play` with each connection, in turn."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    play(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def answer_all(connection: socket.socket, extra: bytes) -> None:
-    """Answer HELLO and LOGIN, acknowledge everything, and say `extra` after each answer."""
-    fields = {
-        m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1},
-        m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
-        m.LOOKUP: {"id": 57, "name": "bo\x1b[31m"},
-    }
-    with connection.makefile("rwb") as stream:
-        for text in stream:
-            request = orjson.loads(text)
-            answer = {"msgid": m.ANSWERS.get(request["msgid"], m.ACK), "rid": request.get("rid"), "errno": 0}
-            stream.write(line(answer | fields.get(request["msgid"], {"seq": 1, "ts": 1})) + extra)
-            stream.flush()
 
 
 class TestBadServer:

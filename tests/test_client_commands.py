@@ -6,9 +6,9 @@ import inspect
 
 import pytest
 
-from client.commands import CLASSIC, COMMANDS, parse_line
-from client.main import address
-from client.shell import UsageError
+from client.aio.server import address
+from client.commands.shell import UsageError
+from client.commands.table import CLASSIC, COMMANDS, parse_line
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.events import (
+from client.protocol.events import (
     Answer,
     ConnectionLost,
     Disconnected,
@@ -26,7 +26,7 @@ from client.events import (
     SendFailed,
     Sent,
 )
-from client.session import Session, State
+from client.protocol.session import Session, State
 from forkchat.errors import AlreadyOnline, BadRequest, Conflict, NotLoggedIn, RateLimited, Refused, TooLarge
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
@@ -71,7 +71,7 @@ class Wire:
         self.session.connected(self.now)
         (hello,) = self.said(m.HELLO)
         events = self.answer(hello, ver=1, min=1, epoch=epoch, heartbeat=30, limits={"text": 100})
-        assert events == [Greeted()]
+        assert events == [Greeted(epoch)]
 
     def welcome(self, *convs: Frame, me: int = ME) -> list[Event]:
         """Answer the login that the session has sent."""
@@ -476,7 +476,7 @@ class TestConfirming:
 class TestSending:
     def test_acknowledged(self, wire: Wire) -> None:
         wire.log_in()
-        cid = wire.session.send(OTHER, "hi")
+        cid = wire.session.send(OTHER, "hi").cid
         (chat,) = wire.said(m.ONE_CHAT)
         assert (chat["toid"], chat["msg"], chat["cid"]) == (OTHER, "hi", cid)
         sent = only(wire.answer(chat, conv=CONV, seq=42, ts=1), Sent)
@@ -489,10 +489,10 @@ class TestSending:
 
     def test_resent_in_order_under_the_same_cid(self, wire: Wire) -> None:
         wire.log_in()
-        cids = [wire.session.send(OTHER, text) for text in "abc"]
+        cids = [wire.session.send(OTHER, text).cid for text in "abc"]
         assert [chat["cid"] for chat in wire.said(m.ONE_CHAT)] == cids[:1]
         assert only(wire.lose(), SendDelayed).cid == cids[0]
-        cids.append(wire.session.send(OTHER, "written while away"))
+        cids.append(wire.session.send(OTHER, "written while away").cid)
         wire.connect()
         wire.welcome()
         got = []
@@ -504,7 +504,7 @@ class TestSending:
 
     def test_delayed(self, wire: Wire) -> None:
         wire.log_in()
-        cid = wire.session.send(OTHER, "hi")
+        cid = wire.session.send(OTHER, "hi").cid
         events = wire.answer(wire.said(m.ONE_CHAT)[0], errno=8, errmsg="slowly", retry_after=3)
         assert isinstance(only(events, SendDelayed).refused, RateLimited)
         wire.wait(2.9)
@@ -538,7 +538,7 @@ class TestSending:
 
     def test_a_live_copy_before_the_acknowledgement(self, wire: Wire) -> None:
         wire.log_in(standing(last=1, recv=1))
-        cid = wire.session.send(OTHER, "hi")
+        cid = wire.session.send(OTHER, "hi").cid
         events = wire.say(live(2, sender=ME, cid=cid))
         assert only(events, Sent).seq == 2
         assert only(events, Message).is_echo

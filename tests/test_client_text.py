@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from client.directory import Directory
-from client.events import Friend, Group, LoggedIn, LoggedOut, Message, Notice, SendFailed, Sent
-from client.lines import Lines
+from client.commands.directory import Directory
+from client.commands.wording import Wording
+from client.protocol.events import Friend, Group, LoggedIn, LoggedOut, Notice, Problem, SendFailed
 from client.text import CONTINUATION, clean, clean_line, rows, shown_name, valid
 from forkchat.errors import Refused
 
@@ -96,36 +96,26 @@ def test_what_is_typed_can_be_sent() -> None:
     assert valid("ok \udcff") == "ok ?"
 
 
-class TestLines:
+class TestWording:
     @pytest.fixture
-    def lines(self) -> Lines:
+    def wording(self) -> Wording:
         directory = Directory()
-        lines = Lines(directory)
+        wording = Wording(directory)
         logged_in = LoggedIn(12, "li", [Friend(57, "bo", "online")], [Group(9, "ops", "normal")], False)
         directory.note(logged_in)
-        assert lines.event(logged_in, None) == ["-- logged in as li, id 12", "-- online: bo"]
-        return lines
+        assert wording.tell(logged_in) == ["logged in as li, id 12", "online: bo"]
+        return wording
 
-    def test_messages(self, lines: Lines) -> None:
-        (row,) = lines.event(Message("d12-57", 1, 57, "bo", "hi", 0), None)
-        assert row.endswith(" bo: hi")
-        (row,) = lines.event(Message("g9", 1, 57, "bo", "hi", 0), None)
-        assert row.endswith(" [ops] bo: hi")
-        (row,) = lines.event(Sent("c", "d12-57", 2, "hi", 0), None)
-        assert row.endswith(" li → bo: hi")
-        assert lines.event(Message("d12-57", 2, 12, "li", "hi", 0, is_own=True, is_echo=True), None) == []
+    def test_failed(self, wording: Wording) -> None:
+        failed = SendFailed("d", "g9", "hi", Refused("no"))
+        assert wording.tell(failed) == ["NOT SENT to [ops]: hi (no)"]
 
-    def test_pending_is_told_once(self, lines: Lines) -> None:
-        assert lines.unsent("c", "d12-57", "hi", "why") == ["not sent yet to bo: hi (why)"]
-        assert lines.unsent("c", "d12-57", "hi", "why") == []
-        assert lines.event(Sent("c", "d12-57", 2, "hi", 0), None)[0].endswith("li → bo: hi (sent now)")
-        (row,) = lines.event(SendFailed("d", "g9", "hi", Refused("no")), None)
-        assert row == "-- NOT SENT to [ops]: hi (no)"
+    def test_notices(self, wording: Wording) -> None:
+        assert wording.tell(Notice("group_joined", 57, "bo", "g9")) == ["bo has joined [ops]"]
+        assert wording.tell(Notice("group_removed", 12, "li", "g9")) == ["you were removed from [ops]"]
+        assert wording.tell(Notice("of the future", 57, "bo", "")) == []
+        assert wording.tell(LoggedOut("replaced"))[0].startswith("you have logged in elsewhere")
 
-    def test_notices(self, lines: Lines) -> None:
-        assert lines.event(Notice("group_joined", 57, "bo", "g9"), None) == ["-- bo has joined [ops]"]
-        assert lines.event(Notice("group_removed", 12, "li", "g9"), None) == [
-            "-- you were removed from [ops]"
-        ]
-        assert lines.event(Notice("of the future", 57, "bo", ""), None) == []
-        assert lines.event(LoggedOut("replaced"), None)[0].startswith("-- you have logged in elsewhere")
+    def test_a_problem_is_told_once(self, wording: Wording) -> None:
+        assert wording.tell(Problem("the server is odd")) == ["the server is odd"]
+        assert wording.tell(Problem("the server is odd")) == []

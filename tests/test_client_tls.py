@@ -16,12 +16,14 @@ from typing import Any, Self
 
 import pytest
 
-from client import tls, transport
-from client.directory import Directory
-from client.events import Disconnected, Event, LoggedIn, LoggedOut, Problem
-from client.lines import Lines
-from client.main import NETWORK, OK, TLS_PORT, USAGE
-from client.transport import Client
+from client.aio import client as transport
+from client.aio import tls
+from client.aio.client import Client
+from client.aio.server import TLS_PORT
+from client.commands.directory import Directory
+from client.commands.wording import Wording
+from client.protocol.events import Disconnected, Event, LoggedIn, LoggedOut, Problem
+from client.script.codes import NETWORK, OK, USAGE
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from tests.server import Server
@@ -287,8 +289,8 @@ class TestLostConnection:
 
         with Front(server.port, good) as front:
             asyncio.run(run(front))
-        lines = Lines(Directory())
-        rows = [row for event in events for row in lines.event(event, None)]
+        wording = Wording(Directory())
+        rows = [text for event in events for text in wording.tell(event)]
         told = ["the connection is lost", "--ca FILE", "connected again"]
         assert [next(word for word in told if word in row) for row in rows[1:]] == told * 2
 

@@ -16,6 +16,8 @@ MODULES = sorted(
 
 #: What serves all layers.
 COMMON = {"forkchat", "errors", "log", "runtime"}
+#: What serves all of the client, its sans-I/O protocol first.
+CLIENT = {"errors", "wire", "client.text", "client.i18n", "client.protocol"}
 #: What each layer may import of ours besides itself and what is common to all.
 MAY_IMPORT = {
     "wire": {"errors"},
@@ -25,7 +27,15 @@ MAY_IMPORT = {
     "service": COMMON | {"config", "wire"},
     "process": COMMON | {"config", "wire", "net", "store", "bus", "service"},
     "cli": COMMON | {"config", "process"},
-    "client": {"errors", "wire"},
+    "client": CLIENT | {"client.aio", "client.local", "client.commands", "client.script", "client.screen"},
+    "client.text": set(),
+    "client.i18n": set(),
+    "client.protocol": {"errors", "wire"},
+    "client.aio": CLIENT,
+    "client.local": CLIENT,
+    "client.commands": CLIENT | {"client.aio", "client.local"},
+    "client.script": CLIENT | {"client.aio", "client.local", "client.commands"},
+    "client.screen": CLIENT | {"client.aio", "client.local", "client.commands"},
     "config": {"errors", "log"},
     "errors": set(),
     "log": set(),
@@ -69,6 +79,9 @@ def imports(path: Path) -> Iterator[Import]:
 def layer(module: str) -> str:
     """The layer that a dotted name belongs to: "forkchat.wire.frames.line" to "wire"."""
     top, *rest = module.split(".")
+    if top == "client":
+        within = f"client.{rest[0]}" if rest else ""
+        return within if within in MAY_IMPORT else "client"
     if top != "forkchat":
         return top
     return rest[0] if rest and rest[0] in MAY_IMPORT else "forkchat"
@@ -115,8 +128,11 @@ def test_module_says_what_it_is_for(path: Path) -> None:
         ("forkchat/process/worker.py", "redis", False, True),
         ("forkchat/process/worker.py", "forkchat.cli", False, True),
         ("forkchat/cli.py", "forkchat.service.Service", False, True),
-        ("client/link.py", "forkchat.wire.frames.line", False, False),
-        ("client/link.py", "forkchat.runtime.Future", False, True),
+        ("client/protocol/link.py", "forkchat.wire.frames.line", False, False),
+        ("client/protocol/link.py", "forkchat.runtime.Future", False, True),
+        ("client/protocol/link.py", "client.aio.client.Client", False, True),
+        ("client/commands/shell.py", "client.screen.app.run", False, True),
+        ("client/main.py", "client.screen.app.run", False, False),
         ("forkchat/config.py", "forkchat.store.Store", True, True),
     ],
 )

@@ -1,0 +1,1 @@
+"""The session on asyncio: it connects, reconnects, and lets requests be awaited."""

@@ -1,0 +1,303 @@
+"""An asyncio client on the session: it connects, reconnects, and lets requests be awaited.
+
+async with Client("localhost", 6000) as client:
+    await client.login("li", password)
+    await client.send(57, "hello")
+    async for event in client:
+        if isinstance(event, Message) and not event.is_own:
+            await client.send(event.conv, "you said: " + event.text)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from ssl import SSLContext
+from typing import Any, Self, cast
+
+from client.aio import tls
+from client.aio.waiters import Waiters
+from client.protocol import parse
+from client.protocol.events import Answer, Event, LoggedIn, Problem, Retrying, Sent
+from client.protocol.outbox import Pending
+from client.protocol.session import Session
+from forkchat.errors import RateLimited
+from forkchat.wire import msgid as m
+
+CONNECT_TIME = 10.0
+#: Seconds for an answer: a login waits for its turn among other people's password hashes.
+ANSWER_TIME = 30.0
+#: Seconds for what was written to leave when we close.
+CLOSE_TIME = 2.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.2, 15.0
+#: A connection that lived so long was a good one: after it one begins with the first backoff again.
+GOOD_TIME = 5.0
+
+
+class Client(asyncio.Protocol):
+    """`on_event` gets every event as it happens; without it they are to be had by `async for`.
+
+    `on_post` gets every message before it is sent: to keep it. `patience`: seconds that a request waits for a
+    lost connection to come back. `ssl`: connect with TLS (`client.aio.tls.context`). `lag`: seconds that an
+    answer took.
+
+    What is awaited raises the `forkchat.errors.Refused` that the server answers, TimeoutError when no answer
+    comes, CertificateError (of `client.aio.tls`) when the server's certificate is refused, and another
+    OSError when there is no server at the address.
+    """
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = 6000,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        patience: float = 30.0,
+        ssl: SSLContext | None = None,
+        on_post: Callable[[Pending], None] | None = None,
+    ):
+        self.session = Session()
+        self.lag = 0.0
+        self._address = (host, port)
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._on_event = on_event or self._events.put_nowait
+        self._patience = patience
+        self._ssl = ssl
+        self._on_post = on_post
+        self._socket: asyncio.Transport | None = None
+        self._connected_at = 0.0
+        self._failures = 0
+        self._is_closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._waiters = Waiters()
+        self._timed: tuple[str, float] | None = None  # an answer that is awaited, and since when
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._events.get()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def connect(self) -> None:
+        """Returns when a server has greeted us. Raises ConnectionError or another OSError."""
+        await self._open()
+        if self._socket is None:
+            raise ConnectionError("the server has closed the connection at once")
+        if not self._ready.is_set():
+            await self._result("greeted", None)
+
+    def begin(self) -> None:
+        """After `session.login`: connect as soon as there is a server; Retrying and Greeted tell of it."""
+        self._reconnect_unless_done()
+
+    async def close(self) -> None:
+        self._is_closing = True
+        if self._reconnecting:
+            self._reconnecting.cancel()
+        if self._socket:
+            self.session.leave()
+            self._step([])
+            closed = self._waiters.expect("closed")
+            self._socket.close()
+            with suppress(TimeoutError):
+                await self._waiters.result("closed", closed, CLOSE_TIME)
+        if self._socket:
+            self._socket.abort()  # TLS would wait longer for the server's farewell
+        if self._timer:
+            self._timer.cancel()
+        self._events.put_nowait(None)
+
+    async def register(self, name: str, password: str) -> int:
+        """Make an account; returns its id."""
+        return parse.integer(await self.request(m.REG, name=name, password=password), "id")
+
+    async def login(
+        self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
+    ) -> LoggedIn:
+        """As `Session.login`; from then on a lost connection is made again."""
+        if not self._socket and not self._reconnecting:
+            await self.connect()
+        self.session.login(who, password, token=token, takeover=takeover)
+        return cast(LoggedIn, await self._result("login", ANSWER_TIME))
+
+    async def request(self, msgid: int, **fields: Any) -> dict[str, Any]:
+        """The fields of the answer to any other request of docs/wire.md.
+
+        It waits out a rate limit that is not longer than `patience`.
+        """
+        if not self._socket and not self._reconnecting:
+            await self.connect()
+        while True:
+            if not self._ready.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ready.wait(), self._patience)
+            try:
+                rid = self._time(self.session.request(msgid, **fields))
+                return cast(dict[str, Any], await self._result(rid, ANSWER_TIME))
+            except RateLimited as error:
+                if error.retry_after is None or error.retry_after > self._patience:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+    def post(self, to: str | int, text: str) -> str:
+        """Send a message to a conversation, or a user's id, without waiting; returns its `cid`.
+
+        It is sent again until it is acknowledged: events tell of that.
+        """
+        pending = self.session.send(to, text)
+        if self._on_post:
+            self._on_post(pending)
+        self._time(pending.cid)
+        self._step([])
+        return pending.cid
+
+    async def acknowledged(self, cid: str, timeout: float | None = None) -> Sent:
+        """Wait until a message, posted just now, is stored."""
+        return cast(Sent, await self._result(cid, timeout))
+
+    async def send(self, to: str | int, text: str) -> Sent:
+        """Send a message; returns when it is stored."""
+        return await self.acknowledged(self.post(to, text))
+
+    def read(self, conv: str, seq: int) -> None:
+        """The user has read the conversation up to `seq`."""
+        self.session.read(conv, seq)
+        self._step([])
+
+    def typing(self, conv: str) -> None:
+        """The user is typing there."""
+        self.session.typing(conv)
+        self._step([])
+
+    async def settle(self, timeout: float) -> bool:
+        """Wait until everything was acknowledged and shown; whether it was."""
+        with suppress(TimeoutError):
+            if not self.session.is_idle:
+                await self._result("idle", timeout)
+        return self.session.is_idle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast(asyncio.Transport, transport)
+        self._connected_at = self._now()
+        self.session.connected(self._connected_at)
+        self._step([])
+
+    def data_received(self, data: bytes) -> None:
+        self._step(self.session.receive(data, self._now()))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._socket = None
+        self._failures = 0 if self._now() - self._connected_at >= GOOD_TIME else self._failures + 1
+        self._step(self.session.disconnected(self._now()))
+        self._timed = None
+        self._reconnect_unless_done()
+
+    async def _open(self) -> None:
+        host, port = self._address
+        try:
+            async with asyncio.timeout(CONNECT_TIME):
+                # The name that the certificate must have is `host`.
+                await asyncio.get_running_loop().create_connection(lambda: self, host, port, ssl=self._ssl)
+        except OSError as error:
+            if self._ssl:
+                raise tls.explained(error, host) from None
+            if isinstance(error, TimeoutError):
+                raise ConnectionError(f"{host} does not answer") from None
+            raise
+
+    @property
+    def _is_needed(self) -> bool:
+        return self.session.is_wanted and not self._is_closing
+
+    def _reconnect_unless_done(self) -> None:
+        if self._is_needed and not self._socket and not self._reconnecting:
+            self._reconnecting = asyncio.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """Until it succeeds; of a certificate that is refused meanwhile one Problem tells."""
+        is_told, reason = False, ""
+        while self._socket is None and self._is_needed:
+            if self._connected_at or reason:
+                pause = self._backoff()
+                self._step([Retrying(pause, reason)])
+                await asyncio.sleep(pause)
+            try:
+                await self._open()
+            except OSError as error:
+                self._failures += 1
+                reason = error.strerror or str(error)
+                if isinstance(error, tls.CertificateError) and not is_told:
+                    is_told = True
+                    self._step([Problem(str(error))])
+        self._reconnecting = None
+
+    def _backoff(self) -> float:
+        """Jittered, so that a restarted server is not met by everyone at once; a server's own word is."""
+        retry_after, self.session.retry_after = self.session.retry_after, None
+        if retry_after is not None:
+            return retry_after
+        return min(LAST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+
+    def _step(self, events: list[Event]) -> None:
+        """After each call of the session: pass on what happened, send, and plan the next tick."""
+        for event in events:
+            self._waiters.wake(event)
+            self._measure(event)
+            if not isinstance(event, Answer):
+                self._on_event(event)
+        if self.session.is_ready:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        if self._socket:
+            self._socket.write(self.session.data_to_send())
+            if self.session.is_finished:
+                self._socket.abort()  # not close: a dead peer would never take what is left
+        if self.session.is_idle:
+            self._waiters.resolve("idle")
+        self._plan()
+
+    def _plan(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        deadline = self.session.deadline
+        loop = asyncio.get_running_loop()
+        self._timer = None if deadline is None else loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        # The loop calls a timer up to its clock's resolution early; that deadline has come.
+        self._step(self.session.tick(max(self._now(), self.session.deadline or 0.0)))
+
+    def _time(self, key: str) -> str:
+        """Measure how long its answer takes, unless another one's is being measured."""
+        self._timed = self._timed or (key, self._now())
+        return key
+
+    def _measure(self, event: Event) -> None:
+        match event:
+            case Answer(rid=key) | Sent(cid=key) if self._timed and key == self._timed[0]:
+                self.lag = self._now() - self._timed[1]
+                self._timed = None
+
+    async def _result(self, key: str, timeout: float | None) -> Any:
+        """Send what a request has left in the session, and wait."""
+        future = self._waiters.expect(key)
+        self._step([])
+        return await self._waiters.result(key, future, timeout)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

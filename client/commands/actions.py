@@ -1,0 +1,259 @@
+"""What the commands do, each with the words that the user gave it; what they return is for programs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from client.commands.shell import Quit, Shell, UsageError
+from client.i18n import _, set_language
+from client.local.settings import SETTINGS
+from client.protocol import parse
+from client.protocol.events import Friend, Group, Message
+from client.text import shown_name
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import group_key
+from forkchat.wire.requests import MAX_SEQ
+
+#: Environment variables that scripts give passwords in.
+PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
+
+
+async def _secret(shell: Shell, variable: str, prompt: str, is_new: bool = False) -> str:
+    """A password from the environment, else from the user, who types a new one twice."""
+    if given := os.environ.get(variable):
+        return given
+    try:
+        password = await shell.view.secret(prompt)
+        if is_new and await shell.view.secret(_("the same again: ")) != password:
+            raise UsageError(_("these were two different passwords"))
+    except EOFError:
+        raise UsageError(_("no password; without a terminal set {name}").format(name=variable)) from None
+    if not password:
+        raise UsageError(_("no password, nothing done"))
+    return password
+
+
+async def register(shell: Shell, name: str) -> dict[str, Any]:
+    prompt = _("password for {name}: ").format(name=shown_name(name))
+    password = await _secret(shell, PASSWORD, prompt, is_new=True)
+    user = await shell.client.register(name, password)
+    shell.view.tell(_("registered as {name}; your id is {id}").format(name=shown_name(name), id=user))
+    await shell.log_in(user, password)
+    return {"id": user, "name": name}
+
+
+async def login(shell: Shell, who: str) -> dict[str, Any]:
+    password = await _secret(shell, PASSWORD, _("password: "))
+    is_id = who.isascii() and who.isdigit()
+    await shell.log_in(int(who) if is_id else who.removeprefix("@"), password)
+    return _me(shell)
+
+
+async def takeover(shell: Shell) -> dict[str, Any]:
+    await shell.take_over()
+    return _me(shell)
+
+
+def _me(shell: Shell) -> dict[str, Any]:
+    me = shell.client.session.me
+    return {"id": me, "name": shell.directory.user(me)}
+
+
+async def logout(shell: Shell) -> None:
+    await shell.client.request(m.LOGINOUT)
+    shell.view.open("")
+
+
+async def passwd(shell: Shell) -> None:
+    old = await _secret(shell, PASSWORD, _("old password: "))
+    new = await _secret(shell, NEW_PASSWORD, _("new password: "), is_new=True)
+    await shell.client.request(m.ACCOUNT, op="password", old=old, new=new)
+    shell.view.tell(_("the password is changed; sessions elsewhere must log in again"))
+
+
+async def msg(shell: Shell, who: str, text: str = "") -> dict[str, Any] | None:
+    conv = await shell.conversation(who)
+    if text:
+        return await shell.say(conv, text)
+    shell.view.open(conv)
+    shell.view.tell(_("what you type now goes to {name}").format(name=shell.directory.title(conv)))
+    return {"conv": conv}
+
+
+async def group_msg(shell: Shell, group: str, text: str) -> dict[str, Any] | None:
+    return await shell.say(group_key(shell.group(group)), text)
+
+
+async def say(shell: Shell, text: str) -> dict[str, Any] | None:
+    if not shell.view.conv:
+        raise UsageError(_("to whom? /msg NAME TEXT says it to someone, /msg #GROUP TEXT in a group"))
+    return await shell.say(shell.view.conv, text)
+
+
+async def add(shell: Shell, who: str) -> dict[str, Any]:
+    friend = parse.friend(await shell.client.request(m.ADD_FRIEND, friendid=await shell.user(who)))
+    shell.directory.add_friend(friend)
+    shell.view.tell(
+        _("{name} ({id}) is your friend now, and {state}").format(
+            name=shown_name(friend.name), id=friend.id, state=_(friend.state)
+        )
+    )
+    return asdict(friend)
+
+
+async def unfriend(shell: Shell, who: str) -> dict[str, Any]:
+    user = await shell.user(who)
+    await shell.client.request(m.FRIENDS, op="remove", friendid=user)
+    shell.directory.friends.pop(user, None)
+    name = shell.directory.user(user)
+    shell.view.tell(_("{name} is no friend of yours any more").format(name=shown_name(name)))
+    return {"id": user, "name": name}
+
+
+async def friends(shell: Shell) -> list[dict[str, Any]]:
+    found = parse.friends(await shell.client.request(m.FRIENDS, op="list"))
+    for friend in found:
+        shell.directory.add_friend(friend)
+        shell.view.tell(f"{shown_name(friend.name)} ({friend.id}) {_(friend.state)}")
+    if not found:
+        shell.view.tell(_("no friends yet: /add NAME adds one"))
+    return [asdict(friend) for friend in found]
+
+
+async def who(shell: Shell, name: str) -> dict[str, Any]:
+    user = await shell.user(name)
+    found = shell.directory.friends.get(user) or Friend(user, shell.directory.user(user), "")
+    text = _("{name}, id {id}").format(name=shown_name(found.name), id=user)
+    shell.view.tell(f"{text}, {_(found.state)}" if found.state else text)
+    return asdict(found)
+
+
+async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any]:
+    fields = await shell.client.request(m.CREATE_GROUP, groupname=name, groupdesc=desc)
+    group = Group(parse.integer(fields, "groupid"), name, "creator")
+    shell.directory.groups[group.id] = group
+    shell.view.open(group_key(group.id))
+    shell.view.tell(
+        _("the group {name} is made; others join it with /join {id}").format(
+            name=shown_name(name), id=group.id
+        )
+    )
+    return asdict(group)
+
+
+async def join(shell: Shell, name: str) -> dict[str, Any]:
+    fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
+    group = Group(
+        parse.integer(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
+    )
+    shell.directory.groups[group.id] = group
+    conv = group_key(group.id)
+    shell.view.open(conv)
+    shell.view.tell(
+        _("you are in {name}; what you type now goes there").format(name=shell.directory.title(conv))
+    )
+    return asdict(group)
+
+
+async def leave(shell: Shell, name: str) -> None:
+    group = shell.group(name)
+    title = shell.directory.title(group_key(group))
+    await shell.client.request(m.GROUPS, op="leave", groupid=group)
+    shell.directory.groups.pop(group, None)
+    if shell.view.conv == group_key(group):
+        shell.view.open("")
+    shell.view.tell(_("you have left {name}").format(name=title))
+
+
+async def remove(shell: Shell, name: str, member: str) -> None:
+    group, user = shell.group(name), await shell.user(member)
+    await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
+
+
+async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
+    group = shell.group(name)
+    fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
+    found = []
+    for user in parse.objects(fields, "users"):
+        member = parse.friend(user)
+        role = parse.text(user, "role", "")
+        shell.directory.add_user(member.id, member.name)
+        shell.view.tell(f"{shown_name(member.name)} ({member.id}) {_(role)}, {_(member.state)}")
+        found.append(asdict(member) | {"role": role})
+    return found
+
+
+async def groups(shell: Shell) -> list[dict[str, Any]]:
+    found = parse.groups(await shell.client.request(m.GROUPS, op="list"))
+    shell.directory.groups = {group.id: group for group in found}
+    for group in found:
+        shell.view.tell(f"{shown_name(group.name)} (g{group.id}) {_(group.role)}")
+    if not found:
+        shell.view.tell(_("no groups yet: /group create NAME makes one, /join ID joins one"))
+    return [asdict(group) for group in found]
+
+
+async def history(shell: Shell, name: str, number: str = "20") -> dict[str, Any]:
+    conv = await shell.conversation(name)
+    found = await fetch_last(shell, conv, count(number))
+    title = shell.directory.title(conv)
+    shell.view.tell(_("{number} messages of {name}").format(number=len(found), name=title))
+    for message in found:
+        shell.view.show(message)
+    return {"conv": conv, "count": len(found)}
+
+
+def count(number: str) -> int:
+    """Raises UsageError."""
+    if not (number.isascii() and number.isdigit() and 0 < int(number) <= 10_000):
+        raise UsageError(_("how many messages? a number from 1 to 10000"))
+    return int(number)
+
+
+def shown(message: Message) -> dict[str, Any]:
+    """A message as programs get it."""
+    return {
+        "conv": message.conv,
+        "seq": message.seq,
+        "id": message.sender,
+        "name": message.name,
+        "text": message.text,
+        "ts": message.ts,
+        "own": message.is_own,
+    }
+
+
+async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
+    """The last messages of a conversation, ascending."""
+    found: list[dict[str, Any]] = []
+    before, more = MAX_SEQ, True
+    while more and len(found) < number:
+        limit = min(200, number - len(found))
+        fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
+        page = parse.objects(fields, "msgs")
+        found = page + found
+        more = fields.get("more") is True and bool(page)
+        before = parse.integer(page[0], "seq") if page else 0
+    return [parse.message(frame, shell.client.session.me) for frame in found]
+
+
+async def set_(shell: Shell, name: str = "", value: str | None = None) -> dict[str, str]:
+    if name and name not in SETTINGS:
+        raise UsageError(_("there is no {name} to set; /set lists what there is").format(name=name))
+    if value is not None:
+        if SETTINGS[name].in_file_only:
+            raise UsageError(_("{name} is set in the file chatcli.toml, before the start").format(name=name))
+        shell.settings.set(name, "" if value == '""' else value)
+        if name == "lang":
+            set_language(shell.settings.text(name))
+    found = {each: shell.settings.shown(each) for each in ([name] if name else SETTINGS)}
+    for each, shown_value in found.items():
+        choices = f" ({', '.join(filter(None, SETTINGS[each].choices))})" if SETTINGS[each].choices else ""
+        shell.view.tell(f"{each} = {shown_value or chr(34) * 2}  {_(SETTINGS[each].help)}{choices}")
+    return found
+
+
+async def quit_(shell: Shell) -> None:
+    raise Quit

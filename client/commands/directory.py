@@ -1,0 +1,86 @@
+"""Whom and which groups we know by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from client.protocol.events import Event, Friend, FriendState, Group, LoggedIn, Message, Notice
+from client.text import shown_name
+from forkchat.wire.conversation import parse_key
+
+
+class Directory:
+    """Names and states, as events and answers bring them."""
+
+    def __init__(self) -> None:
+        self.friends: dict[int, Friend] = {}
+        self.groups: dict[int, Group] = {}
+        self.me = (0, "")  # id and name
+        self._users: dict[int, str] = {}
+
+    def note(self, event: Event) -> bool:
+        """Take in what the event says; whether it was news."""
+        match event:
+            case LoggedIn():
+                self.friends = {friend.id: friend for friend in event.friends}
+                self.groups = {group.id: group for group in event.groups}
+                self._users |= {friend.id: friend.name for friend in event.friends}
+                self._users[event.id] = event.name
+                self.me = event.id, event.name
+            case FriendState():
+                known = self.friends.get(event.id)
+                if known is not None:
+                    self.friends[event.id] = Friend(event.id, event.name or known.name, event.state)
+                    return known.state != event.state
+            case Message():
+                self._users[event.sender] = event.name
+            case Notice():
+                self._users[event.id] = event.name
+        return True
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as JSON has it."""
+        return {
+            "friends": [[friend.id, friend.name] for friend in self.friends.values()],
+            "groups": [[group.id, group.name, group.role] for group in self.groups.values()],
+            "users": [[user, name] for user, name in self._users.items()],
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """What `dump` returned, of a time when nobody's state was known."""
+        self.friends = {user: Friend(user, name, "") for user, name in dumped.get("friends", [])}
+        self.groups = {group: Group(group, name, role) for group, name, role in dumped.get("groups", [])}
+        self._users = dict(dumped.get("users", []))
+
+    def add_friend(self, friend: Friend) -> None:
+        self.friends[friend.id] = friend
+        self._users[friend.id] = friend.name
+
+    def add_user(self, user: int, name: str) -> None:
+        self._users[user] = name
+
+    def user(self, user: int) -> str:
+        return self._users.get(user, str(user))
+
+    def names(self) -> list[str]:
+        """Of everyone we know."""
+        return list(self._users.values())
+
+    def users_named(self, name: str) -> list[int]:
+        return [user for user, known in self._users.items() if known == name]
+
+    def group(self, group: int) -> str:
+        known = self.groups.get(group)
+        return known.name if known else f"g{group}"
+
+    def groups_named(self, name: str) -> list[int]:
+        return [group.id for group in self.groups.values() if group.name == name]
+
+    def title(self, conv: str) -> str:
+        """How a conversation is shown: `[ops]`, or the other's name."""
+        key = parse_key(conv)
+        return (
+            f"[{shown_name(self.group(key.group))}]"
+            if key.group
+            else shown_name(self.user(key.other(self.me[0])))
+        )

@@ -1,0 +1,135 @@
+"""What commands act on: the client, the names, and the view that they were typed in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from client.aio.client import Client
+from client.commands.directory import Directory
+from client.commands.view import View
+from client.i18n import _
+from client.local.settings import Settings
+from client.protocol import parse
+from client.text import clean_line, shown_name
+from forkchat.errors import AlreadyOnline, NotFound, NotLoggedIn, Refused
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import group_key, pair_key
+
+if TYPE_CHECKING:
+    from client.commands.table import Command
+
+_ID = re.compile(r"[1-9][0-9]*")
+_GROUP = re.compile(r"g?([1-9][0-9]*)")
+_CONVERSATION = re.compile(r"g[1-9][0-9]*|d[1-9][0-9]*-[1-9][0-9]*")
+
+
+class Quit(Exception):
+    """The user wants to leave."""
+
+
+class UsageError(Exception):
+    """What was typed cannot be done; the text says what can."""
+
+
+class Told(Exception):
+    """It failed for its cause, of which the user knows already from an event."""
+
+
+class Shell:
+    """`commands` are those that can be typed there, by name."""
+
+    def __init__(
+        self,
+        client: Client,
+        view: View,
+        directory: Directory,
+        settings: Settings,
+        commands: Mapping[str, Command],
+    ):
+        self.client = client
+        self.commands = commands
+        self.view = view
+        self.directory = directory
+        self.settings = settings
+        self._login: dict[str, Any] = {}
+
+    async def log_in(self, who: str | int, password: str) -> None:
+        self._login = {"who": who, "password": password}
+        await self._log_in()
+
+    def resume(self, token: str) -> None:
+        """Log in with a token, now or when there is a connection; events tell how it went."""
+        self._login = {"token": token}
+        self.client.session.login(token=token)
+        self.client.begin()
+
+    @property
+    def is_resuming(self) -> bool:
+        """It was with a token, which nobody typed, that we last tried to log in."""
+        return "token" in self._login
+
+    async def _log_in(self, takeover: bool = False) -> None:
+        try:
+            await self.client.login(**self._login, takeover=takeover)
+        except AlreadyOnline as error:
+            hint = _("/takeover ends the session there and logs in here")
+            raise AlreadyOnline(f"{_(clean_line(error.errmsg))}; {hint}") from None
+
+    async def take_over(self) -> None:
+        if not self._login:
+            raise UsageError(_("/takeover comes after a /login that was refused"))
+        await self._log_in(takeover=True)
+
+    async def say(self, conv: str, text: str) -> dict[str, object] | None:
+        """Send a message and, as long as the view has patience, wait until it is stored."""
+        self.view.open(conv)
+        cid = self.client.post(conv, text)
+        if not self.view.patience:
+            return None
+        try:
+            sent = await self.client.acknowledged(cid, self.view.patience)
+        except Refused as error:
+            raise Told from error
+        return {"conv": sent.conv, "seq": sent.seq, "ts": sent.ts}
+
+    async def user(self, who: str) -> int:
+        """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""
+        if _ID.fullmatch(who):
+            user = int(who)
+            if self.directory.user(user) == who and self.client.session.is_ready:
+                await self._look_up(id=user)
+            return user
+        name = who.removeprefix("@")
+        known = self.directory.users_named(name)
+        return known[0] if len(known) == 1 else await self._look_up(name=name)
+
+    def group(self, group: str) -> int:
+        """The id of a group: `9`, `g9`, or `#` and the name of one of ours."""
+        if match := _GROUP.fullmatch(group):
+            return int(match[1])
+        name = group.removeprefix("#")
+        found = self.directory.groups_named(name)
+        if not found:
+            raise NotFound(_("you are in no group called {name}").format(name=shown_name(name)))
+        if len(found) > 1:
+            ids = ", ".join(f"g{id_}" for id_ in found)
+            raise UsageError(_("several groups have that name: {ids}").format(ids=ids))
+        return found[0]
+
+    async def conversation(self, name: str) -> str:
+        """The key of a conversation: a key, `#` and a group's name, or whom it is with."""
+        if not self.client.session.me:
+            raise NotLoggedIn(_("log in first: /login NAME"))
+        if _CONVERSATION.fullmatch(name):
+            return name
+        if name.startswith("#"):
+            return group_key(self.group(name))
+        return pair_key(self.client.session.me, await self.user(name))
+
+    async def _look_up(self, **fields: str | int) -> int:
+        found = await self.client.request(m.LOOKUP, **fields)
+        user, name = parse.integer(found, "id"), parse.text(found, "name")
+        self.directory.add_user(user, name)
+        return user

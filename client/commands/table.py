@@ -1,0 +1,170 @@
+"""The commands: one table of what can be typed, from which help, parsing and completion come."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from client.commands import actions
+from client.commands.shell import Shell, UsageError
+from client.i18n import N_, _
+
+
+@dataclass(frozen=True)
+class Command:
+    """`usage` names the arguments, those in brackets may be left out; the last takes the rest."""
+
+    name: str
+    usage: str
+    help: str
+    run: Callable[..., Awaitable[object]]
+
+    @property
+    def parameters(self) -> list[str]:
+        return self.usage.split()
+
+    @property
+    def required(self) -> int:
+        return sum(not parameter.startswith("[") for parameter in self.parameters)
+
+    def __str__(self) -> str:
+        return f"/{self.name} {self.usage}".rstrip()
+
+
+Table = Mapping[str, Command]
+
+
+async def help_(shell: Shell, name: str = "") -> dict[str, str]:
+    table = shell.commands
+    commands = [_command(name.removeprefix("/"), table)] if name else list(table.values())
+    width = max(len(str(command)) for command in commands)
+    for command in commands:
+        shell.view.tell(f"{command!s:{width}}  {_(command.help)}")
+    if not name:
+        shell.view.tell(
+            _('WHO is a name or an id; a name with blanks is put in "quotes", @57 is someone called 57')
+        )
+        shell.view.tell(_("GROUP is an id, or # and the name of one of yours; #GROUP can stand for WHO, too"))
+        shell.view.tell(_("a line without a command goes to the conversation that you are in"))
+        classic = "  ".join(f"{word}:{usage}" for word, (_command_, usage) in CLASSIC.items() if usage)
+        shell.view.tell(_("the original's commands work as well: {commands}").format(commands=classic))
+    return {str(command): command.help for command in commands}
+
+
+#: Those that there are everywhere; the screen has some more.
+COMMANDS: Table = {
+    command.name: command
+    for command in (
+        Command("register", "NAME", N_("make an account and log in"), actions.register),
+        Command("login", "WHO", N_("log in"), actions.login),
+        Command(
+            "takeover", "", N_("log in although you are online elsewhere, ending that"), actions.takeover
+        ),
+        Command("logout", "", N_("log out"), actions.logout),
+        Command("passwd", "", N_("change your password"), actions.passwd),
+        Command("msg", "WHO [TEXT]", N_("say something to someone, or in a #GROUP"), actions.msg),
+        Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say),
+        Command(
+            "history", "WHO [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
+        ),
+        Command("add", "WHO", N_("add a friend: you see when they come and go"), actions.add),
+        Command("unfriend", "WHO", N_("take a friend off your list"), actions.unfriend),
+        Command("friends", "", N_("list your friends"), actions.friends),
+        Command("who", "WHO", N_("a person's name, id and state"), actions.who),
+        Command("group create", "NAME [DESC]", N_("make a group"), actions.create_group),
+        Command("join", "ID", N_("join a group"), actions.join),
+        Command("leave", "GROUP", N_("leave a group"), actions.leave),
+        Command("members", "GROUP", N_("list who is in a group"), actions.members),
+        Command("remove", "GROUP WHO", N_("take someone out of a group that you made"), actions.remove),
+        Command("groups", "", N_("list your groups"), actions.groups),
+        Command("set", "[NAME] [VALUE]", N_("settings: list them, see one, change one"), actions.set_),
+        Command("help", "[COMMAND]", N_("this list, or one command"), help_),
+        Command("quit", "", N_("leave"), actions.quit_),
+    )
+}
+_GROUP_MSG = Command("groupchat", "GROUP TEXT", "", actions.group_msg)
+
+#: The original client's commands: what they stand for, and their arguments, separated by colons.
+CLASSIC: dict[str, tuple[Command, str]] = {
+    "help": (COMMANDS["help"], ""),
+    "chat": (COMMANDS["msg"], "ID:TEXT"),
+    "addfriend": (COMMANDS["add"], "ID"),
+    "creategroup": (COMMANDS["group create"], "NAME:DESC"),
+    "addgroup": (COMMANDS["join"], "ID"),
+    "groupchat": (_GROUP_MSG, "ID:TEXT"),
+    "loginout": (COMMANDS["logout"], ""),
+}
+
+_WORD = re.compile(r'\s*(?:"([^"]*)"|(\S+))\s*')
+
+
+def parse_line(line: str, table: Table = COMMANDS) -> tuple[Command, list[str]]:
+    """What a line asks for, and its arguments. Raises UsageError."""
+    if line.startswith("/"):
+        return _slash(line[1:], table)
+    name, colon, rest = line.partition(":")
+    if name in CLASSIC and bool(colon) == bool(CLASSIC[name][1]):
+        return _classic(name, rest)
+    return COMMANDS["say"], [line]
+
+
+def _slash(line: str, table: Table) -> tuple[Command, list[str]]:
+    name, _, rest = line.partition(" ")
+    for command in table.values():
+        first, blank, second = command.name.partition(" ")
+        if blank and name == first and rest.split(" ", 1)[0] == second:
+            return command, _arguments(command, rest.removeprefix(second))
+    command = _command(name, table)
+    return command, _arguments(command, rest)
+
+
+def _command(name: str, table: Table) -> Command:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=1) or [key for key in table if key.startswith(name)]
+    hint = (
+        _("do you mean {command}?").format(command=table[near[0]]) if near and name else _("/help lists all")
+    )
+    raise UsageError(_("there is no /{name}; {hint}").format(name=name, hint=hint))
+
+
+def _arguments(command: Command, rest: str) -> list[str]:
+    """The words of `rest`, quotes around one removed; the last argument is all that remains."""
+    found: list[str] = []
+    at = 0
+    for parameter in command.parameters:
+        is_last = len(found) == len(command.parameters) - 1
+        match = _WORD.match(rest, at)
+        if match is None:
+            break
+        if is_last and ("TEXT" in parameter or match.end() < len(rest)):
+            found.append(rest[at:].strip())
+            at = len(rest)
+        else:
+            found.append(match[1] if match[1] is not None else match[2])
+            at = match.end()
+    if len(found) < command.required or rest[at:].strip():
+        raise UsageError(_("usage: {command}").format(command=command))
+    return found
+
+
+def check_arguments(command: Command, arguments: list[str]) -> list[str]:
+    """Those of a program, which needs no quotes. Raises UsageError."""
+    if not command.required <= len(arguments) <= len(command.parameters):
+        raise UsageError(_("usage: {command}").format(command=command))
+    return arguments
+
+
+def _classic(name: str, rest: str) -> tuple[Command, list[str]]:
+    command, usage = CLASSIC[name]
+    count = usage.count(":") + 1 if usage else 0
+    found = rest.split(":", count - 1) if count else []
+    if len(found) < count or not all(part.strip() for part in found[: command.required]):
+        raise UsageError(
+            _("usage: {name}:{usage} (or, to say it as it is: /say {name}:{rest})").format(
+                name=name, usage=usage, rest=rest
+            )
+        )
+    return command, [found[0].strip(), *found[1:]] if found else []

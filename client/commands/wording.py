@@ -1,0 +1,140 @@
+"""What happened, in words for people: one place for the screen and for scripts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from client.aio.server import Server
+from client.commands.directory import Directory
+from client.i18n import N_, _
+from client.protocol.events import (
+    Disconnected,
+    Event,
+    FriendState,
+    LoggedIn,
+    LoggedOut,
+    LoginFailed,
+    Notice,
+    Problem,
+    SendFailed,
+)
+from client.text import clean_line, shown_name
+
+_NOTICES = {
+    "friend_added": N_("{name} has added you as a friend"),
+    "group_joined": N_("{name} has joined {group}"),
+    "group_left": N_("{name} has left {group}"),
+    "group_removed": N_("{name} was removed from {group}"),
+}
+_LOGGED_OUT = {
+    "logout": N_("logged out"),
+    "replaced": N_("you have logged in elsewhere, so this session has ended; /login logs in here again"),
+    "kicked": N_("the server has ended this session; /login begins another"),
+}
+#: What else comes from the server as a word, or as a sentence of its own.
+_FROM_THE_SERVER = [
+    *(N_("online"), N_("offline"), N_("creator"), N_("normal")),
+    N_("this account is already online"),
+    N_("this account is logging in elsewhere"),
+    N_("this is yourself"),
+    N_("the old password is wrong"),
+    N_("wrong name or password"),
+    N_("no such user"),
+    N_("you are not in this conversation"),
+    N_("you are not in this group"),
+    N_("no such group"),
+    N_("not a member of this group"),
+    N_("not among your friends"),
+    N_("only the group's creator removes members"),
+    N_("the creator cannot be removed; leave instead"),
+    N_("the name is taken"),
+    N_("too many messages"),
+    N_("too many messages wait to be stored"),
+    N_("too many tries; wait a little"),
+    N_("log in with the password"),
+    N_("too many logins at once"),
+    N_("log in first"),
+    N_("there is no connection"),
+    N_("the connection was lost before the answer came"),
+]
+
+
+class Wording:
+    """It remembers what was told, so that nothing is told twice."""
+
+    def __init__(self, directory: Directory):
+        self._directory = directory
+        self._is_away = False
+        self._problem = ""
+
+    def tell(self, event: Event) -> list[str]:
+        """The sentences that tell of it; of a message others do, and it has none."""
+        match event:
+            case LoggedIn():
+                return self._logged_in(event)
+            case LoggedOut():
+                self._is_away = False
+                return [_(_LOGGED_OUT[event.reason])]
+            case LoginFailed() if self._is_away:
+                self._is_away = False
+                reason = _(clean_line(event.refused.errmsg))
+                return [_("could not log in again: {reason}; try /login").format(reason=reason)]
+            case Disconnected(is_wanted=True) if not self._is_away:
+                self._is_away = True
+                self._problem = ""
+                return [_("the connection is lost; trying again")]
+            case SendFailed():
+                return [_("NOT SENT to {message}").format(message=self.waiting(event))]
+            case FriendState():
+                name = shown_name(self._directory.user(event.id))
+                return [_("{name} is {state}").format(name=name, state=_(clean_line(event.state)))]
+            case Notice():
+                return self._notice(event)
+            case Problem() if event.text != self._problem:
+                self._problem = event.text
+                return [clean_line(event.text)]
+        return []
+
+    def waiting(self, event: SendFailed) -> str:
+        title = self._directory.title(event.conv)
+        return f"{title}: {clean_line(event.text)} ({_(clean_line(event.refused.errmsg))})"
+
+    def _logged_in(self, event: LoggedIn) -> list[str]:
+        self._is_away = False
+        if event.is_resumed:
+            return [_("connected again")]
+        found = [_("logged in as {name}, id {id}").format(name=shown_name(event.name), id=event.id)]
+        online = [shown_name(friend.name) for friend in event.friends if friend.state == "online"]
+        return [*found, _("online: {names}").format(names=", ".join(online))] if online else found
+
+    def _notice(self, event: Notice) -> list[str]:
+        text = _NOTICES.get(event.kind)
+        if text is None:
+            return []
+        group = self._directory.title(event.conv) if event.conv else ""
+        if event.kind == "group_removed" and event.id == self._directory.me[0]:
+            return [_("you were removed from {group}").format(group=group)]
+        return [_(text).format(name=shown_name(event.name), group=group)]
+
+
+def no_server(server: Server, error: OSError) -> list[str]:
+    """What to say when nothing answers."""
+    where, reason = {"host": server.host, "port": server.port}, error.strerror or str(error)
+    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=reason, **where)]
+    return found if server.tls else [*found, start_hint(server.port)]
+
+
+def start_hint(port: int) -> str:
+    return _("to start a server there: forkchat -w 4 -p {port}").format(port=port)
+
+
+def moment(ts: int) -> datetime:
+    """The time of a message, milliseconds since 1970, in local time."""
+    return datetime.fromtimestamp(ts / 1000, UTC).astimezone()
+
+
+def when(ts: int) -> str:
+    """The same in words: with the date unless it is today."""
+    at = moment(ts)
+    is_today = at.date() == datetime.now(UTC).astimezone().date()
+    return at.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")

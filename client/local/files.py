@@ -1,0 +1,32 @@
+"""Files that nobody else may read, and that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+SETTINGS = platformdirs.user_config_path("forkchat") / "chatcli.toml"
+DATA = platformdirs.user_data_path("chatcli")
+
+
+def make_private_folder(path: Path) -> None:
+    """Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file: after a crash it is the old one or the new one. Raises OSError."""
+    make_private_folder(path.parent)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

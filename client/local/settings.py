@@ -1,0 +1,117 @@
+"""chatcli.toml: one table of what can be set, in the file or with /set."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.i18n import LANGUAGES, N_, _
+from client.local.files import write_private
+
+
+class BadSettings(ValueError):
+    """The file has what cannot be; the text names every such line."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`choices`: what it may be; none: any text."""
+
+    name: str
+    default: str | bool
+    help: str
+    choices: tuple[str, ...] = ()
+    in_file_only: bool = False
+
+    def parse(self, text: str) -> str | bool:
+        """Raises BadSettings."""
+        if isinstance(self.default, bool):
+            if text not in ("on", "off"):
+                raise BadSettings(_("{name} is on or off").format(name=self.name))
+            return text == "on"
+        self.check(text)
+        return text
+
+    def check(self, value: object) -> None:
+        """Raises BadSettings."""
+        if type(value) is not type(self.default):
+            kind = _("true or false") if isinstance(self.default, bool) else _("a text in quotes")
+            raise BadSettings(_("{name} must be {kind}").format(name=self.name, kind=kind))
+        if self.choices and value not in self.choices:
+            choices = ", ".join(choice or '""' for choice in self.choices)
+            raise BadSettings(_("{name} is one of {choices}").format(name=self.name, choices=choices))
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("server", "localhost", N_("the server, HOST or HOST:PORT"), in_file_only=True),
+        Setting("user", "", N_("who logs in; empty: whoever did last"), in_file_only=True),
+        Setting("tls", False, N_("connect with TLS"), in_file_only=True),
+        Setting("ca", "", N_("with TLS: a PEM file with the authorities to trust"), in_file_only=True),
+        Setting("lang", "", N_("the language; empty: as the system has it"), ("", *LANGUAGES)),
+        Setting("mouse", False, N_("the wheel scrolls, a click opens; selecting then needs Shift")),
+        Setting("bell", True, N_("ring for direct messages and mentions")),
+        Setting(
+            "notify",
+            "osc9",
+            N_("desktop notices, by the terminal's escape sequence"),
+            ("osc9", "osc777", "off"),
+        ),
+    )
+}
+
+
+class Settings:
+    """The values by name; those that the file does not have are the defaults."""
+
+    def __init__(self, path: Path):
+        """Raises BadSettings, with all that is wrong in it."""
+        self._path = path
+        self._values: dict[str, str | bool] = {name: setting.default for name, setting in SETTINGS.items()}
+        problems = []
+        for name, value in _read(path).items():
+            if name not in SETTINGS:
+                problems.append(_("{name} is unknown").format(name=name))
+                continue
+            try:
+                SETTINGS[name].check(value)
+            except BadSettings as error:
+                problems.append(str(error))
+            self._values[name] = value
+        if problems:
+            raise BadSettings(f"{path}: {'; '.join(problems)}")
+
+    def text(self, name: str) -> str:
+        return str(self._values[name])
+
+    def is_on(self, name: str) -> bool:
+        return self._values[name] is True
+
+    def shown(self, name: str) -> str:
+        """As `set` takes it."""
+        value = self._values[name]
+        return ("on" if value else "off") if isinstance(value, bool) else value
+
+    def set(self, name: str, text: str) -> None:
+        """Keep it in the file, whose comments stay. Raises BadSettings, OSError."""
+        import tomlkit  # here alone: reading needs less, and the client starts sooner
+
+        value = SETTINGS[name].parse(text)
+        document = tomlkit.parse(self._path.read_text()) if self._path.exists() else tomlkit.document()
+        document[name] = value
+        self._values[name] = value
+        write_private(self._path, tomlkit.dumps(document))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path}: {error}") from None

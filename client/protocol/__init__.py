@@ -1,0 +1,1 @@
+"""One user's session with a server, sans I/O: bytes in, events out."""

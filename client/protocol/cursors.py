@@ -1,0 +1,88 @@
+"""What we tell the server of our reading: RECV and READ, gathered for a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from client.protocol.events import Standing
+from forkchat.wire import msgid as m
+
+#: Long enough to gather a burst, short enough that little is repeated after a crash.
+GATHER_TIME = 0.25
+#: For how long a refusal of RECV may be on its way.
+_REFUSAL_TIME = 10.0
+#: Conversations in one RECV: far below the server's frame limit.
+_MAX_CURSORS = 1000
+
+
+class Cursors:
+    """The last message shown (`recv`) and read of each conversation, and which are not told yet."""
+
+    def __init__(self) -> None:
+        self._recv: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._untold_recv: set[str] = set()
+        self._untold_read: set[str] = set()
+        self._told_recv: set[str] = set()  # by the latest flushes
+        self._flushed_at = 0.0
+        self.deadline: float | None = None
+
+    def shown(self, conv: str, seq: int, now: float) -> None:
+        if seq > self._recv.get(conv, 0):
+            self._recv[conv] = seq
+            self._untold_recv.add(conv)
+            self._plan(now)
+
+    def read(self, conv: str, seq: int, now: float) -> None:
+        if seq > self._read.get(conv, 0):
+            self._read[conv] = seq
+            self._untold_read.add(conv)
+            self._plan(now)
+
+    def stand(self, standing: Standing, now: float) -> None:
+        """The server's cursors; what a lost connection has kept from it is told again."""
+        conv = standing.conv
+        if self._recv.get(conv, 0) > standing.recv:
+            self._untold_recv.add(conv)
+            self._plan(now)
+        if self._read.get(conv, 0) > standing.read:
+            self._untold_read.add(conv)
+            self._plan(now)
+
+    def flush(self, now: float) -> list[tuple[int, dict[str, Any]]]:
+        """The msgids and fields that tell everything."""
+        if now - self._flushed_at > _REFUSAL_TIME:
+            self._told_recv.clear()
+        self._flushed_at = now
+        self._told_recv |= self._untold_recv
+        convs = sorted(self._untold_recv)
+        frames: list[tuple[int, dict[str, Any]]] = [
+            (m.RECV, {"c": {conv: self._recv[conv] for conv in convs[at : at + _MAX_CURSORS]}})
+            for at in range(0, len(convs), _MAX_CURSORS)
+        ]
+        frames += [(m.READ, {"conv": conv, "seq": self._read[conv]}) for conv in sorted(self._untold_read)]
+        self._untold_recv.clear()
+        self._untold_read.clear()
+        self.deadline = None
+        return frames
+
+    def recv_refused(self, at: float) -> None:
+        """A RECV was refused, which one is not said: tell all of the latest again at `at`."""
+        self._untold_recv |= self._told_recv
+        self.deadline = at
+
+    def read_refused(self, conv: str, at: float) -> None:
+        if conv in self._read:
+            self._untold_read.add(conv)
+            self.deadline = at
+
+    def forget(self, conv: str) -> None:
+        self._recv.pop(conv, None)
+        self._read.pop(conv, None)
+        self._untold_recv.discard(conv)
+        self._told_recv.discard(conv)
+        self._untold_read.discard(conv)
+
+    def _plan(self, now: float) -> None:
+        if self.deadline is None:
+            self.deadline = now + GATHER_TIME

@@ -1,0 +1,88 @@
+"""Messages of ours that are not acknowledged yet, in the order in which they were written."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from forkchat.errors import BadRequest
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import pair_key, parse_key
+
+
+@dataclass
+class Pending:
+    """`is_sent`: it is on its way and its answer has not come; else it may go from `at` on."""
+
+    cid: str
+    conv: str
+    text: str
+    is_sent: bool = False
+    at: float = 0.0
+
+    def fields(self, me: int) -> tuple[int, dict[str, str | int]]:
+        """The msgid and the fields that send it."""
+        key = parse_key(self.conv)
+        if key.group:
+            return m.GROUP_CHAT, {"cid": self.cid, "groupid": key.group, "msg": self.text}
+        return m.ONE_CHAT, {"cid": self.cid, "toid": key.other(me), "msg": self.text}
+
+
+class Outbox:
+    """One message of a conversation is on its way at a time.
+
+    So the order in which one wrote holds even when one of them must be sent again, and what is sent
+    again after a lost connection is at most the head of each queue, under its old `cid`.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[str, deque[Pending]] = {}
+        self._heads: dict[str, Pending] = {}
+
+    def add(self, pending: Pending) -> None:
+        queue = self._queues.setdefault(pending.conv, deque())
+        queue.append(pending)
+        self._heads[queue[0].cid] = queue[0]
+
+    def due(self, now: float) -> list[Pending]:
+        return [head for head in self._heads.values() if not head.is_sent and head.at <= now]
+
+    def deadline(self) -> float | None:
+        return min((head.at for head in self._heads.values() if not head.is_sent), default=None)
+
+    def get(self, cid: str) -> Pending | None:
+        return self._heads.get(cid)
+
+    def remove(self, cid: str) -> None:
+        """It was acknowledged, or refused for good."""
+        conv = self._heads.pop(cid).conv
+        queue = self._queues[conv]
+        queue.popleft()
+        if queue:
+            self._heads[queue[0].cid] = queue[0]
+        else:
+            del self._queues[conv]
+
+    def __contains__(self, cid: str) -> bool:
+        return any(pending.cid == cid for queue in self._queues.values() for pending in queue)
+
+    def clear(self) -> list[Pending]:
+        """Everything that was not acknowledged; none of it will be sent any more."""
+        rest = [pending for queue in self._queues.values() for pending in queue]
+        self._queues.clear()
+        self._heads.clear()
+        return rest
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+
+def destination(to: str | int, me: int) -> str:
+    """The conversation that `to` (its key, or a user's id) names. Raises BadRequest if none of ours."""
+    if to == me:
+        raise BadRequest("one cannot write to oneself")
+    conv = pair_key(me, to) if isinstance(to, int) else to
+    key = parse_key(conv)
+    if not key.group and me not in key.users:
+        raise BadRequest(f"{conv} is a conversation of others")
+    return conv

@@ -1,0 +1,159 @@
+"""What the server sends, checked: whatever it is, it becomes a record or a BadRequest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from client.protocol.events import (
+    Event,
+    Friend,
+    FriendState,
+    Group,
+    LoggedIn,
+    Message,
+    Notice,
+    Receipt,
+    Standing,
+    Typing,
+)
+from forkchat.errors import BadRequest, Refused
+from forkchat.wire import msgid as m
+from forkchat.wire.conversation import parse_key
+from forkchat.wire.requests import MAX_SEQ
+
+Frame = dict[str, Any]
+
+#: In the year 9892: `datetime` ends with 9999.
+_MAX_TS = 250_000_000_000_000
+_REFUSALS = {refused.errno: refused for refused in Refused.__subclasses__()}
+
+
+def integer(frame: Frame, key: str, default: int | None = None, most: int = MAX_SEQ) -> int:
+    value = frame.get(key, default)
+    if type(value) is not int or not 0 <= value <= most:
+        raise BadRequest(f"{key} is missing or no number")
+    return value
+
+
+def text(frame: Frame, key: str, default: str | None = None) -> str:
+    value = frame.get(key, default)
+    if type(value) is not str:
+        raise BadRequest(f"{key} is missing or no text")
+    return value
+
+
+def seconds(frame: Frame, key: str) -> float | None:
+    """A time to wait, at most a minute; None if the frame has none that can be used."""
+    value = frame.get(key)
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        return None
+    return min(float(value), 60.0)
+
+
+def objects(frame: Frame, key: str) -> list[Frame]:
+    value = frame.get(key, [])
+    if type(value) is not list or not all(type(item) is dict for item in value):
+        raise BadRequest(f"{key} is no list of objects")
+    return value
+
+
+def conversation(frame: Frame) -> str:
+    conv = text(frame, "conv")
+    parse_key(conv)
+    return conv
+
+
+def refusal(frame: Frame) -> Refused | None:
+    """The error that an answer carries, as the class of its errno; None for errno 0."""
+    errno = integer(frame, "errno", 0)
+    if errno == 0:
+        return None
+    kind = _REFUSALS.get(errno, Refused)
+    return kind(text(frame, "errmsg", f"error {errno}"), seconds(frame, "retry_after"))
+
+
+def message(frame: Frame, me: int) -> Message:
+    conv = conversation(frame)
+    sender = integer(frame, "id")
+    seq = 0 if frame.get("ephemeral") is True else integer(frame, "seq")
+    return Message(
+        conv,
+        seq,
+        sender,
+        text(frame, "name"),
+        text(frame, "msg"),
+        integer(frame, "ts", most=_MAX_TS),
+        text(frame, "cid", ""),
+        is_own=sender == me,
+    )
+
+
+def stored_at(frame: Frame) -> int:
+    """The time of an acknowledged message."""
+    return integer(frame, "ts", most=_MAX_TS)
+
+
+def standings(frame: Frame) -> list[Standing]:
+    return [
+        Standing(
+            conversation(item),
+            integer(item, "last"),
+            integer(item, "recv"),
+            integer(item, "read", 0),
+            integer(item, "first", 1),
+        )
+        for item in objects(frame, "convs")
+    ]
+
+
+def friend(item: Frame) -> Friend:
+    return Friend(integer(item, "id"), text(item, "name"), text(item, "state", ""))
+
+
+def friends(frame: Frame) -> list[Friend]:
+    return [friend(item) for item in objects(frame, "friends")]
+
+
+def groups(frame: Frame) -> list[Group]:
+    return [
+        Group(integer(item, "id"), text(item, "groupname"), text(item, "role", ""))
+        for item in objects(frame, "groups")
+    ]
+
+
+def logged_in(frame: Frame, is_resumed: bool) -> LoggedIn:
+    me, name = integer(frame, "id"), text(frame, "name")
+    return LoggedIn(me, name, friends(frame), groups(frame), is_resumed)
+
+
+def limits(frame: Frame) -> dict[str, int]:
+    given = frame.get("limits")
+    pairs = given.items() if type(given) is dict else ()
+    return {key: value for key, value in pairs if type(value) is int and value > 0}
+
+
+def notice(frame: Frame) -> Notice:
+    conv = conversation(frame) if "conv" in frame else ""
+    return Notice(text(frame, "kind"), integer(frame, "id"), text(frame, "name"), conv)
+
+
+def friend_state(frame: Frame) -> FriendState:
+    return FriendState(integer(frame, "id"), text(frame, "name", ""), text(frame, "state"))
+
+
+def receipt(frame: Frame) -> Receipt:
+    return Receipt(conversation(frame), integer(frame, "id"), integer(frame, "seq"))
+
+
+def typing(frame: Frame) -> Typing:
+    return Typing(conversation(frame), integer(frame, "id"), text(frame, "name"))
+
+
+#: What is told as it comes.
+EVENTS: dict[int, Callable[[Frame], Event]] = {
+    m.PRESENCE: friend_state,
+    m.RECEIPT: receipt,
+    m.TYPING: typing,
+}

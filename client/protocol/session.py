@@ -1,0 +1,269 @@
+"""One user's session with the server, without a socket or a clock: bytes in, events out.
+
+A Session outlives its connections. Its owner MUST
+1. call `connected` when there is a new connection, and `disconnected` when it has ended;
+2. hand every read to `receive`, and call `tick` when `deadline` has come;
+3. after each call of any method send what `data_to_send` returns, then close the connection if
+   `is_finished`.
+Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from client.protocol import parse
+from client.protocol.chats import Chats
+from client.protocol.events import (
+    Answer,
+    ConnectionLost,
+    Disconnected,
+    Event,
+    Greeted,
+    LoggedOut,
+    LoginFailed,
+)
+from client.protocol.link import FIRST_LIMIT, Link
+from client.protocol.login import Login
+from client.protocol.outbox import Pending
+from forkchat.errors import BadRequest, NotLoggedIn, Refused
+from forkchat.wire import msgid as m
+
+
+class State(Enum):
+    OFFLINE = "offline"
+    GREETING = "greeting"
+    GREETED = "greeted"
+    LOGGING_IN = "logging in"
+    LOGGED_IN = "logged in"
+    DRAINING = "draining"  # the server is going; what it owes us may still come
+
+
+class Session:
+    """`retry_after`: seconds that the server asks us to stay away; None: it has not said."""
+
+    def __init__(self, agent: str = "chatcli") -> None:
+        self.state = State.OFFLINE
+        self.retry_after: float | None = None
+        self._link = Link(agent)
+        self._chats = Chats(self._link)
+        self._login: Login | None = None
+        self._handlers: dict[int, Callable[[parse.Frame], list[Event]]] = {
+            m.ONE_CHAT: self._chats.on_chat,
+            m.GROUP_CHAT: self._chats.on_chat,
+            m.ERROR: self._chats.on_error,
+            m.CONVS: self._chats.on_standings,
+            m.PING: self._on_ping,
+            m.BYE: self._on_bye,
+            m.EVENT: self._chats.on_notice,
+        }
+        self._epoch = ""  # that our cursors belong to
+
+    @property
+    def me(self) -> int:
+        """The id of whom we are logged in as, also while the connection is away; else 0."""
+        return self._chats.me if self._login else 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Someone is, or is to be, logged in: without a connection one should be made."""
+        return self._login is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Requests can be made: as the user if one is wanted, else to log in or register."""
+        return self.state is (State.LOGGED_IN if self._login else State.GREETED)
+
+    @property
+    def is_idle(self) -> bool:
+        """Every message of ours was acknowledged, nothing is missing, no request waits."""
+        return self._chats.is_idle and not self._link.is_waiting
+
+    @property
+    def unsent(self) -> int:
+        """How many messages of ours are not acknowledged."""
+        return len(self._chats.outbox)
+
+    @property
+    def token(self) -> str:
+        """What logs in again without the password; "" for none."""
+        return self._login.token if self._login else ""
+
+    @property
+    def is_finished(self) -> bool:
+        is_drained = self.state is State.DRAINING and not self._link.is_waiting
+        return self._link.is_up and (self._link.is_finished or is_drained)
+
+    def connected(self, now: float) -> None:
+        self.state = State.GREETING
+        self.retry_after = None
+        self._link.open(now, self._on_hello)
+
+    def disconnected(self, now: float) -> list[Event]:
+        self.state = State.OFFLINE
+        return [Disconnected(self.is_wanted), *self._link.close(now)]
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        events = self._link.receive(data, now, self._on_frame)
+        self._advance()
+        return events
+
+    def tick(self, now: float) -> list[Event]:
+        if not self._link.is_up or self.is_finished:
+            return []
+        events = self._link.tick(now)
+        self._advance()
+        return events
+
+    def data_to_send(self) -> bytes:
+        return self._link.data_to_send()
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        if not self._link.is_up or self.is_finished:
+            return None
+        times: list[float | None] = [self._link.deadline]
+        if self.state is State.GREETED and self._login:
+            times.append(self._login.at)
+        elif self.state is State.LOGGED_IN:
+            times.append(self._chats.deadline())
+        return min(time for time in times if time is not None)
+
+    def login(
+        self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
+    ) -> None:
+        """Log in now, or when there is a connection; LoggedIn or LoginFailed tells how it went.
+
+        `who`: name or id. From then on the session logs in again by itself. `takeover` ends a session
+        of the same user elsewhere. Raises BadRequest for what no account can have.
+        """
+        if self.state in (State.LOGGING_IN, State.LOGGED_IN):
+            raise BadRequest("log out first")
+        login = Login(who, password, token, takeover, self._link.now)
+        self._link.check_size(m.LOGIN, login.fields(), FIRST_LIMIT)
+        self._login = login
+        self._advance()
+
+    def restore(self, me: int, name: str, unsent: Iterable[Pending]) -> None:
+        """Go on as this user, once logged in: with what an earlier run of the client has left unsent."""
+        self._chats.restore(me, name, unsent)
+
+    def request(self, msgid: int, **fields: Any) -> str:
+        """Send a request; an Answer with the returned `rid` tells how it went.
+
+        Raises ConnectionLost, NotLoggedIn or TooLarge when it cannot be sent.
+        """
+        if self.state not in (State.GREETED, State.LOGGED_IN):
+            raise ConnectionLost("there is no connection")
+        if msgid != m.REG and self.state is State.GREETED:
+            raise NotLoggedIn("log in first")
+        if msgid == m.LOGINOUT:
+            self._chats.flush_cursors()
+        self._link.check_size(msgid, fields, None if self.me else FIRST_LIMIT)
+        return self._link.ask(msgid, fields, partial(self._on_answer, fields))
+
+    def send(self, to: str | int, text: str) -> Pending:
+        """Send a message to a conversation, or a user's id; Sent or SendFailed with its `cid` tells how it
+        went. Without a connection it is kept until there is one.
+
+        Raises NotLoggedIn, BadRequest or TooLarge when it cannot be sent at all.
+        """
+        if not self.me:
+            raise NotLoggedIn("log in first")
+        pending = self._chats.send(to, text)
+        self._advance()
+        return pending
+
+    def read(self, conv: str, seq: int) -> None:
+        """The user has read the conversation up to `seq`."""
+        self._chats.read(conv, seq)
+
+    def typing(self, conv: str) -> None:
+        """The user is typing there; where nobody can be told nothing happens."""
+        if self.state is State.LOGGED_IN:
+            self._link.tell(m.TYPING, {"conv": conv})
+
+    def leave(self) -> None:
+        """The owner will close for good: tell the server what was shown and read, want nothing more."""
+        if self.state is State.LOGGED_IN:
+            self._chats.flush_cursors()
+        self._login = None
+
+    def _advance(self) -> None:
+        """Send what is due."""
+        login = self._login
+        if self.state is State.LOGGED_IN:
+            self._chats.advance()
+        elif self.state is State.GREETED and login and login.at is not None and login.at <= self._link.now:
+            login.at = None
+            self.state = State.LOGGING_IN
+            self._link.ask(m.LOGIN, login.fields(), partial(self._on_login, login))
+
+    def _on_hello(self, answer: Answer) -> list[Event]:
+        if answer.refused:
+            return [] if isinstance(answer.refused, ConnectionLost) else self._give_up(answer.refused)
+        if self._epoch != self._link.epoch:
+            self._epoch = self._link.epoch
+            self._chats.forget_cursors()
+        self.state = State.GREETED
+        if self._login:
+            self._login.at = self._link.now
+        return [Greeted(self._epoch)]
+
+    def _on_login(self, login: Login, answer: Answer) -> list[Event]:
+        if answer.refused:
+            if isinstance(answer.refused, ConnectionLost):
+                return []
+            self.state = State.GREETED
+            return [] if login.retries(answer.refused, self._link.now) else self._give_up(answer.refused)
+        logged_in = parse.logged_in(answer.fields, login.is_resumed)
+        standings, token = parse.standings(answer.fields), parse.text(answer.fields, "token")
+        login.succeeded(token)
+        self.state = State.LOGGED_IN
+        return [logged_in, *self._chats.start(logged_in.id, logged_in.name, standings)]
+
+    def _give_up(self, refused: Refused) -> list[Event]:
+        was_wanted, self._login = self.is_wanted, None
+        return [LoginFailed(refused)] if was_wanted else []
+
+    def _on_answer(self, asked: dict[str, Any], answer: Answer) -> list[Event]:
+        """The answer to the owner's request, and what follows from it for us."""
+        if answer.refused:
+            return [answer]
+        if answer.msgid in (m.ADD_GROUP, m.CREATE_GROUP, m.GROUPS):
+            return [answer, *self._chats.on_group_answer(asked, answer)]
+        if answer.msgid == m.ACCOUNT and self._login:
+            self._login.password = asked["new"]
+            self._login.token = parse.text(answer.fields, "token", self._login.token)
+        elif answer.msgid == m.LOGINOUT:
+            self._login = None
+            self.state = State.GREETED
+            return [answer, LoggedOut("logout"), *self._chats.drop("logged out before it was sent")]
+        return [answer]
+
+    def _on_frame(self, frame: parse.Frame) -> list[Event]:
+        """What answers nothing; what a later server may say besides is ignored."""
+        if to_event := parse.EVENTS.get(frame["msgid"]):
+            return [to_event(frame)]
+        handle = self._handlers.get(frame["msgid"])
+        return handle(frame) if handle else []
+
+    def _on_ping(self, frame: parse.Frame) -> list[Event]:
+        self._link.tell(m.PONG, {"rid": frame["rid"]} if "rid" in frame else {})
+        return []
+
+    def _on_bye(self, frame: parse.Frame) -> list[Event]:
+        reason = parse.text(frame, "reason", "")
+        self.retry_after = parse.seconds(frame, "retry_after")
+        if reason == "draining":
+            self.state = State.DRAINING
+            return []
+        self._link.is_finished = True
+        if reason not in ("replaced", "kicked"):
+            return []
+        self._login = None
+        return [LoggedOut(reason)]

@@ -1,0 +1,1 @@
+"""The full-screen client: what is drawn, and the keys."""

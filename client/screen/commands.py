@@ -1,0 +1,50 @@
+"""What can be typed on the screen alone, and what does something else there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from client.commands import actions
+from client.commands.shell import Shell
+from client.commands.table import COMMANDS, Command, Table
+from client.i18n import N_, ngettext
+
+if TYPE_CHECKING:
+    from client.screen.app import App
+
+
+def screen_commands(app: App) -> Table:
+    """All commands, in the order of their help."""
+
+    async def search(shell: Shell, text: str) -> None:
+        app.find(text)
+
+    async def history(shell: Shell, who: str = "", number: str = "20") -> None:
+        count = actions.count(number)
+        if who:
+            app.open(await shell.conversation(who))
+        app.go_back(count)
+
+    async def retry(shell: Shell) -> None:
+        number = app.desk.retry(app.conv)
+        app.tell(
+            ngettext("{number} message is sent again", "{number} messages are sent again", number).format(
+                number=number
+            )
+        )
+
+    async def discard(shell: Shell) -> None:
+        number = app.desk.discard(app.conv)
+        app.tell(
+            ngettext("{number} message is let go", "{number} messages are let go", number).format(
+                number=number
+            )
+        )
+
+    ours = [
+        Command("search", "TEXT", N_("find it in this conversation; Ctrl+s goes on"), search),
+        Command("history", "[WHO] [NUMBER]", N_("go back that many messages, 20 if not said"), history),
+        Command("retry", "", N_("send again what was refused in this conversation"), retry),
+        Command("discard", "", N_("let go of what was refused in this conversation"), discard),
+    ]
+    return {**COMMANDS, **{command.name: command for command in ours}}

@@ -1,0 +1,103 @@
+"""The keys: one table, from which the bindings and F1's help are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.filters import Always, Condition, is_searching
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from client.i18n import N_
+
+if TYPE_CHECKING:
+    from client.screen.app import App
+
+
+@dataclass(frozen=True)
+class Key:
+    """`press`: the sequences of prompt_toolkit's keys that do it. Those without `run` are its own."""
+
+    name: str
+    help: str
+    press: tuple[tuple[str, ...], ...] = ()
+    run: Callable[[App], None] | None = None
+    always: bool = False  # also while a question is asked
+
+
+def _go(number: int) -> Callable[[App], None]:
+    return lambda app: app.go_to(number)
+
+
+KEYS = (
+    Key(
+        "Alt+a",
+        N_("next unread conversation, mentions and direct messages first"),
+        (("escape", "a"),),
+        lambda app: app.next_unread(),
+    ),
+    Key("Alt+Down", N_("next conversation"), (("escape", "down"),), lambda app: app.step(1)),
+    Key("Alt+Up", N_("previous conversation"), (("escape", "up"),), lambda app: app.step(-1)),
+    Key("Alt+/", N_("the conversation before this one"), (("escape", "/"),), lambda app: app.last()),
+    Key(
+        "Ctrl+g",
+        N_("go to a conversation by some letters of its name"),
+        (("c-g",),),
+        lambda app: app.ask_where(),
+    ),
+    Key("PgUp", N_("scroll up; older messages are fetched"), (("pageup",),), lambda app: app.page(1)),
+    Key("PgDn", N_("scroll down"), (("pagedown",),), lambda app: app.page(-1)),
+    Key("Alt+u", N_("first unread message"), (("escape", "u"),), lambda app: app.first_unread()),
+    Key("Alt+End", N_("latest message"), (("escape", "end"), ("escape", "c-end")), lambda app: app.bottom()),
+    Key(
+        "Ctrl+s",
+        N_("search in the conversation; again: further back"),
+        (("c-s",),),
+        lambda app: app.search(),
+        always=True,
+    ),
+    Key("Ctrl+r", N_("search in what you typed before")),
+    Key("Up, Down", N_("what you typed before")),
+    Key("Tab", N_("complete a command or a name")),
+    Key("Enter", N_("send"), (("enter",),), lambda app: app.enter(), always=True),
+    Key("Alt+Enter", N_("new line"), (("escape", "enter"),), lambda app: app.new_line()),
+    Key("Alt+k", N_("write in $EDITOR"), (("escape", "k"),), lambda app: app.edit()),
+    Key("Alt+l", N_("plain view, to select and copy"), (("escape", "l"),), lambda app: app.bare()),
+    Key("F1", N_("this help"), (("f1",),), lambda app: app.help()),
+    Key(
+        "Ctrl+c",
+        N_("clear the line, end a command or a question"),
+        (("c-c",), ("<sigint>",)),
+        lambda app: app.cancel(),
+        always=True,
+    ),
+    Key("Ctrl+l", N_("draw the screen anew"), (("c-l",),), lambda app: app.redraw(), always=True),
+    Key("Ctrl+q", N_("leave"), (("c-q",),), lambda app: app.leave(), always=True),
+)
+#: Alt+1 … Alt+9, one line of the help.
+NUMBERS = Key("Alt+1…9", N_("conversation by its number in the list"))
+
+
+def bindings(app: App) -> KeyBindings:
+    found = KeyBindings()
+    is_free = Condition(lambda: not app.question.is_open)
+
+    def bind(press: tuple[str, ...], run: Callable[[App], None], always: bool) -> None:
+        @found.add(*press, filter=~is_searching & (Always() if always else is_free), eager=press == ("c-s",))
+        def _(event: KeyPressEvent) -> None:
+            run(app)
+
+    for key in KEYS:
+        for press in key.press:
+            if key.run:
+                bind(press, key.run, key.always)
+    for number in range(1, 10):
+        bind(("escape", str(number)), _go(number), False)
+
+    @found.add(Keys.BracketedPaste)
+    def _(event: KeyPressEvent) -> None:
+        app.paste(event.data)
+
+    return found

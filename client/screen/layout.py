@@ -1,0 +1,105 @@
+"""Where things are on the screen, and what is folded away when it is small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.application.current import get_app
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.layout import (
+    BufferControl,
+    ConditionalContainer,
+    Dimension,
+    DynamicContainer,
+    Float,
+    FloatContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    VSplit,
+    Window,
+)
+from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.layout.processors import BeforeInput, ConditionalProcessor, PasswordProcessor
+from prompt_toolkit.widgets import SearchToolbar
+
+from client.i18n import _
+from client.screen import panes
+from client.screen.keys import bindings
+from client.screen.style import STYLE
+
+if TYPE_CHECKING:
+    from client.screen.app import App
+
+#: Columns below which the list is folded away, and rows below which there is no line for the title.
+_LIST_FROM, _TITLE_FROM = 60, 8
+#: Rows that the input grows to; columns of the list.
+_INPUT_ROWS, _MIN_LIST, _MAX_LIST = 6, 14, 26
+
+
+def build(app: App) -> Application[None]:
+    columns = Condition(lambda: get_app().output.get_size().columns >= _LIST_FROM)
+    rows = Condition(lambda: get_app().output.get_size().rows >= _TITLE_FROM)
+    history = SearchToolbar(backward_search_prompt=lambda: _("typed before: "), ignore_case=True)
+    text = BufferControl(
+        app.input,
+        search_buffer_control=history.control,
+        preview_search=True,
+        input_processors=[BeforeInput(app.prompt, "class:prompt")],
+    )
+    answer = BufferControl(
+        app.question.buffer,
+        input_processors=[
+            ConditionalProcessor(PasswordProcessor(), Condition(lambda: app.question.is_secret)),
+            BeforeInput(lambda: app.question.label, "class:prompt"),
+        ],
+    )
+    text_window = Window(
+        text, height=Dimension(min=1, max=_INPUT_ROWS), wrap_lines=True, dont_extend_height=True
+    )
+    answer_window = Window(answer, height=1)
+
+    def input_window() -> Window:
+        return answer_window if app.question.is_open else text_window
+
+    def list_width() -> Dimension:
+        width = get_app().output.get_size().columns // 5
+        return Dimension.exact(min(_MAX_LIST, max(_MIN_LIST, width)))
+
+    chat = HSplit(
+        [
+            ConditionalContainer(
+                Window(FormattedTextControl(lambda: panes.title(app)), height=1, style="class:title"), rows
+            ),
+            Window(panes.Pane(app.draw, app.on_wheel)),
+        ]
+    )
+    side = VSplit(
+        [
+            Window(
+                panes.Pane(lambda width, height: panes.listing(app, width, height), app.on_click),
+                width=list_width,
+            ),
+            Window(width=1, char="│", style="class:line"),
+        ]
+    )
+    status = FormattedTextControl(lambda: panes.status(app, get_app().output.get_size().columns))
+    body = HSplit(
+        [
+            VSplit([ConditionalContainer(side, columns), chat]),
+            Window(status, height=1, style="class:status"),
+            history,
+            DynamicContainer(input_window),
+        ]
+    )
+    menu = Float(CompletionsMenu(max_height=8), xcursor=True, ycursor=True)
+    found: Application[None] = Application(
+        Layout(FloatContainer(body, [menu]), focused_element=text_window),
+        key_bindings=bindings(app),
+        style=STYLE,
+        full_screen=True,
+        mouse_support=Condition(lambda: app.settings.is_on("mouse")),
+    )
+    app.question.on_change = lambda: found.layout.focus(input_window())
+    return found

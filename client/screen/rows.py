@@ -1,0 +1,144 @@
+"""Messages as rows of the screen: wrapped to its width, links left whole, everything of others made clean."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from functools import lru_cache
+
+from prompt_toolkit.utils import get_cwidth
+
+from client.commands.wording import moment
+from client.i18n import N_, _
+from client.protocol.events import Message
+from client.text import clean, shown_name
+
+#: Styled pieces of text: what prompt_toolkit draws.
+Row = list[tuple[str, str]]
+
+_LINK = re.compile(r"(https?://[^\s<>\"]+)")
+_EMOJI = r"[\u2600-\u27bf\U0001f000-\U0001faff]"
+#: What makes one picture of several emoji, or another one of one: terminals do not agree on how wide that
+#: is, and a row that is drawn at the wrong place is worse than the plain pictures. (Between letters the
+#: joiner stays: some scripts need it, and it takes no room.)
+_JOINED = re.compile(rf"\u200d(?={_EMOJI})|\ufe0f|[\U0001f3fb-\U0001f3ff]")
+#: Characters of a message that are drawn: a server's limit is 8 KiB of text, a bad server may have none.
+_MAX_TEXT = 32_768
+#: Below this width a message begins right behind its sender's name.
+_COMPACT = 44
+#: As many colours as `style.NICKS` has.
+NICK_COLOURS = 12
+_WEEKDAYS = N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun")
+
+
+def nick_style(user: int) -> str:
+    """The same for a user everywhere, and after every start."""
+    return f"class:nick{zlib.crc32(str(user).encode()) % NICK_COLOURS}"
+
+
+@lru_cache(maxsize=4096)
+def message_rows(message: Message, width: int, mark: str, style: str, query: str) -> list[Row]:
+    """`mark` goes behind the text (sent, read, waiting, failed); `query` is marked in it."""
+    at = moment(message.ts).strftime("%H:%M") if message.ts else "--:--"
+    nick = ("class:own" if message.is_own else nick_style(message.sender)), shown_name(message.name)
+    text = _JOINED.sub("", clean(message.text))
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + _("… ({number} characters)").format(number=len(text))
+    if width < _COMPACT:
+        head: Row = [("class:time", at + " "), (nick[0], shortened(nick[1], max(4, width - 12))), ("", ": ")]
+        indent: Row = [("", "  ")]
+    else:
+        room = min(14, max(6, width // 7))
+        name = shortened(nick[1], room)
+        head = [("class:time", at + " "), (nick[0], padded(name, room)), ("class:line", " │ ")]
+        indent = [("", " " * (6 + room)), ("class:line", " │ ")]
+    return _rows(head, indent, text, mark, style, width, query)
+
+
+@lru_cache(maxsize=1024)
+def note_rows(text: str, width: int, style: str) -> list[Row]:
+    """A line of the client's own."""
+    head: Row = [(f"class:{style}", "-- ")]
+    indent: Row = [("", "   ")]
+    return _rows(head, indent, clean(text), "", f"class:{style}", width, "")
+
+
+def rule(text: str, width: int, style: str) -> Row:
+    """A line across, with a word in it."""
+    text = shortened(f" {text} ", max(width - 4, 0))
+    return [(style, "──" + text + "─" * max(0, width - 2 - get_cwidth(text)))]
+
+
+def day(ts: int) -> str:
+    """The day of a message, for the line above the first one of it."""
+    at = moment(ts)
+    return _("{weekday}, {year}-{month:02}-{day:02}").format(
+        weekday=_(_WEEKDAYS[at.weekday()]), year=at.year, month=at.month, day=at.day
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` columns."""
+    if get_cwidth(text) <= width:
+        return text
+    while text and get_cwidth(text) > width - 1:
+        text = text[:-1]
+    return text + "…" if width > 0 else ""
+
+
+def padded(text: str, width: int) -> str:
+    return " " * (width - get_cwidth(text)) + text
+
+
+def _rows(head: Row, indent: Row, text: str, mark: str, style: str, width: int, query: str) -> list[Row]:
+    first = max(width - sum(get_cwidth(piece) for _, piece in head), 8)
+    room = max(width - sum(get_cwidth(piece) for _, piece in indent), 8)
+    found: list[Row] = []
+    for line in text.split("\n"):
+        for row in wrapped(line, room if found else first, room):
+            found.append([*(indent if found else head), *_styled(row, style, query)])
+    if mark:
+        last = sum(get_cwidth(piece) for _, piece in found[-1])
+        if last + 1 + get_cwidth(mark) > width:
+            found.append([*indent])
+        found[-1].append(("class:mark", (" " if last < width else "") + shortened(mark, room)))
+    return found
+
+
+def wrapped(line: str, first: int, room: int) -> list[str]:
+    """`line` in rows of `first`, then `room` columns. A link goes to the next row rather than be broken."""
+    found: list[str] = []
+    row, left = "", first
+
+    def end(cut: int) -> None:
+        nonlocal row, left
+        found.append(row[:cut])
+        row, left = row[cut:], room - get_cwidth(row[cut:])
+
+    for at, part in enumerate(_LINK.split(line)):
+        if at % 2 and get_cwidth(part) > left and get_cwidth(part) <= room and row.strip():
+            end(len(row))
+        for character in part:
+            columns = get_cwidth(character)
+            if columns > left:
+                cut = len(row) if at % 2 else row.rfind(" ") + 1
+                end(cut if cut > len(row) // 2 else len(row))
+            row += character
+            left -= columns
+    return [*found, row]
+
+
+def _styled(row: str, style: str, query: str) -> Row:
+    found: Row = []
+    for at, part in enumerate(_LINK.split(row)):
+        if part:
+            found += _marked(part, f"{style} class:link" if at % 2 else style, query)
+    return found
+
+
+def _marked(text: str, style: str, query: str) -> Row:
+    """What was searched for stands out."""
+    if not query:
+        return [(style, text)]
+    parts = re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)
+    return [(f"{style} class:match" if at % 2 else style, part) for at, part in enumerate(parts) if part]

@@ -1,0 +1,156 @@
+"""The conversation on the screen: which of its items are seen, scrolling, and what must be fetched for that.
+
+Nothing of a conversation is in memory but what is near the screen: each drawing reads a window of messages
+around the lowest visible item, and wraps no more than it shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from client.i18n import _
+from client.local.history import History
+from client.local.journal import Journal
+from client.protocol.events import Message
+from client.protocol.outbox import Pending
+from client.screen.conversations import Conversation, Key
+from client.screen.rows import Row, day, message_rows, note_rows, rule
+
+#: The messages between these two are not here.
+Gap = tuple[int, int]
+
+_END = 1 << 60
+#: Messages above the lowest visible one that are read with it, and as many below: more than a screen has.
+_WINDOW = 100
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing in a conversation, with the rows that it is drawn in."""
+
+    key: Key
+    rows: tuple[Row, ...]
+    gap: Gap | None = None
+
+
+class Transcript:
+    """Of one user. `query`: what is searched for, and marked."""
+
+    def __init__(self, history: History, journal: Journal, me: tuple[int, str]):
+        self.query = ""
+        self._history = history
+        self._journal = journal
+        self._me = me
+
+    def draw(self, chat: Conversation, width: int, height: int) -> tuple[list[Row], list[Gap]]:
+        """The visible rows, the last at the bottom; and the gaps near them, nearest first."""
+        items, at, hidden = self._place(chat, width, height)
+        gaps = [item.gap for item in reversed(items[: at + 1]) if item.gap]
+        gaps += [item.gap for item in items[at + 1 :] if item.gap]
+        rows: list[Row] = []
+        for item in reversed(items[: at + 1]):
+            rows += reversed(item.rows[: len(item.rows) - hidden])
+            hidden = 0
+            if len(rows) >= height:
+                break
+        return rows[:height][::-1], gaps
+
+    def scroll(self, chat: Conversation, width: int, height: int, up: int) -> None:
+        """By so many rows, down if negative; no further than the first and the last."""
+        items, at, hidden = self._place(chat, width, height)
+        if not items:
+            return
+        hidden += up
+        while hidden >= len(items[at].rows) and at > 0:
+            hidden -= len(items[at].rows)
+            at -= 1
+        while hidden < 0 and at < len(items) - 1:
+            at += 1
+            hidden += len(items[at].rows)
+        above = sum(len(item.rows) for item in items[: at + 1]) - hidden
+        if above < height and up > 0:  # the first one is on the screen: it is to be at its top
+            hidden -= height - above
+            while hidden < 0 and at < len(items) - 1:
+                at += 1
+                hidden += len(items[at].rows)
+        is_end = at == len(items) - 1 and hidden <= 0
+        chat.bottom = None if is_end else (items[at].key, max(hidden, 0))
+
+    def show(self, chat: Conversation, seq: int, height: int) -> None:
+        """Bring a message to the middle of the screen."""
+        below = self._history.after(chat.conv, seq, max(1, height // 3))
+        is_end = len(below) < max(1, height // 3)
+        chat.bottom = None if is_end else ((below[-1].seq, 0), 0)
+
+    def _place(self, chat: Conversation, width: int, height: int) -> tuple[list[Item], int, int]:
+        """The items around the lowest visible one, its place in them, its rows below the screen."""
+        items = self._items(chat, width, max(_WINDOW, 2 * height))
+        if chat.bottom is None:
+            return items, len(items) - 1, 0
+        key, hidden = chat.bottom
+        at = max((at for at, item in enumerate(items) if item.key <= key), default=0)
+        return items, at, min(hidden, len(items[at].rows) - 1) if items else 0
+
+    def _items(self, chat: Conversation, width: int, size: int) -> list[Item]:
+        """In order, the messages of the window with the notes between them."""
+        stand, conv = chat.stand, chat.conv
+        seq = chat.bottom[0][0] if chat.bottom else _END
+        before = self._history.before(conv, seq + 1, size)
+        after = self._history.after(conv, seq, size) if chat.bottom else []
+        messages = before + after
+        has_start, has_end = len(before) < size, len(after) < size
+        found: list[Item] = []
+        previous = max(stand.first, 1) - 1 if has_start or not messages else messages[0].seq - 1
+        low = previous if not has_start else -1
+        last: Message | None = None
+        for message in messages:
+            found += self._gap(chat, previous, message.seq, width)
+            found.append(Item((message.seq, 0), self._message(chat, message, last, has_start, width)))
+            previous, last = message.seq, message
+        if has_end:
+            found += self._gap(chat, previous, stand.last + 1, width)
+            found += self._unsent(conv, width)
+        high = _END if has_end else previous
+        found += [
+            Item(note.key, tuple(note_rows(note.text, width, note.style)))
+            for note in chat.notes
+            if low <= note.key[0] <= high
+        ]
+        return sorted(found, key=lambda item: item.key)
+
+    def _gap(self, chat: Conversation, after: int, before: int, width: int) -> list[Item]:
+        gap = after, before
+        if before - after <= 1 or gap in chat.void:
+            return []
+        text = _("{number} messages are not here yet").format(number=before - after - 1)
+        return [Item((before, -1), (rule(text, width, "class:gap"),), gap)]
+
+    def _message(
+        self, chat: Conversation, message: Message, last: Message | None, has_start: bool, width: int
+    ) -> tuple[Row, ...]:
+        head = []
+        today = day(message.ts)
+        if (last is None and has_start) or (last and day(last.ts) != today):
+            head.append(rule(today, width, "class:day"))
+        before = last.seq if last else 0
+        if chat.divider is not None and before <= chat.divider < message.seq:
+            head.append(rule(_("unread"), width, "class:divider"))
+        mark = ""
+        if message.is_own:
+            mark = "✓✓" if message.seq <= chat.stand.seen else "✓"
+        return (*head, *message_rows(message, width, mark, "", self.query))
+
+    def _unsent(self, conv: str, width: int) -> list[Item]:
+        journal = self._journal
+        failed = [(pending, f"✗ {reason}", "class:error") for pending, reason in journal.failed.values()]
+        waiting = [(pending, "…", "class:unsent") for pending in journal.unsent.values()]
+        return [
+            Item((_END, at), tuple(self._own(pending, mark, style, width)))
+            for at, (pending, mark, style) in enumerate(failed + waiting, 1)
+            if pending.conv == conv
+        ]
+
+    def _own(self, pending: Pending, mark: str, style: str, width: int) -> list[Row]:
+        me, name = self._me
+        message = Message(pending.conv, 0, me, name, pending.text, 0, pending.cid, is_own=True)
+        return message_rows(message, width, mark, style, self.query)

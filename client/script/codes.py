@@ -1,0 +1,24 @@
+"""The exit codes of chatcli."""
+
+from __future__ import annotations
+
+from client.commands.shell import UsageError
+from client.local.settings import BadSettings
+from client.protocol.events import ConnectionLost
+from forkchat.errors import AlreadyOnline, NotLoggedIn, TokenExpired
+
+OK, USAGE, AUTHENTICATION, NETWORK, REJECTED, TIMEOUT = range(6)
+
+
+def exit_code(error: BaseException | None, is_login: bool) -> int:
+    """What an error means; `is_login`: it came of logging in."""
+    match error:
+        case UsageError() | BadSettings():
+            return USAGE
+        case TimeoutError():
+            return TIMEOUT
+        case OSError() | ConnectionLost():
+            return NETWORK
+        case NotLoggedIn() | TokenExpired() | AlreadyOnline():
+            return AUTHENTICATION
+    return AUTHENTICATION if is_login else REJECTED

@@ -1,0 +1,156 @@
+"""chatcli in a terminal of tmux: what a person types, and what they see."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.server import CHATCLI, CLIENT_ENV, ROOT, until
+from tests.talk import PASSWORD
+
+
+class Home:
+    """A person's own machine: a folder for settings and data."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.settings = folder / "config/forkchat/chatcli.toml"
+        self.data = folder / "data/chatcli"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.folder),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "XDG_DATA_HOME": str(self.folder / "data"),
+        }
+
+    def file(self, name: str) -> Path:
+        """The only one of that name below the data folder."""
+        (found,) = self.data.rglob(name)
+        return found
+
+
+class Tmux:
+    """A tmux of our own, and the homes of those who sit before it."""
+
+    def __init__(self, command: list[str], folder: Path):
+        self.command = command
+        self.folder = folder
+
+    def home(self) -> Home:
+        return Home(Path(tempfile.mkdtemp(dir=self.folder)))
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.rstrip("\n")
+
+
+@contextmanager
+def tmux_server() -> Iterator[Tmux]:
+    """Ends whatever runs in it. A session keeps it alive while clients come and go."""
+    with tempfile.TemporaryDirectory(prefix="forkchat-tmux-") as folder:
+        command = ["tmux", "-u", "-f", "/dev/null", "-L", f"forkchat-{uuid.uuid4().hex}"]
+        subprocess.run([*command, "new-session", "-d", "sleep 1000"], check=True)
+        try:
+            yield Tmux(command, Path(folder))
+        finally:
+            subprocess.run([*command, "kill-server"], check=True)
+
+
+class Pane:
+    """One terminal with the client in it. What it writes to standard error is in `errors`."""
+
+    def __init__(
+        self,
+        tmux: Tmux,
+        port: int | None,
+        *,
+        home: Home | None = None,
+        size: tuple[int, int] = (100, 30),
+        **env: str,
+    ):
+        self._tmux = tmux
+        self.home = home or tmux.home()
+        self.errors = self.home.folder / "errors"
+        variables = [
+            f"{name}={value}" for name, value in (CLIENT_ENV | {"NO_COLOR": ""} | self.home.env | env).items()
+        ]
+        arguments = [f"127.0.0.1:{port}"] if port else []
+        command = shlex.join(["env", *variables, *CHATCLI, *arguments])
+        # What it prints at its end stays to be read.
+        command = f"cd {ROOT}; {command} 2>{self.errors}; echo ended with $?; sleep 1000"
+        width, height = map(str, size)
+        self._id = tmux.run("new-session", "-d", "-P", "-F", "#{pane_id}", "-x", width, "-y", height, command)
+
+    def type(self, text: str) -> None:
+        self.write(text)
+        self.press("Enter")
+
+    def write(self, text: str) -> None:
+        self._tmux.run("send-keys", "-t", self._id, "-l", text)
+
+    def paste(self, text: str) -> None:
+        command = [*self._tmux.command, "load-buffer", "-b", self._id, "-"]
+        subprocess.run(command, input=text, text=True, check=True)
+        self._tmux.run("paste-buffer", "-p", "-b", self._id, "-t", self._id)
+
+    def press(self, *keys: str) -> None:
+        """By tmux's names: C-c, M-a, PPage."""
+        self._tmux.run("send-keys", "-t", self._id, *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self._tmux.run("resize-window", "-t", self._id, "-x", str(width), "-y", str(height))
+
+    def screen(self) -> str:
+        return self._tmux.run("capture-pane", "-p", "-t", self._id)
+
+    def escapes(self) -> str:
+        """The screen with its colours."""
+        return self._tmux.run("capture-pane", "-p", "-e", "-t", self._id)
+
+    def record(self, file: Path) -> None:
+        """All bytes that the client writes from now on."""
+        self._tmux.run("pipe-pane", "-t", self._id, f"cat >{file}")
+
+    def pid(self) -> int:
+        """The client's process."""
+        shell = self._tmux.run("display-message", "-p", "-t", self._id, "#{pane_pid}")
+        children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        return int(children[0])
+
+    def sees(self, *texts: str, times: int = 1) -> None:
+        """Each of the texts is on the screen, so many times; or none (0). Blanks at its end do not count."""
+        wanted = [text.rstrip() for text in texts]
+        self.shows(
+            lambda screen: all(screen.count(text) == times for text in wanted), f"{wanted}, {times} times"
+        )
+
+    def shows(self, condition: Callable[[str], object], what: str) -> None:
+        try:
+            until(lambda: condition(self.screen()), what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, on:\n{self.screen()}\n{self.errors.read_text()}") from None
+
+    def enter(self, command: str, name: str) -> None:
+        """Register or log in, in place of what the input line offers."""
+        self.shows(lambda screen: re.search(r"connected to|welcome back", screen), "it has begun")
+        self.press("C-u")
+        self.type(f"/{command} {name}")
+        self.sees("assword")
+        self.type(PASSWORD)
+        if command == "register":
+            self.sees("the same again")
+            self.type(PASSWORD)
+        self.sees(f"logged in as {name}")
+
+    def leave(self) -> None:
+        self.press("C-q")
+        self.sees("ended with 0")
+        assert self.errors.read_text() == ""

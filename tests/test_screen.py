@@ -1,0 +1,437 @@
+"""The full-screen client in terminals of tmux, against real servers: what people do, and what they see."""
+
+from __future__ import annotations
+
+import re
+import socket
+import stat
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from forkchat.wire import msgid as m
+from tests.pane import Pane, Tmux, tmux_server
+from tests.server import Server, make_data_dir
+from tests.talk import PASSWORD, Modern
+
+
+@pytest.fixture(scope="module")
+def tmux() -> Iterator[Tmux]:
+    with tmux_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("-w", "2", config="[limits]\nmessage_rate = 0\nregister_rate = 0\n") as found:
+        yield found
+
+
+def unique(name: str) -> str:
+    return f"{name}{uuid.uuid4().hex[:5]}"
+
+
+class TestFirstStart:
+    def test_it_offers_to_register_and_then_logs_in_by_itself(self, server: Server, tmux: Tmux) -> None:
+        li = unique("li")
+        pane = Pane(tmux, server.port)
+        pane.sees(
+            f"connected to 127.0.0.1, port {server.port}", "no account is known here yet", "> /register"
+        )
+        pane.type(li)
+        pane.sees(f"password for {li}: ")
+        pane.type(PASSWORD)
+        pane.sees("the same again: ")
+        pane.type(PASSWORD)
+        pane.sees(f"logged in as {li}", f"{li} ●")
+        pane.leave()
+        accounts = pane.home.file("accounts.json")
+        assert stat.S_IMODE(accounts.stat().st_mode) == 0o600
+        kept = [path.read_bytes() for path in pane.home.folder.rglob("*") if path.is_file()]
+        assert not any(PASSWORD.encode() in content for content in kept)
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees(f"welcome back, {li}", f"logged in as {li}", f"{li} ●")
+        again.type("/logout")
+        again.sees("logged out", "not logged in")
+        again.leave()
+        third = Pane(tmux, server.port, home=pane.home)
+        third.sees(f"> /login {li}")
+        third.press("Enter")
+        third.sees("password: ")
+        third.type("wrong")
+        third.sees("wrong name or password", f"> /login {li}")
+        third.leave()
+
+    def test_nothing_answers(self, tmux: Tmux) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        pane = Pane(tmux, port)
+        pane.sees(f"to start a server there: forkchat -w 4 -p {port}", "> /register")
+        pane.type("li")
+        pane.sees("password for li")
+        pane.press("C-c")
+        pane.sees("interrupted")
+        pane.leave()
+
+    def test_the_server_comes_later(self, tmux: Tmux) -> None:
+        data_dir = make_data_dir()
+        with Server("-w", "1", data_dir=data_dir) as server:
+            port = server.port
+            pane = Pane(tmux, port)
+            pane.enter("register", "li")
+            pane.leave()
+        pane = Pane(tmux, port, home=pane.home)
+        pane.sees("welcome back, li", "offline: ", "next try in")
+        with Server("-w", "1", "-p", str(port), data_dir=data_dir):
+            pane.sees("logged in as li", "li ●")
+            pane.leave()
+
+    def test_online_elsewhere(self, server: Server, tmux: Tmux) -> None:
+        li = unique("li")
+        one, two = Pane(tmux, server.port), Pane(tmux, server.port)
+        one.enter("register", li)
+        two.sees("connected to")
+        two.press("C-u")
+        two.type(f"/login {li}")
+        two.sees("password: ")
+        two.type(PASSWORD)
+        two.sees("/takeover ends the session there")
+        two.press("C-u")
+        two.type("/takeover")
+        two.sees(f"logged in as {li}")
+        one.sees("you have logged in elsewhere")
+        one.leave()
+        two.leave()
+
+
+class TestTwoPeople:
+    def test_register_befriend_chat_and_group(self, server: Server, tmux: Tmux) -> None:
+        li, bo, ops = unique("li"), unique("bo"), unique("ops")
+        one, two = Pane(tmux, server.port), Pane(tmux, server.port, size=(80, 24))
+        one.enter("register", li)
+        two.enter("register", bo)
+        one.type(f"/add {bo}")
+        one.sees("is your friend now, and online", f"● {bo}")
+        two.sees(f"{li} has added you as a friend")
+        one.press("M-1")
+        one.sees(f"{bo}> ", f"{bo}  online")
+        one.type("你好，世界 👋 are you there?")
+        one.sees("你好，世界 👋 are you there? ✓")
+        two.sees("1 unread, Alt+a")
+        two.press("M-a")
+        two.sees(f"{li} │ 你好，世界 👋 are you there?", "── unread ──", f"{li}> ")
+        one.sees("are you there? ✓✓")
+        two.write("I am ty")
+        one.sees(f"{bo} types …")
+        two.type("ping")
+        one.sees("│ I am typing", times=1)
+        one.type(f"/group create {ops}")
+        one.sees("others join it with /join")
+        group = re.search(r"/join (\d+)", one.screen())
+        assert group
+        two.type(f"addgroup:{group[1]}")
+        two.sees(f"[{ops}]> ")
+        one.sees(f"{bo} has joined [{ops}]")
+        two.type("to all")
+        one.sees(f"{bo} │ to all")
+        one.type("/members #" + ops)
+        one.sees(f"{li} (", "creator, online", "normal, online")
+        two.leave()
+        one.sees(f"○ {bo}")
+        one.leave()
+
+    def test_escapes_and_overrides_of_others_do_nothing(self, server: Server, tmux: Tmux) -> None:
+        li = unique("li")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        raw = pane.home.folder / "raw"
+        pane.record(raw)
+        evil = "\x1b[2J\x1b]0;owned\x07evil \u202egnp.exe \x9b31m red " + "x" * 5000
+        with Modern(server.port).join_in(unique("bo")) as other:
+            found = other.done(m.LOOKUP, name=li)
+            other.done(m.ONE_CHAT, toid=found["id"], cid="1", msg=evil)
+        pane.sees("1 unread, Alt+a")
+        pane.press("M-a")
+        pane.press("PPage", "PPage", "PPage", "PPage")
+        pane.sees("evil gnp.exe")
+        pane.leave()
+        data = raw.read_bytes()
+        assert b"owned" not in data
+        assert "\u202e".encode() not in data
+        assert b"\x1b[31m red" not in data
+
+    def test_three_conversations_unread(self, server: Server, tmux: Tmux) -> None:
+        """Where one goes next, and how one gets about in the list."""
+        li, ops, fun = unique("li"), unique("ops"), unique("fun")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        with Modern(server.port).join_in(bo := unique("bo")) as friend:
+            groups = {}
+            for name in (ops, fun):
+                groups[name] = friend.done(m.CREATE_GROUP, groupname=name, groupdesc="")["groupid"]
+                pane.type(f"/join {groups[name]}")
+                pane.sees(f"you are in [{name}]")
+            user = friend.done(m.LOOKUP, name=li)["id"]
+            pane.type(f"/msg {bo} hi")
+            pane.sees(f"{bo}> ", "hi ✓")
+            pane.press("M-/")
+            pane.sees(f"[{fun}]> ")
+            pane.press("M-9")  # there is none
+            pane.press("M-0")
+            pane.press("C-g")
+            pane.sees("go to: ")
+            pane.write("forkc")
+            pane.press("Enter")
+            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            for number in range(3):
+                friend.done(m.GROUP_CHAT, groupid=groups[fun], cid=f"f{number}", msg=f"fun {number}")
+            friend.done(m.GROUP_CHAT, groupid=groups[ops], cid="o", msg=f"{li.upper()}: look!")
+            friend.done(m.ONE_CHAT, toid=user, cid="d1", msg="just you")
+            friend.done(m.ONE_CHAT, toid=user, cid="d2", msg="and more")
+            pane.sees("3 unread, Alt+a")
+            pane.shows(lambda screen: re.search(rf"\[{fun}\] +3", screen), "three in the one group")
+            pane.shows(lambda screen: re.search(rf"{bo} +2", screen), "two of the friend")
+            pane.press("M-a")  # the mention comes before the other group, which is above it
+            pane.sees(f"[{ops}]> ", "look!")
+            pane.press("M-a")
+            pane.sees(f"{bo}> ", "just you", "and more", "── unread ──")
+            pane.press("M-a")
+            pane.sees(f"[{fun}]> ", "fun 0", "fun 2", "── unread ──")
+            pane.sees("unread, Alt+a", times=0)
+            pane.press("M-a")
+            pane.sees("nothing is unread elsewhere")
+            pane.press("M-Down")
+            pane.sees(f"[{ops}]> ")
+            pane.press("M-Up", "M-Up")
+            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            pane.press("M-3")
+            pane.sees(f"{bo}> ")
+        pane.leave()
+
+
+@pytest.fixture(scope="module")
+def told(server: Server) -> Iterator[tuple[str, str]]:
+    """Someone who was told 400 things: their name, and whose words they were."""
+    li, bo = unique("li"), unique("bo")
+    with Modern(server.port).join_in(li) as reader:
+        reader.done(m.LOGINOUT)
+        with Modern(server.port).join_in(bo) as writer:
+            for number in range(400):
+                text = f"line {number:03} of many" + (" 针 Needle" if number in (50, 222) else "")
+                writer.say(m.ONE_CHAT, toid=reader.id, cid=str(number), msg=text)
+            writer.done(m.LOOKUP, name=li)
+    yield li, bo
+
+
+class TestKeys:
+    def test_scrolling_and_searching(self, server: Server, tmux: Tmux, told: tuple[str, str]) -> None:
+        li, bo = told
+        pane = Pane(tmux, server.port, size=(90, 24))
+        pane.enter("login", li)
+        pane.sees("1 unread, Alt+a")
+        pane.press("M-a")
+        pane.sees("line 399 of many", f"{bo}> ")
+        pane.press("M-u")
+        pane.sees("line 000 of many", "── unread ──", "scrolled back, Alt+End returns")
+        pane.press("PPage")
+        pane.press("PPage")
+        pane.sees("line 000 of many")
+        pane.press("NPage")
+        pane.sees("line 025 of many")
+        pane.sees("line 000 of many", times=0)
+        pane.press("M-End")
+        pane.sees("line 399 of many")
+        pane.sees("scrolled back", times=0)
+        pane.press("C-s")
+        pane.sees("search: ")
+        pane.write("needle")
+        pane.sees("line 222 of many 针 Needle")
+        pane.press("C-s")
+        pane.sees("line 050 of many 针 Needle")
+        pane.press("C-s")
+        pane.sees("search, nothing further: needle")
+        pane.press("C-c")
+        pane.sees("line 399 of many")
+        pane.type("/search 针")
+        pane.sees("line 222 of many")
+        pane.press("M-End")
+        pane.type(f"/history {bo} 300")
+        pane.sees("line 100 of many")
+        for _ in range(20):
+            pane.press("PPage")
+        pane.sees("line 000 of many")
+        pane.leave()
+
+    def test_the_input_line(self, server: Server, tmux: Tmux) -> None:
+        li, bo = unique("li"), unique("bo")
+        with Modern(server.port).join_in(bo) as friend:
+            editor = tmux.folder / "editor"
+            editor.write_text('#!/bin/sh\nprintf "%s, edited" "$(cat "$1")" >"$1"\n')
+            editor.chmod(0o755)
+            pane = Pane(tmux, server.port, EDITOR=str(editor))
+            pane.enter("register", li)
+            pane.write("/unf")
+            pane.press("Tab")
+            pane.sees("> /unfriend ")
+            pane.press("C-c")
+            pane.sees("/unfriend", times=0)
+            pane.type(f"/add {bo}")
+            pane.sees("is your friend now")
+            pane.write("/msg " + bo[:4])
+            pane.press("Tab")
+            pane.sees(f"/msg {bo} ")
+            pane.press("Enter")
+            pane.sees(f"what you type now goes to {bo}")
+            pane.write("first")
+            pane.press("M-Enter")
+            pane.type("second")
+            assert friend.push(m.ONE_CHAT)["msg"] == "first\nsecond"
+            pane.type("an apple")
+            pane.sees("│ an apple ✓")
+            pane.type("a banana")
+            pane.sees("│ a banana ✓")
+            pane.press("Up")
+            pane.sees(f"{bo}> a banana")
+            pane.press("C-c")
+            pane.sees(f"{bo}> a banana", times=0)
+            pane.press("C-r")
+            pane.sees("typed before: ")
+            pane.write("app")
+            pane.sees(f"{bo}> an apple")
+            pane.press("Enter")
+            pane.press("C-c")
+            pane.sees(f"{bo}> an apple", times=0)
+            pane.write("half")
+            pane.press("M-k")
+            pane.sees(f"{bo}> half, edited")
+            pane.press("C-c")
+            pane.press("M-l")
+            pane.sees(f"{li}: a banana", "-- Enter goes back")
+            pane.press("Enter")
+            pane.sees("-- Enter goes back", times=0)
+            pane.press("F1")
+            pane.sees("Ctrl+g   ", "Alt+1…9  ", "Ctrl+q   ")
+            pane.press("C-l")
+            pane.sees("Ctrl+q   ")
+            pane.press("C-c")
+            pane.sees("Ctrl+q or /quit leaves")
+            pane.type("/mgs bo hi")
+            pane.sees("do you mean /msg WHO [TEXT]?", "> /mgs bo hi")
+            pane.press("C-c")
+            pane.type("/quit")
+            pane.sees("ended with 0")
+
+    def test_pasting(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", unique("li"))
+        with Modern(server.port).join_in(bo := unique("bo")) as friend:
+            pane.type(f"/msg {bo}")
+            pane.sees(f"{bo}> ")
+            pane.paste("1\n2\n3")
+            pane.press("Enter")
+            assert friend.push(m.ONE_CHAT)["msg"] == "1\n2\n3"
+            pane.paste("\n".join(f"line {number}" for number in range(12)))
+            pane.press("Enter")
+            pane.sees("send these 12 lines as one message? y/n:")
+            pane.type("n")
+            pane.sees("line 11")
+            pane.press("Enter")
+            pane.type("y")
+            assert friend.push(m.ONE_CHAT)["msg"].endswith("line 10\nline 11")
+            pane.paste("x" * 70_000)
+            pane.sees("that is too long to be pasted: 70000 characters")
+            pane.paste("x" * 9000)
+            pane.press("Enter")
+            pane.sees("a text may have 8192 bytes")
+            pane.press("C-c")
+            pane.leave()
+
+    def test_drafts(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", unique("li"))
+        pane.type("/group create one")
+        pane.sees("the group one is made")
+        pane.type("/group create two")
+        pane.sees("the group two is made")
+        pane.write("half of this")
+        pane.press("M-1")
+        pane.sees("[one]> ", "✎")
+        pane.sees("half of this", times=0)
+        pane.press("M-2")
+        pane.sees("[two]> half of this")
+        pane.leave()
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("✎", "[two]")
+        again.press("M-2")
+        again.sees("[two]> half of this")
+        again.leave()
+
+
+class TestSettings:
+    def test_chinese(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", unique("li"))
+        pane.type("/set lang zh")
+        pane.sees("lang = zh")
+        pane.press("F1")
+        pane.sees("下一个未读会话")
+        pane.type("/set")
+        pane.sees("notify = osc9")
+        pane.leave()
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("欢迎回来")
+        again.leave()
+        by_locale = Pane(tmux, server.port, LC_ALL="zh_CN.UTF-8")
+        by_locale.sees("这台电脑上还没有已知的账号")
+        by_locale.leave()
+
+    def test_mouse(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", unique("li"))
+        pane.type("/group create one")
+        pane.sees("[one]> ")
+        for number in range(40):
+            pane.type(f"number {number}")
+        pane.sees("number 39 ✓")
+        pane.type("/set mouse on")
+        pane.sees("mouse = on")
+        for _ in range(10):
+            pane.write("\x1b[<64;50;10M")
+        pane.sees("number 39", times=0)
+        pane.write("\x1b[<0;5;1M\x1b[<0;5;1m")
+        pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+        pane.leave()
+
+    def test_no_color(self, server: Server, tmux: Tmux) -> None:
+        coloured, plain = Pane(tmux, server.port), Pane(tmux, server.port, NO_COLOR="1")
+        for pane, is_coloured in ((coloured, True), (plain, False)):
+            pane.enter("register", unique("li"))
+            assert bool(re.search(r"\x1b\[[0-9;]*[39][0-7]m", pane.escapes())) is is_coloured
+            pane.leave()
+
+    def test_bad_settings(self, server: Server, tmux: Tmux) -> None:
+        home = tmux.home()
+        home.settings.parent.mkdir(parents=True)
+        home.settings.write_text('bell = "loud"\nnosuch = 1\nnotify = "smoke"\n')
+        pane = Pane(tmux, server.port, home=home)
+        pane.sees("ended with 1")
+        said = pane.errors.read_text()
+        for complaint in ("bell must be true or false", "nosuch is unknown", "notify is one of"):
+            assert complaint in said
+
+
+class TestNotices:
+    def test_bell_and_desktop(self, server: Server, tmux: Tmux) -> None:
+        li, bo = unique("li"), unique("bo")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        raw = pane.home.folder / "raw"
+        pane.record(raw)
+        with Modern(server.port).join_in(bo) as friend:
+            friend.done(
+                m.ONE_CHAT, toid=friend.done(m.LOOKUP, name=li)["id"], cid="1", msg="wake\x07 up; now"
+            )
+            pane.sees("1 unread, Alt+a")
+            pane.leave()
+        assert f"\x1bPtmux;\x1b\x1b]9;{bo}: wake up, now\x07\x1b\\".encode() in raw.read_bytes()
