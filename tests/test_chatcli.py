@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import threading
 import uuid
+from pathlib import Path
 
 import pytest
 
 from client.aio.client import Client
+from client.local.accounts import Account, Accounts
 from client.protocol.events import Message
 from client.script.codes import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
 from forkchat.wire import msgid as m
 from tests.scripted import answer_all, scripted
-from tests.server import CHATCLI, Server
+from tests.server import CHATCLI, CLIENT_ENV, Server, until
 from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD, Modern
 
@@ -232,3 +236,148 @@ class TestBadServer:
             done = chatcli(port, "/login li")
         assert done.returncode == NETWORK
         assert "Traceback" not in done.stderr
+
+
+class TestAlone:
+    """One thing, without a line of input: `chatcli send`, `tail`, `history`."""
+
+    def test_send_and_history(self, server: Server) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        done = run_chatcli("send", *where, bo, "hi there", password=PASSWORD)
+        assert (done.returncode, done.stdout, done.stderr) == (OK, "", "")
+        done = run_chatcli("send", *where, "--json", bo, "-", lines=["two", "lines"], password=PASSWORD)
+        result = json.loads(done.stdout)
+        assert (result["event"], result["ok"], result["value"]["seq"]) == ("result", True, 2)
+        found = run_chatcli("history", *where, bo, "-n", "5", password=PASSWORD)
+        assert [line.split(": ", 1)[-1] for line in found.stdout.splitlines()] == [
+            *("hi there", "two", "      │ lines"),
+        ]
+        found = run_chatcli("history", *where, bo, "-n", "1", "--json", password=PASSWORD)
+        assert json.loads(found.stdout)["text"] == "two\nlines"
+
+    @pytest.mark.parametrize(
+        ("arguments", "password", "code", "complaint"),
+        [
+            (("send", "-u", "LI", "nobody-there", "hi"), PASSWORD, REJECTED, "no such user"),
+            (("send", "-u", "LI", "LI", "hi"), PASSWORD, REJECTED, "this is yourself"),
+            (("send", "-u", "LI", "g999999", "hi"), PASSWORD, REJECTED, "no such group"),
+            (("send", "-u", "LI", "LI"), PASSWORD, USAGE, "TEXT"),
+            (("send", "LI", "hi"), PASSWORD, USAGE, "who? --user NAME"),
+            (("send", "-u", "LI", "LI", "hi"), "wrong", AUTHENTICATION, "wrong name or password"),
+            (("send", "-u", "LI", "LI", "hi"), "", USAGE, "no password"),
+            (("tail", "-u", "LI", "g999999"), PASSWORD, REJECTED, "not in this"),
+        ],
+    )
+    def test_exit_codes(
+        self, server: Server, arguments: tuple[str, ...], password: str, code: int, complaint: str
+    ) -> None:
+        chatcli(server.port, f"/register {(li := unique('li'))}")
+        job, *rest = [text.replace("LI", li) for text in arguments]
+        done = run_chatcli(job, "-s", f"127.0.0.1:{server.port}", *rest, password=password)
+        assert done.returncode == code, done
+        assert complaint in done.stderr
+
+    def test_no_server(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        done = run_chatcli("send", "-s", f"127.0.0.1:{port}", "-u", "li", "bo", "hi", password=PASSWORD)
+        assert done.returncode == NETWORK
+
+    def test_tail_follows(self, server: Server) -> None:
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        with Modern(server.port).join_in(unique("bo")) as bo:
+            group = bo.done(m.CREATE_GROUP, groupname="ops", groupdesc="")["groupid"]
+            other = bo.done(m.CREATE_GROUP, groupname="fun", groupdesc="")["groupid"]
+            chatcli(server.port, f"/login {li}", f"/join {group}", f"/join {other}")
+            bo.done(m.GROUP_CHAT, groupid=group, cid="0", msg="message 0")
+            command = [*CHATCLI, "tail", "-s", f"127.0.0.1:{server.port}", "-u", li, f"g{group}", "--json"]
+            env = os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": PASSWORD}
+            with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as tail:
+                assert tail.stdout
+                assert json.loads(tail.stdout.readline())["text"] == "message 0"
+                for number in range(1, 20):
+                    bo.done(m.GROUP_CHAT, groupid=other, cid=f"o{number}", msg="not for this")
+                    bo.done(m.GROUP_CHAT, groupid=group, cid=str(number), msg=f"message {number}")
+                texts = [json.loads(tail.stdout.readline())["text"] for _ in range(1, 20)]
+                assert texts == [f"message {number}" for number in range(1, 20)]
+                tail.send_signal(signal.SIGINT)
+                assert tail.wait(10) == 128 + signal.SIGINT
+
+    def test_the_password_of_a_file_and_the_token_of_the_last_time(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {bo}")
+        chatcli(server.port, f"/register {li}")
+        file = tmp_path / "password"
+        file.write_text(PASSWORD + "\n")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        assert run_chatcli("send", *where, "--password-file", file, bo, "hi").returncode == OK
+        assert run_chatcli("send", *where, "--password-file", tmp_path / "none", bo, "hi").returncode == USAGE
+        with Modern(server.port) as other:
+            token = other.login(name=li, password=PASSWORD)["token"]
+        accounts = Accounts(tmp_path / "data/chatcli/accounts.json", f"127.0.0.1:{server.port}")
+        accounts.save(Account(1, li, token))
+        until(
+            lambda: (
+                run_chatcli("send", *where, bo, "hi", XDG_DATA_HOME=str(tmp_path / "data")).returncode == OK
+            ),
+            "the token logs in",
+        )
+
+
+class TestJson:
+    def test_a_thousand_messages_and_back(self, server: Server) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {bo}")
+        chatcli(server.port, f"/register {li}")
+        texts = [f"line {number}\x1b[31m 你好\n" for number in range(1000)]
+        requests = [
+            {"command": "msg", "args": [bo, text], "tag": number} for number, text in enumerate(texts)
+        ]
+        requests.append({"command": "history", "args": [bo, "1000"], "tag": "all"})
+        done = run_chatcli(
+            f"127.0.0.1:{server.port}", "--json", "-u", li, lines=map(json.dumps, requests), password=PASSWORD
+        )
+        assert (done.returncode, done.stderr) == (OK, "")
+        assert done.stdout.isascii()
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        results = [each for each in said if each["event"] == "result"]
+        assert [each["tag"] for each in results] == [*range(1000), "all"]
+        assert [each["value"]["seq"] for each in results[:-1]] == list(range(1, 1001))
+        assert results[-1]["value"]["count"] == 1000
+        past = [each for each in said if each["event"] == "message"]
+        assert [(each["seq"], each["text"]) for each in past] == list(enumerate(texts, 1))
+
+    def test_what_is_wrong_is_answered(self, server: Server) -> None:
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        lines = [
+            json.dumps({"command": "login", "args": [li], "tag": 1}),
+            "no json",
+            "[]",
+            '{"command": "nosuch", "tag": 2}',
+            '{"command": "msg", "args": [], "tag": 3}',
+            '{"command": "msg", "args": [7, "x"], "tag": 4}',
+            '{"command": "who", "args": ["nobody-there"], "tag": 5}',
+            '{"command": "friends", "tag": 6}',
+        ]
+        done = run_chatcli(f"127.0.0.1:{server.port}", "--json", lines=lines, password=PASSWORD)
+        assert done.returncode == USAGE
+        results = [each for each in map(json.loads, done.stdout.splitlines()) if each["event"] == "result"]
+        assert [(each["tag"], each["ok"], each.get("exit")) for each in results] == [
+            (1, True, None),
+            (None, False, USAGE),
+            (None, False, USAGE),
+            (2, False, USAGE),
+            (3, False, USAGE),
+            (4, False, USAGE),
+            (5, False, REJECTED),
+            (6, True, None),
+        ]
+        assert results[6]["code"] == "not_found"
+        assert results[7]["value"] == []

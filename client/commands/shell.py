@@ -13,7 +13,7 @@ from client.i18n import _
 from client.local.settings import Settings
 from client.protocol import parse
 from client.text import clean_line, shown_name
-from forkchat.errors import AlreadyOnline, NotFound, NotLoggedIn, Refused
+from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, Refused
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key, pair_key
 
@@ -126,7 +126,10 @@ class Shell:
             return name
         if name.startswith("#"):
             return group_key(self.group(name))
-        return pair_key(self.client.session.me, await self.user(name))
+        user = await self.user(name)
+        if user == self.client.session.me:
+            raise BadRequest(_("this is yourself"))
+        return pair_key(self.client.session.me, user)
 
     async def _look_up(self, **fields: str | int) -> int:
         found = await self.client.request(m.LOOKUP, **fields)

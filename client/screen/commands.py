@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from client.commands import actions
 from client.commands.shell import Shell
 from client.commands.table import COMMANDS, Command, Table
-from client.i18n import N_, ngettext
+from client.i18n import N_, _, ngettext
 
 if TYPE_CHECKING:
     from client.screen.app import App
@@ -17,13 +17,14 @@ def screen_commands(app: App) -> Table:
     """All commands, in the order of their help."""
 
     async def search(shell: Shell, text: str) -> None:
-        app.find(text)
+        if not app.reader.find(text):
+            app.tell(_("nothing that is here has that in it: {text}").format(text=text))
 
     async def history(shell: Shell, who: str = "", number: str = "20") -> None:
         count = actions.count(number)
         if who:
             app.open(await shell.conversation(who))
-        app.go_back(count)
+        app.reader.show_last(count)
 
     async def retry(shell: Shell) -> None:
         number = app.desk.retry(app.conv)

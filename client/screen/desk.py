@@ -48,9 +48,17 @@ _PAGE, _FETCH_PAUSE = 100, 2.0
 
 
 class Desk:
-    """`on_news(conversation, message)` is called for what came for the user, is not theirs and not old."""
+    """`on_news(conversation, message)` is called for what came for the user, is not theirs and not old;
+    `on_change` when there is something else to be seen than before.
+    """
 
-    def __init__(self, folder: Path, directory: Directory, on_news: Callable[[Conversation, Message], None]):
+    def __init__(
+        self,
+        folder: Path,
+        directory: Directory,
+        on_news: Callable[[Conversation, Message], None],
+        on_change: Callable[[], None],
+    ):
         self.directory = directory
         self.conversations = Conversations(directory)
         self.client: Client
@@ -58,6 +66,7 @@ class Desk:
         self.journal: Journal
         self._folder = folder
         self._on_news = on_news
+        self._on_change = on_change
         self._wording = Wording(directory)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open(None)
@@ -202,6 +211,7 @@ class Desk:
             self.history.save(chat.stand)
         finally:
             chat.is_fetching = False
+            self._on_change()
 
     async def _catch_up(self) -> None:
         """Where every conversation stands."""
@@ -228,6 +238,7 @@ class Desk:
                     found = await self.client.request(m.LOOKUP, id=other)
                     self.directory.add_user(other, parse.text(found, "name"))
         self._save()
+        self._on_change()
 
     def _stand(self, standing: Standing) -> None:
         stand = self.conversations[standing.conv].stand

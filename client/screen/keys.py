@@ -28,7 +28,7 @@ class Key:
 
 
 def _go(number: int) -> Callable[[App], None]:
-    return lambda app: app.go_to(number)
+    return lambda app: app.reader.go_to(number)
 
 
 KEYS = (
@@ -36,35 +36,42 @@ KEYS = (
         "Alt+a",
         N_("next unread conversation, mentions and direct messages first"),
         (("escape", "a"),),
-        lambda app: app.next_unread(),
+        lambda app: app.reader.next_unread(),
     ),
-    Key("Alt+Down", N_("next conversation"), (("escape", "down"),), lambda app: app.step(1)),
-    Key("Alt+Up", N_("previous conversation"), (("escape", "up"),), lambda app: app.step(-1)),
-    Key("Alt+/", N_("the conversation before this one"), (("escape", "/"),), lambda app: app.last()),
+    Key("Alt+Down", N_("next conversation"), (("escape", "down"),), lambda app: app.reader.step(1)),
+    Key("Alt+Up", N_("previous conversation"), (("escape", "up"),), lambda app: app.reader.step(-1)),
+    Key(
+        "Alt+/", N_("the conversation before this one"), (("escape", "/"),), lambda app: app.reader.go_back()
+    ),
     Key(
         "Ctrl+g",
         N_("go to a conversation by some letters of its name"),
         (("c-g",),),
-        lambda app: app.ask_where(),
+        lambda app: app.reader.ask_where(),
     ),
-    Key("PgUp", N_("scroll up; older messages are fetched"), (("pageup",),), lambda app: app.page(1)),
-    Key("PgDn", N_("scroll down"), (("pagedown",),), lambda app: app.page(-1)),
-    Key("Alt+u", N_("first unread message"), (("escape", "u"),), lambda app: app.first_unread()),
-    Key("Alt+End", N_("latest message"), (("escape", "end"), ("escape", "c-end")), lambda app: app.bottom()),
+    Key("PgUp", N_("scroll up; older messages are fetched"), (("pageup",),), lambda app: app.reader.page(1)),
+    Key("PgDn", N_("scroll down"), (("pagedown",),), lambda app: app.reader.page(-1)),
+    Key("Alt+u", N_("first unread message"), (("escape", "u"),), lambda app: app.reader.first_unread()),
+    Key(
+        "Alt+End",
+        N_("latest message"),
+        (("escape", "end"), ("escape", "c-end")),
+        lambda app: app.reader.bottom(),
+    ),
     Key(
         "Ctrl+s",
         N_("search in the conversation; again: further back"),
         (("c-s",),),
-        lambda app: app.search(),
+        lambda app: app.reader.search(),
         always=True,
     ),
     Key("Ctrl+r", N_("search in what you typed before")),
     Key("Up, Down", N_("what you typed before")),
     Key("Tab", N_("complete a command or a name")),
-    Key("Enter", N_("send"), (("enter",),), lambda app: app.enter(), always=True),
-    Key("Alt+Enter", N_("new line"), (("escape", "enter"),), lambda app: app.new_line()),
-    Key("Alt+k", N_("write in $EDITOR"), (("escape", "k"),), lambda app: app.edit()),
-    Key("Alt+l", N_("plain view, to select and copy"), (("escape", "l"),), lambda app: app.bare()),
+    Key("Enter", N_("send"), (("enter",),), lambda app: app.composer.enter(), always=True),
+    Key("Alt+Enter", N_("new line"), (("escape", "enter"),), lambda app: app.composer.new_line()),
+    Key("Alt+k", N_("write in $EDITOR"), (("escape", "k"),), lambda app: app.composer.edit()),
+    Key("Alt+l", N_("plain view, to select and copy"), (("escape", "l"),), lambda app: app.reader.bare()),
     Key("F1", N_("this help"), (("f1",),), lambda app: app.help()),
     Key(
         "Ctrl+c",
@@ -82,7 +89,7 @@ NUMBERS = Key("Alt+1…9", N_("conversation by its number in the list"))
 
 def bindings(app: App) -> KeyBindings:
     found = KeyBindings()
-    is_free = Condition(lambda: not app.question.is_open)
+    is_free = Condition(lambda: not app.composer.question.is_open)
 
     def bind(press: tuple[str, ...], run: Callable[[App], None], always: bool) -> None:
         @found.add(*press, filter=~is_searching & (Always() if always else is_free), eager=press == ("c-s",))
@@ -98,6 +105,6 @@ def bindings(app: App) -> KeyBindings:
 
     @found.add(Keys.BracketedPaste)
     def _(event: KeyPressEvent) -> None:
-        app.paste(event.data)
+        app.composer.paste(event.data)
 
     return found

@@ -43,16 +43,16 @@ def build(app: App) -> Application[None]:
     rows = Condition(lambda: get_app().output.get_size().rows >= _TITLE_FROM)
     history = SearchToolbar(backward_search_prompt=lambda: _("typed before: "), ignore_case=True)
     text = BufferControl(
-        app.input,
+        app.composer.buffer,
         search_buffer_control=history.control,
         preview_search=True,
-        input_processors=[BeforeInput(app.prompt, "class:prompt")],
+        input_processors=[BeforeInput(lambda: panes.prompt(app), "class:prompt")],
     )
     answer = BufferControl(
-        app.question.buffer,
+        app.composer.question.buffer,
         input_processors=[
-            ConditionalProcessor(PasswordProcessor(), Condition(lambda: app.question.is_secret)),
-            BeforeInput(lambda: app.question.label, "class:prompt"),
+            ConditionalProcessor(PasswordProcessor(), Condition(lambda: app.composer.question.is_secret)),
+            BeforeInput(lambda: app.composer.question.label, "class:prompt"),
         ],
     )
     text_window = Window(
@@ -61,7 +61,7 @@ def build(app: App) -> Application[None]:
     answer_window = Window(answer, height=1)
 
     def input_window() -> Window:
-        return answer_window if app.question.is_open else text_window
+        return answer_window if app.composer.question.is_open else text_window
 
     def list_width() -> Dimension:
         width = get_app().output.get_size().columns // 5
@@ -72,13 +72,13 @@ def build(app: App) -> Application[None]:
             ConditionalContainer(
                 Window(FormattedTextControl(lambda: panes.title(app)), height=1, style="class:title"), rows
             ),
-            Window(panes.Pane(app.draw, app.on_wheel)),
+            Window(panes.Pane(app.reader.draw, app.reader.on_wheel)),
         ]
     )
     side = VSplit(
         [
             Window(
-                panes.Pane(lambda width, height: panes.listing(app, width, height), app.on_click),
+                panes.Pane(lambda width, height: panes.listing(app, width, height), app.reader.on_click),
                 width=list_width,
             ),
             Window(width=1, char="│", style="class:line"),
@@ -101,5 +101,5 @@ def build(app: App) -> Application[None]:
         full_screen=True,
         mouse_support=Condition(lambda: app.settings.is_on("mouse")),
     )
-    app.question.on_change = lambda: found.layout.focus(input_window())
+    app.composer.question.on_change = lambda: found.layout.focus(input_window())
     return found

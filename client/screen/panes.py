@@ -56,6 +56,10 @@ def title(app: App) -> str:
     return f"{found}  {_(friend.state)}" if friend and friend.state else found
 
 
+def prompt(app: App) -> str:
+    return (app.directory.title(app.conv) if app.conv else "") + "> "
+
+
 def listing(app: App, width: int, height: int) -> list[Row]:
     """The conversations, as many as there is room for around the current one."""
     listed = app.desk.conversations.listed()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import Completer, DummyCompleter, DynamicCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, DummyCompleter, DynamicCompleter
 
 from client.commands.view import Interrupt
 from client.text import valid
@@ -23,7 +23,7 @@ class Question:
         self.completer: Completer = DummyCompleter()
         self.on_change: Callable[[], None] = lambda: None
         self._answer: asyncio.Future[str] | None = None
-        self._on_text: Callable[[str], None] | None = None
+        self._on_text: Callable[[str], object] | None = None
         self.buffer = Buffer(
             multiline=False,
             completer=DynamicCompleter(lambda: self.completer),
@@ -41,7 +41,7 @@ class Question:
         *,
         is_secret: bool = False,
         completer: Completer | None = None,
-        on_text: Callable[[str], None] | None = None,
+        on_text: Callable[[str], object] | None = None,
     ) -> str:
         """What was typed when Enter was pressed. Raises Interrupt for Ctrl-C, and if one is asked already."""
         if self._answer:
@@ -63,11 +63,15 @@ class Question:
     def accept(self) -> None:
         """Enter: the marked completion, else the first one, else what was typed."""
         state = self.buffer.complete_state
-        if state and state.completions:
-            chosen = state.current_completion or state.completions[0]
-            self._resolve(chosen.text)
-        else:
-            self._resolve(self.buffer.text)
+        chosen = state and state.current_completion
+        if not chosen:  # made anew: who types fast presses Enter before the menu is there
+            event = CompleteEvent(completion_requested=True)
+            chosen = next(iter(self.completer.get_completions(self.buffer.document, event)), None)
+        self._resolve(chosen.text if chosen else self.buffer.text)
+
+    def relabel(self, label: str) -> None:
+        if self.is_open:
+            self.label = label
 
     def cancel(self) -> None:
         if self._answer and not self._answer.done():

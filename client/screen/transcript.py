@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client.i18n import _
+from client.i18n import _, ngettext
 from client.local.history import History
 from client.local.journal import Journal
 from client.protocol.events import Message
@@ -122,7 +122,9 @@ class Transcript:
         gap = after, before
         if before - after <= 1 or gap in chat.void:
             return []
-        text = _("{number} messages are not here yet").format(number=before - after - 1)
+        number = before - after - 1
+        text = ngettext("{number} message is not here yet", "{number} messages are not here yet", number)
+        text = text.format(number=number)
         return [Item((before, -1), (rule(text, width, "class:gap"),), gap)]
 
     def _message(

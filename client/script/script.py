@@ -125,13 +125,13 @@ class Script:
     async def _log_in(self) -> None:
         """With the password that was given, else the token of the last time, else one that is asked for."""
         account = self._accounts.named(self._user)
-        token = "" if PASSWORD in os.environ or not account else self._accounts.token(account)
+        password = os.environ.get(PASSWORD, "")
+        token = "" if password or not account else self._accounts.token(account)
         if account and token:
             await self._client.login(token=token)
             if self._client.session.token != token:
                 self._accounts.save(Account(account.id, account.name, self._client.session.token))
             return
-        password = os.environ.get(PASSWORD, "")
         if not password and sys.stdin.isatty():
             password = await asyncio.to_thread(getpass.getpass, _("password: "))
         if not password:

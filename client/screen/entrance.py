@@ -1,0 +1,95 @@
+"""Coming in: by the token of the last time, or by what the user is told to type."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from client.commands.wording import no_server
+from client.i18n import _
+from client.local.accounts import Account, Accounts
+from client.protocol.events import Event, LoggedIn, LoggedOut, LoginFailed
+from client.screen.conversations import HOME
+from client.text import clean_line, shown_name
+from forkchat.errors import AlreadyOnline, Refused, TokenExpired
+
+if TYPE_CHECKING:
+    from client.screen.app import App
+
+
+class Entrance:
+    def __init__(self, app: App, accounts: Accounts):
+        self._app = app
+        self._accounts = accounts
+
+    async def begin(self, user: str) -> None:
+        """`user`: who is to log in; "" for whoever did last."""
+        account = self._accounts.named(user) if user else self._accounts.last()
+        token = await asyncio.to_thread(self._accounts.token, account) if account else ""
+        if account:
+            self._app.desk.restore(account.id, account.name)
+            self._app.composer.bring_inputs()
+            self._app.desk.note(HOME, _("welcome back, {name}").format(name=shown_name(account.name)))
+        if token:
+            self._app.shell.resume(token)
+        else:
+            await self._welcome(account.name if account else user)
+        self._app.draw_soon()
+
+    def on_event(self, event: Event) -> None:
+        match event:
+            case LoggedIn():
+                if not event.is_resumed:
+                    self._app.composer.bring_inputs()
+                self._app.start(self._keep(event.id, event.name))
+            case LoggedOut(reason="logout"):
+                self._forget()
+            case LoginFailed():
+                self._failed(event.refused)
+
+    async def _welcome(self, name: str) -> None:
+        """Nobody can log in by themselves: say how, once we know whether there is a server."""
+        app = self._app
+        try:
+            await app.client.connect()
+            where = {"host": app.server.host, "port": app.server.port}
+            app.tell(_("connected to {host}, port {port}").format(**where))
+        except OSError as error:
+            for text in no_server(app.server, error):
+                app.complain(text)
+        if name:
+            text = _("/login {name} logs in; /register NAME makes an account")
+            app.tell(text.format(name=shown_name(name)))
+            app.composer.offer(f"/login {name}")
+        else:
+            app.tell(_("no account is known here yet: put your name behind /register and press Enter"))
+            app.tell(_("or, if you have one on this server: /login NAME"))
+            app.composer.offer("/register ")
+
+    def _failed(self, refused: Refused) -> None:
+        """Of a token: a password's login says it itself."""
+        if not self._app.shell.is_resuming:
+            return
+        reason = _(clean_line(refused.errmsg))
+        if isinstance(refused, TokenExpired):
+            self._app.complain(_("the last login has expired; log in with the password"))
+            self._app.composer.offer(f"/login {self._app.directory.me[1]}")
+        elif isinstance(refused, AlreadyOnline):
+            hint = _("/takeover ends the session there and logs in here")
+            self._app.complain(f"{reason}; {hint}")
+        else:
+            self._app.complain(_("could not log in again: {reason}; try /login").format(reason=reason))
+
+    async def _keep(self, user: int, name: str) -> None:
+        account = Account(user, name, self._app.client.session.token)
+        try:
+            await asyncio.to_thread(self._accounts.save, account)
+        except OSError as error:
+            self._app.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
+
+    def _forget(self) -> None:
+        account = self._accounts.named(self._app.directory.me[1])
+        if account:
+            with suppress(OSError):
+                self._accounts.forget_token(account)
