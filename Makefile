@@ -37,4 +37,7 @@ format: setup  ## format the code, and repair what ruff can
 locale: setup  ## bring the texts of chatcli into its translations, and compile these
 	@$(PY) -m tests.locale_files
 
-.PHONY: help setup run cluster test soak fuzz bench lint format locale
+screens: setup  ## make docs/screens.md from a real run of the client
+	@$(PY) -m tests.screens
+
+.PHONY: help setup run cluster test soak fuzz bench lint format locale screens

@@ -158,6 +158,7 @@ class Composer:
             self._tell(error)
             return
         self.buffer.reset(append_to_history=True)
+        self._told_typing = HOME, 0.0  # a message ends it for the others
         app.desk.history.add_input(text)
         app.desk.keep_draft(app.conv, "")
         app.draw_soon()

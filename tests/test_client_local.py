@@ -1,0 +1,273 @@
+"""What is kept on this machine: settings, accounts, what was typed, the history."""
+
+from __future__ import annotations
+
+import json
+import random
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.local.accounts import Account, Accounts
+from client.local.history import History, Stand
+from client.local.journal import Journal
+from client.local.settings import BadSettings, Settings
+from client.protocol.events import Message
+from client.protocol.outbox import Pending
+
+
+class TestSettings:
+    def test_set_keeps_comments(self, tmp_path: Path) -> None:
+        file = tmp_path / "forkchat/chatcli.toml"
+        file.parent.mkdir()
+        file.write_text('# mine\nserver = "chat.example.org"  # the office\n')
+        settings = Settings(file)
+        settings.set("lang", "zh")
+        settings.set("mouse", "on")
+        assert file.read_text() == (
+            '# mine\nserver = "chat.example.org"  # the office\nlang = "zh"\nmouse = true\n'
+        )
+        again = Settings(file)
+        assert (again.text("server"), again.text("lang"), again.is_on("mouse")) == (
+            *("chat.example.org", "zh"),
+            True,
+        )
+
+    def test_defaults_without_a_file(self, tmp_path: Path) -> None:
+        settings = Settings(tmp_path / "none")
+        assert (settings.text("server"), settings.is_on("bell"), settings.shown("bell")) == (
+            *("localhost", True),
+            "on",
+        )
+
+    @pytest.mark.parametrize(("name", "value"), [("lang", "de"), ("mouse", "yes"), ("notify", "")])
+    def test_bad_values(self, tmp_path: Path, name: str, value: str) -> None:
+        with pytest.raises(BadSettings):
+            Settings(tmp_path / "none").set(name, value)
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.parametrize("text", ["lang = 7", "nosuch = 1", "no toml", "lang = \udcff"])
+    def test_bad_files(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "file").write_text(text, errors="surrogateescape")
+        with pytest.raises(BadSettings):
+            Settings(tmp_path / "file")
+
+
+class TestAccounts:
+    def test_the_last_one_of_each_server(self, tmp_path: Path) -> None:
+        file = tmp_path / "data/accounts.json"
+        here, there = Accounts(file, "here:6000"), Accounts(file, "there:6000")
+        assert here.last() is None
+        here.save(Account(1, "li", "t1"))
+        here.save(Account(2, "bo", "t2"))
+        there.save(Account(1, "mei", "t3"))
+        here.save(Account(1, "li", "t4"))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        last = here.last()
+        assert last
+        assert (last.name, here.token(last)) == ("li", "t4")
+        bo = here.named("bo")
+        assert bo
+        here.forget_token(bo)
+        assert [here.named(who) for who in ("bo", "2", "nobody")] == [
+            Account(2, "bo"),
+            Account(2, "bo"),
+            None,
+        ]
+        assert here.last() == last
+
+    @pytest.mark.parametrize(
+        "content", ["", "no json", "[]", '{"here:6000": [{"nosuch": 1}]}', '{"here:6000": 7}']
+    )
+    def test_a_damaged_file_is_as_good_as_none(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "file").write_text(content)
+        accounts = Accounts(tmp_path / "file", "here:6000")
+        assert accounts.last() is None
+        accounts.save(Account(1, "li", "t"))
+        assert accounts.last() == Account(1, "li", "t")
+
+    def test_a_keyring_keeps_the_token(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import keyring
+        from keyring.backend import KeyringBackend
+
+        class Ring(KeyringBackend):
+            priority = 5
+            kept: dict[tuple[str, str], str] = {}  # noqa: RUF012
+
+            def set_password(self, service: str, username: str, password: str) -> None:
+                self.kept[service, username] = password
+
+            def get_password(self, service: str, username: str) -> str | None:
+                return self.kept.get((service, username))
+
+            def delete_password(self, service: str, username: str) -> None:
+                del self.kept[service, username]
+
+        before = keyring.get_keyring()
+        keyring.set_keyring(Ring())
+        try:
+            accounts = Accounts(tmp_path / "file", "here:6000")
+            accounts.save(Account(1, "li", "the token"))
+            assert "the token" not in (tmp_path / "file").read_text()
+            account = accounts.last()
+            assert account
+            assert accounts.token(account) == "the token"
+            accounts.forget_token(account)
+            assert not Ring.kept
+        finally:
+            keyring.set_keyring(before)
+
+    def test_without_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "keyring", None)
+        accounts = Accounts(tmp_path / "file", "here:6000")
+        accounts.save(Account(1, "li", "t"))
+        assert accounts.last() == Account(1, "li", "t")
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["send", "fail", "done", "draft"]), st.integers(0, 5), st.text(max_size=5))
+)
+
+
+class TestJournal:
+    @given(steps=STEPS)
+    def test_it_is_the_same_after_a_kill(self, steps: list[tuple[str, int, str]]) -> None:
+        """Whatever happened, a new start finds what the old one had, in the same order."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "typed.jsonl"
+            journal = Journal(path)
+            for number, (step, which, text) in enumerate(steps):
+                cid = f"c{which}"
+                if step == "send":
+                    journal.send(Pending(f"{cid}.{number}", "g1", text))
+                elif step == "draft":
+                    journal.draft(f"g{which}", text.encode("utf-8", "ignore").decode())
+                elif journal.unsent:
+                    first = next(iter(journal.unsent))
+                    journal.fail(first, text) if step == "fail" else journal.done(first)
+            had = (journal.unsent, journal.failed, journal.drafts)
+            journal.close()
+            again = Journal(path)
+            assert (again.unsent, again.failed, again.drafts) == had
+            assert list(again.unsent) == list(had[0])
+            assert again.damaged is None
+            again.close()
+
+    def test_any_cut_loses_the_last_line_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "typed.jsonl"
+        journal = Journal(path)
+        for number in range(3):
+            journal.send(Pending(f"c{number}", "g1", f"text {number}"))
+        journal.close()
+        whole = path.read_bytes()
+        last = whole.rindex(b"\n", 0, -1) + 1
+        for cut in range(last, len(whole) - 1):
+            path.write_bytes(whole[:cut])
+            journal = Journal(path)
+            assert list(journal.unsent) == ["c0", "c1"], cut
+            journal.close()
+
+    def test_garbage_anywhere(self, tmp_path: Path) -> None:
+        seed = random.randrange(2**32)
+        generator = random.Random(seed)
+        path = tmp_path / "typed.jsonl"
+        journal = Journal(path)
+        for number in range(20):
+            journal.send(Pending(f"c{number}", "g1", f"text {number}"))
+        journal.close()
+        lines = path.read_bytes().splitlines()
+        bad = generator.sample(range(20), 5)
+        for number in bad:
+            lines[number] = generator.choice(
+                [b"\xff", b"[]", b"7", b"null", b"{}", b'{"done": []}', b'{"send":']
+            )
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        again = Journal(path)
+        assert list(again.unsent) == [f"c{number}" for number in range(20) if number not in bad], seed
+        assert again.damaged
+        assert len(again.damaged.read_bytes().splitlines()) == 5
+        again.close()
+
+    def test_it_does_not_grow(self, tmp_path: Path) -> None:
+        path = tmp_path / "typed.jsonl"
+        journal = Journal(path)
+        for number in range(1200):
+            journal.send(Pending(f"c{number}", "g1", "text"))
+            journal.done(f"c{number}")
+        assert len(path.read_bytes().splitlines()) < 1100
+        journal.close()
+
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "typed.jsonl")
+        with pytest.raises(BlockingIOError):
+            Journal(tmp_path / "typed.jsonl")
+        journal.close()
+        Journal(tmp_path / "typed.jsonl").close()
+
+
+def message(seq: int, text: str = "", conv: str = "g1", sender: int = 2) -> Message:
+    return Message(conv, seq, sender, "bo", text or f"text {seq}", seq * 1000, is_own=sender == 1)
+
+
+class TestHistory:
+    def test_pages_and_search(self, tmp_path: Path) -> None:
+        problems: list[str] = []
+        history = History(tmp_path / "a/history.sqlite", 1, problems.append)
+        some = [message(seq, "a 针 Needle" if seq in (3, 50) else "") for seq in range(1, 101)]
+        assert history.add(some) == some
+        assert history.add([message(1), message(101)]) == [message(101)]
+        assert [each.seq for each in history.before("g1", 50, 3)] == [47, 48, 49]
+        assert [each.seq for each in history.after("g1", 99, 3)] == [100, 101]
+        assert [each.seq for each in history.find("g1", "nEEdle", 1 << 60)] == [50]
+        assert [each.seq for each in history.find("g1", "针", 50)] == [3]
+        assert history.find("g1", "%", 1 << 60) == history.find("g2", "text", 1 << 60) == []
+        history.save(Stand("g1", 1, 101, 40, 0))
+        history.set_fact("epoch", "e")
+        for number in range(1010):
+            history.add_input(f"input {number}")
+        history.close()
+        again = History(tmp_path / "a/history.sqlite", 1, problems.append)
+        assert again.before("g1", 101, 100) == some
+        assert again.stands() == [Stand("g1", 1, 101, 40, 0)]
+        assert (again.fact("epoch"), again.fact("nosuch")) == ("e", "")
+        assert (len(again.inputs()), again.inputs()[0]) == (1000, "input 1009")
+        again.forget()
+        assert (again.stands(), again.before("g1", 101, 5)) == ([], [])
+        assert not problems
+        again.close()
+
+    def test_of_another_version(self, tmp_path: Path) -> None:
+        problems: list[str] = []
+        history = History(tmp_path / "history.sqlite", 1, problems.append)
+        history.add([message(1)])
+        history._database.execute("PRAGMA user_version = 99")
+        history.close()
+        again = History(tmp_path / "history.sqlite", 1, problems.append)
+        assert again.before("g1", 5, 5) == []
+        assert "version 99" in problems[0]
+        assert (tmp_path / "history.damaged").exists()
+        again.close()
+
+    def test_where_nothing_can_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        problems: list[str] = []
+        history = History(tmp_path / "file/history.sqlite", 1, problems.append)
+        assert len(problems) == 1
+        history.add([message(1)])
+        assert history.before("g1", 5, 5) == [message(1)]
+        history.close()
+
+
+def test_nothing_of_these_is_for_others(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a/typed.jsonl")
+    journal.send(Pending("c", "g1", "text"))
+    History(tmp_path / "a/history.sqlite", 1, print).close()
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    assert json.loads((tmp_path / "a/typed.jsonl").read_text())["text"] == "text"
+    journal.close()

@@ -1,0 +1,214 @@
+"""The parts of the screen that need no terminal: rows, scrolling, the list, what mentions are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
+
+from client.commands.directory import Directory
+from client.local.history import History, Stand
+from client.local.journal import Journal
+from client.protocol.events import Friend, Group, LoggedIn, Message
+from client.protocol.outbox import Pending
+from client.screen.conversations import Conversation, Conversations
+from client.screen.desk import Desk
+from client.screen.keys import KEYS
+from client.screen.rows import Row, message_rows, nick_style, shortened, wrapped
+from client.screen.transcript import Transcript
+
+TEXT = st.text(alphabet=st.sampled_from("ab 你👋é\u0301/:. "), max_size=80)
+
+
+def plain(row: Row) -> str:
+    return "".join(text for _, text in row)
+
+
+def message(seq: int, text: str, sender: int = 2, ts: int = 0) -> Message:
+    return Message("g1", seq, sender, "bo", text, ts or 1_700_000_000_000 + seq, is_own=sender == 1)
+
+
+class TestRows:
+    @given(line=TEXT, first=st.integers(2, 30), room=st.integers(2, 30))
+    def test_wrapping_loses_nothing_and_fits(self, line: str, first: int, room: int) -> None:
+        rows = wrapped(line, first, room)
+        assert "".join(rows) == line
+        assert get_cwidth(rows[0]) <= first
+        assert all(get_cwidth(row) <= room for row in rows[1:])
+
+    @given(text=st.text(max_size=60), width=st.integers(20, 120))
+    def test_a_row_is_never_too_wide(self, text: str, width: int) -> None:
+        for row in message_rows(message(1, text), width, "✓✓", "", ""):
+            assert get_cwidth(plain(row)) <= width
+            assert not any(ord(character) < 32 for character in plain(row))
+
+    def test_links_are_left_whole(self) -> None:
+        link = "https://example.org/a?b=c"
+        assert wrapped(f"see {link} there", 20, 30) == ["see ", f"{link} ", "there"]
+        assert (
+            "".join(wrapped("https://example.org/" + "x" * 50, 20, 20)) == "https://example.org/" + "x" * 50
+        )
+
+    def test_joined_emoji_are_drawn_as_plain_ones(self) -> None:
+        (row,) = message_rows(message(1, "👨\u200d👩\u200d👧 👍🏽 ❤\ufe0f क\u094d\u200dष"), 100, "", "", "")
+        assert plain(row).endswith("│ 👨👩👧 👍 ❤ क\u094d\u200dष")
+
+    def test_what_was_searched_for_is_marked(self) -> None:
+        (row,) = message_rows(message(1, "a Needle (here)"), 100, "", "", "needle (")
+        assert [text for style, text in row if "match" in style] == ["Needle ("]
+
+    def test_names_have_colours_for_good(self) -> None:
+        assert nick_style(57) == nick_style(57)
+        assert len({nick_style(user) for user in range(100)}) == 12
+
+    def test_shortened(self) -> None:
+        assert [shortened("你好世界", width) for width in (8, 7, 4, 1, 0)] == [
+            "你好世界",
+            "你好世…",
+            "你…",
+            "…",
+            "",
+        ]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(None, 1, print)
+
+
+def transcript(history: History) -> Transcript:
+    return Transcript(history, Journal(None), (1, "li"))
+
+
+class TestTranscript:
+    @given(
+        texts=st.lists(st.text(alphabet="ab \n", min_size=1, max_size=70), min_size=1, max_size=30),
+        width=st.integers(20, 60),
+        height=st.integers(1, 25),
+        step=st.integers(1, 24),
+    )
+    def test_scrolling_shows_every_row_once(
+        self, texts: list[str], width: int, height: int, step: int
+    ) -> None:
+        history = History(None, 1, print)
+        history.add([message(seq, text) for seq, text in enumerate(texts, 1)])
+        chat = Conversation(_stand(len(texts)))
+        shown = transcript(history)
+        everything, gaps = shown.draw(chat, width, 10_000)
+        assert not gaps
+        step = min(step, height)
+        seen, _ = shown.draw(chat, width, height)
+        assert seen == everything[-height:]
+        for up in range(step, len(everything) + step, step):
+            shown.scroll(chat, width, height, step)
+            rows, _ = shown.draw(chat, width, height)
+            end = max(len(everything) - up, min(height, len(everything)))
+            assert rows == everything[max(0, end - height) : end]
+        for _ in range(0, len(everything) + step, step):
+            shown.scroll(chat, width, height, -step)
+        assert chat.bottom is None
+        assert shown.draw(chat, width, height)[0] == seen
+
+    def test_gaps_are_seen_and_told(self, history: History) -> None:
+        history.add([message(seq, f"text {seq}") for seq in (5, 6, 7, 20, 21)])
+        chat = Conversation(_stand(30))
+        rows, gaps = transcript(history).draw(chat, 60, 50)
+        assert gaps == [(21, 31), (7, 20), (0, 5)]
+        assert sum("not here yet" in plain(row) for row in rows) == 3
+        chat.stand.first = 5
+        chat.void.add((7, 20))
+        assert transcript(history).draw(chat, 60, 50)[1] == [(21, 31)]
+
+    def test_days_the_divider_and_marks(self, history: History) -> None:
+        day = 86_400_000
+        history.add([message(1, "one"), message(2, "two", ts=1_700_000_000_000 + day), message(3, "mine", 1)])
+        journal = Journal(None)
+        journal.send(Pending("c1", "g1", "waits"))
+        journal.send(Pending("c2", "g1", "failed"))
+        journal.send(Pending("c3", "g2", "elsewhere"))
+        journal.fail("c2", "because")
+        chat = Conversation(_stand(3))
+        chat.divider = 1
+        chat.note("a note", "note")
+        rows, _ = Transcript(history, journal, (1, "li")).draw(chat, 60, 50)
+        texts = [plain(row).split("│ ")[-1] for row in rows]
+        assert [text.strip("─ ") for text in texts if "──" in text][1:2] == ["Wed, 2023-11-15"]
+        kept = [text for text in texts if "──" not in text or "unread" in text]
+        assert [text.strip("─ ") for text in kept] == [
+            *("one", "unread", "two", "mine ✓", "-- a note", "failed ✗ because", "waits …"),
+        ]
+
+
+def _stand(last: int) -> Stand:
+
+    return Stand("g1", 0, last)
+
+
+class TestConversations:
+    @pytest.fixture
+    def found(self) -> Conversations:
+        directory = Directory()
+        friends = [Friend(57, "bo", "online"), Friend(58, "Al", "offline")]
+        groups = [Group(9, "tea", ""), Group(8, "ops", "")]
+        directory.note(LoggedIn(12, "li", friends, groups, False))
+        return Conversations(directory)
+
+    def test_order(self, found: Conversations) -> None:
+        assert found.listed() == ["", "g8", "g9", "d12-58", "d12-57"]
+        found["d12-60"].stand.last = 1
+        assert found.listed()[-1] == "d12-57"
+        assert "d12-60" in found.listed()
+
+    def test_next_unread(self, found: Conversations) -> None:
+        assert found.next_unread() is None
+        found["g8"].stand.last = 3
+        found["g9"].stand.last = 3
+        found["d12-57"].stand.last = 1
+        order = []
+        found["g9"].has_mention = True
+        while (conv := found.next_unread()) is not None:
+            order.append(conv)
+            found.switch(conv)
+            found[conv].stand.read = found[conv].stand.last
+        assert order == ["g9", "d12-57", "g8"]
+
+    def test_the_divider_stays_while_one_is_there(self, found: Conversations) -> None:
+        found["g8"].stand.last, found["g8"].stand.read = 5, 2
+        found.switch("g8")
+        assert found["g8"].divider == 2
+        found["g8"].stand.read = 5
+        assert found["g8"].divider == 2
+        found.switch("g9")
+        assert (found["g8"].divider, found["g9"].divider, found.previous) == (None, None, "g8")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_mention"),
+    [
+        ("li", "LI: look", True),
+        ("li", "@li, look", True),
+        ("li", "alive", False),
+        ("li", "li_2", False),
+        ("李明", "请李明看一下", True),
+        ("a.b", "axb", False),
+        ("", "anything", False),
+    ],
+)
+def test_mentions(tmp_path: Path, name: str, text: str, is_mention: bool) -> None:
+    desk = Desk(tmp_path, Directory(), lambda _chat, _message: None, lambda: None)
+    desk.directory.me = 1, name
+    assert desk.mentions(text) is is_mention
+    desk.close()
+
+
+def test_every_key_is_tried() -> None:
+    """In a terminal, by tests/test_screen.py."""
+    folder = Path(__file__).parent
+    source = "".join((folder / name).read_text() for name in ("test_screen.py", "pane.py"))
+    tmux = {"PgUp": "PPage", "PgDn": "NPage", "Up, Down": "Up"}
+    for key in KEYS:
+        name = tmux.get(key.name, key.name).replace("Alt+", "M-").replace("Ctrl+", "C-")
+        assert f'"{name}"' in source, key.name
