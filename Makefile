@@ -22,7 +22,7 @@ soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30
 fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
 	@$(PY) -m tests.fuzz $(ARGS)
 
-bench: setup  ## measure overload, login floods, crowds, storms (some of them: ARGS="flood storm")
+bench: setup  ## measure overload, login floods, crowds, storms, the screen (some of them: ARGS="flood storm")
 	@$(PY) -m tests.bench $(ARGS)
 
 lint: setup  ## check format, style and types

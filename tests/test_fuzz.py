@@ -6,6 +6,7 @@ import asyncio
 import random
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from forkchat.wire import msgid as m
@@ -27,15 +28,19 @@ def test_nothing_but_refusals_comes_of_random_bytes(tmp_path: Path) -> None:
     assert "Done 30000 runs" in done.stderr
 
 
+def _arrive(port: int) -> Modern:
+    client = Modern(port)
+    client.deadline(60)  # the registrations of the fuzzer are still being hashed
+    return client.arrive()
+
+
 def test_the_server_serves_on_whatever_it_is_sent() -> None:
     seed = random.randrange(2**32)
     with Server("-w", "2", config=UNLIMITED) as server:
         workers = children(server.pid).keys()
         asyncio.run(Fuzzer(server.port, seed).run(10_000))
-        with Modern(server.port) as li, Modern(server.port) as bo:
-            for client in (li, bo):
-                client.deadline(60)  # the registrations of the fuzzer are still being hashed
-                client.arrive()
+        with ExitStack() as connected:
+            li, bo = (connected.enter_context(_arrive(server.port)) for _ in range(2))
             li.done(m.ONE_CHAT, toid=bo.id, msg="still here")
             assert bo.push(m.ONE_CHAT, id=li.id)["msg"] == "still here"
         assert children(server.pid).keys() == workers, f"seed {seed}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import time
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -612,6 +614,28 @@ def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None
     li.done(m.GROUP_CHAT, groupid=group, msg="welcome back")
     assert texts([bo.push(m.GROUP_CHAT)]) == ["welcome back"]
     assert texts(bo.done(m.FETCH, conv=conv, after=0)["msgs"]) == ["welcome back"]
+
+
+def test_who_comes_back_before_the_news_of_having_been_out(server: Server, people: People) -> None:
+    """Redis is late: bo's worker hears of the removal after bo has joined again. cy's part goes on."""
+    li, bo, cy = people
+    group = new_group(people)
+    conv = f"g{group}"
+    redis = server.service("redis-server")
+    assert redis
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        li.done(m.GROUPS, op="remove", groupid=group, id=bo.id)
+        li.done(m.GROUP_CHAT, groupid=group, msg="while bo is out")
+        assert bo.done(m.ADD_GROUP, groupid=group)["first"] == 2
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    cy.push(m.GROUP_CHAT, conv=conv, msg="while bo is out")
+    li.done(m.GROUP_CHAT, groupid=group, msg="welcome back")
+    cy.push(m.GROUP_CHAT, conv=conv, msg="welcome back")
+    bo.push(m.EVENT, kind="group_removed")
+    assert bo.push(m.GROUP_CHAT, conv=conv)["msg"] == "welcome back"
+    assert bo.done(m.FETCH, conv=conv, after=0)["first"] == 2
 
 
 def test_only_the_creator_removes(server: Server, people: People) -> None:

@@ -12,6 +12,7 @@ import pytest
 from forkchat.wire import msgid as m
 from tests.cluster import HOSTS
 from tests.faults.world import World
+from tests.server import until
 from tests.talk import PASSWORD, Modern
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
@@ -57,12 +58,13 @@ def nothing_twice(*clients: Modern) -> None:
 
 
 def test_hosts_that_listen_alike_on_machines_called_alike(world: World) -> None:
-    logs = [world.log(host) for host in HOSTS]
-    names = [re.search(r"master\.start .*host=(\S+)~", log) for log in logs]
-    leases = {lease for log in logs for lease in re.findall(r"worker\.start lease=(\S+)", log)}
-    assert names[0] and names[1] and names[0][1] == names[1][1]
-    assert len(leases) == 4
-    assert not any("lease.cleared" in log for log in logs)
+    def found(pattern: str) -> list[str]:
+        return [each for host in HOSTS for each in re.findall(pattern, world.log(host))]
+
+    until(lambda: len(set(found(r"worker\.start lease=(\S+)"))) == 4, "four workers, none called as another")
+    names = found(r"master\.start .*host=(\S+)~")
+    assert len(names) == 2 and names[0] == names[1]
+    assert not found("lease.cleared")
 
 
 def test_people_on_two_machines_talk(li: Modern, bo: Modern) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.history import InMemoryHistory
@@ -70,7 +71,8 @@ class Composer:
             return
         text = valid(self.buffer.text)
         if text.count("\n") >= _MAX_LINES and not text.startswith("/"):
-            self._app.start(self._confirm(text))
+            label = _("send these {number} lines as one message? y/n: ").format(number=text.count("\n") + 1)
+            self._app.start(self._confirm(text, self.question.ask(label)))
         elif text.strip():
             self._accept(text)
 
@@ -138,11 +140,9 @@ class Composer:
             self._draft.cancel()
         self._draft = asyncio.get_running_loop().call_later(_DRAFT_PAUSE, self.keep_draft)
 
-    async def _confirm(self, text: str) -> None:
-        number = text.count("\n") + 1
-        label = _("send these {number} lines as one message? y/n: ").format(number=number)
+    async def _confirm(self, text: str, asked: Coroutine[Any, Any, str]) -> None:
         with suppress(Interrupt):
-            if (await self.question.ask(label)).strip().casefold() in ("y", "yes", "是", "好"):
+            if (await asked).strip().casefold() in ("y", "yes", "是", "好"):
                 self._accept(text)
 
     def _accept(self, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, DummyCompleter, DynamicCompleter
@@ -35,15 +36,16 @@ class Question:
     def is_open(self) -> bool:
         return self._answer is not None
 
-    async def ask(
+    def ask(
         self,
         label: str,
         *,
         is_secret: bool = False,
         completer: Completer | None = None,
         on_text: Callable[[str], object] | None = None,
-    ) -> str:
-        """What was typed when Enter was pressed. Raises Interrupt for Ctrl-C, and if one is asked already."""
+    ) -> Coroutine[Any, Any, str]:
+        """Ask at once, so that what is typed next is for it; the coroutine MUST be awaited, and has what was
+        typed when Enter was pressed. Both raise Interrupt: for Ctrl-C, and if one is asked already."""
         if self._answer:
             raise Interrupt
         self._answer = asyncio.get_running_loop().create_future()
@@ -52,8 +54,11 @@ class Question:
         self._on_text = on_text
         self.buffer.reset()
         self.on_change()
+        return self._wait(self._answer)
+
+    async def _wait(self, answer: asyncio.Future[str]) -> str:
         try:
-            return valid(await self._answer)
+            return valid(await answer)
         finally:
             self._answer = None
             self._on_text = None

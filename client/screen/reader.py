@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.mouse_events import MouseEventType
@@ -65,14 +66,17 @@ class Reader:
             self._app.open(conv)
 
     def ask_where(self) -> None:
-        self._app.start(self._where())
-
-    async def _where(self) -> None:
+        question = self._app.composer.question
+        if question.is_open:
+            return
         conversations, directory = self._app.desk.conversations, self._app.directory
         found = {directory.title(conv) if conv else "forkchat": conv for conv in conversations.listed()}
         completer = titles(found, lambda conv: conversations[conv].unread)
+        self._app.start(self._go_to(found, question.ask(_("go to: "), completer=completer)))
+
+    async def _go_to(self, found: dict[str, str], asked: Coroutine[Any, Any, str]) -> None:
         with suppress(Interrupt):
-            chosen = await self._app.composer.question.ask(_("go to: "), completer=completer)
+            chosen = await asked
             if chosen in found:
                 self._app.open(found[chosen])
 
@@ -134,7 +138,9 @@ class Reader:
         if self.is_searching:
             self._find_before(self._found)
         elif self._app.conv and not self._app.composer.question.is_open:
-            self._app.start(self._search())
+            self._before = self._app.desk.current, self._app.desk.current.bottom
+            asked = self._app.composer.question.ask(_("search: "), on_text=self.find)
+            self._app.start(self._search(asked))
 
     def find(self, text: str) -> bool:
         """The latest message that has the text in it; whether there is one."""
@@ -150,11 +156,9 @@ class Reader:
         self._before = None
         self._app.draw_soon()
 
-    async def _search(self) -> None:
-        chat = self._app.desk.current
-        self._before = chat, chat.bottom
+    async def _search(self, asked: Coroutine[Any, Any, str]) -> None:
         try:
-            await self._app.composer.question.ask(_("search: "), on_text=self.find)
+            await asked
         except Interrupt:
             self.end_search(is_cancelled=True)
 

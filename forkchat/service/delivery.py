@@ -66,11 +66,11 @@ class Delivery:
             if standing.recv < standing.last or stream is None or stream.last != standing.last:
                 session.start_at(standing.conv, standing.last)
 
-    def join(self, session: Session, group: int, last: int) -> None:
-        """The session's user is a member from after `last` on; the channel is held."""
+    def join(self, session: Session, group: int, last: int, version: int) -> None:
+        """The session's user is a member from after `last` on, as of that version; the channel is held."""
         conv = group_key(group)
         session.start_at(conv, last)
-        session.groups.add(group)
+        session.groups[group] = version
         stream = self.stream(conv)
         stream.followers[session.user] = session
         if not stream.is_locating:
@@ -78,7 +78,7 @@ class Delivery:
 
     def leave(self, session: Session, group: int) -> None:
         if group in session.groups:
-            session.groups.discard(group)
+            del session.groups[group]
             self._router.release(group_key(group))
             self._unfollow(group_key(group), session)
 
@@ -203,9 +203,11 @@ class Delivery:
             self._locate(stream)
 
     def _drop_removed(self, stream: Stream, asked: dict[int, Session], found: Located) -> None:
+        """Those who are no members, unless they have joined since that was read."""
+        group = stream.key.group
         for user, session in asked.items():
-            if user not in found.members and stream.followers.get(user) is session:
-                self.leave(session, stream.key.group)
+            if user not in found.members and session.groups.get(group, 0) <= found.version:
+                self.leave(session, group)
 
     def _position(self, stream: Stream, asked: dict[int, Session], found: Located) -> int:
         """Up to where every local follower has the conversation; those ahead of it remember theirs."""

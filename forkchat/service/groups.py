@@ -26,15 +26,18 @@ class Groups:
     async def create(self, peer: Peer, request: Request) -> Fields:
         session, name = _session(peer), request["groupname"]
         group = await self._context.store.groups.create(session.user, name, request.get("groupdesc", ""))
-        await self._enter(session, group, 0)
+        await self._enter(session, group, 0, 0)
         return {"groupid": group, "conv": group_key(group), "groupname": name}
 
     async def join(self, peer: Peer, request: Request) -> Fields:
         """Become a member, from the next message on; the others are told. Twice is once."""
         session, group = _session(peer), request["groupid"]
         joined = await self._context.store.groups.join(session.user, group)
+        if joined.is_new:
+            # That they have been out may not be known here yet: what was said meanwhile is not for them.
+            self._context.delivery.leave(session, group)
         if group not in session.groups:
-            await self._enter(session, group, joined.last)
+            await self._enter(session, group, joined.last, joined.version)
         if joined.is_new:
             self._announce("group_joined", group, session.user, session.name)
         return {
@@ -70,7 +73,7 @@ class Groups:
         here = await self._context.presence.here([user for user, _, _ in rows])
         return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 
-    async def _enter(self, session: Session, group: int, last: int) -> None:
+    async def _enter(self, session: Session, group: int, last: int, version: int) -> None:
         """Follow the group: the same sequence as at a login, before the answer."""
         context, conv = self._context, group_key(group)
         try:
@@ -79,7 +82,7 @@ class Groups:
             context.router.release(conv)
             raise
         if context.delivery.sessions.get(session.user) is session:
-            context.delivery.join(session, group, last)
+            context.delivery.join(session, group, last, version)
             # What was stored between the joining and the subscription was published past us.
             context.delivery.note(conv, await context.store.conversations.last(conv))
         else:

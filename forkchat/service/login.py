@@ -156,7 +156,7 @@ class Login:
             held = [user_channel(user), *(group_key(group.id) for group in groups)]
             confirmations = [context.router.hold(channel) for channel in held]
             await gather(confirmations)
-            session.groups = {group.id for group in groups}
+            session.groups = {group.id: 0 for group in groups}
             context.delivery.attach(session)
         except BaseException:
             for channel in held:

@@ -20,8 +20,9 @@ class Session:
 
     `sent`: how far a conversation was sent to this session, where that is ahead of what its stream
     on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
-    `groups` are those whose channels are held for it, `pairs` the one-to-one conversations it has
-    been active in since it came.
+    `groups` are those whose channels are held for it, each with the version of its members that the user
+    is known to be one of (0 since the login); `pairs` the one-to-one conversations it has been active in
+    since it came.
     """
 
     __slots__ = (
@@ -44,7 +45,7 @@ class Session:
         self.name = name
         self.claim = claim
         self.token = token  # digest of the login token, b"" for none
-        self.groups: set[int] = set()
+        self.groups: dict[int, int] = {}
         self.pairs: set[str] = set()
         self.sent: dict[str, int] = {}
         self._early: list[Outgoing | bytes] | None = []

@@ -1,17 +1,18 @@
-"""`make bench`: what the server does beyond what it can carry."""
+"""`make bench`: what the server does beyond what it can carry, and what the client costs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, overload, storm
+from tests.bench import crowd, flood, overload, screen, storm
 
 BENCHES: dict[str, Callable[[], None]] = {
     "overload": overload.run,
     "flood": flood.run,
     "crowd": crowd.run,
     "storm": storm.run,
+    "screen": screen.run,
 }
 
 
