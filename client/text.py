@@ -17,6 +17,8 @@ _SEQUENCES = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 
+LINK = re.compile(r"(https?://[^\s<>\"]+)")
+
 #: Begins every further row of a message; no line of ours begins with a blank.
 CONTINUATION = "      │ "
 
@@ -52,29 +54,32 @@ def rows(text: str, width: int | None = None) -> list[str]:
 
     The terminal's own wrapping would begin a row with whatever the sender has put there.
     """
-    first, *others = text.split("\n")
-    if width is None:
-        return [first, *(CONTINUATION + line for line in others)]
-    room = max(width - get_cwidth(CONTINUATION), 10)
-    found = _wrapped(first, max(width, 10), room)
-    for line in others:
-        head, *rest = _wrapped(line, room, room)
-        found += [CONTINUATION + head, *rest]
-    return found
+    first, *found = text.split("\n")
+    if width is not None:
+        room = max(width - get_cwidth(CONTINUATION), 10)
+        first, *rest = wrapped(first, max(width, 10), room)
+        found = rest + [row for line in found for row in wrapped(line, room, room)]
+    return [first, *(CONTINUATION + row for row in found)]
 
 
-def _wrapped(line: str, width: int, room: int) -> list[str]:
-    """`line` in rows: `width` columns the first, `room` after the continuation mark the others.
+def wrapped(line: str, first: int, room: int) -> list[str]:
+    """`line` in rows of `first`, then `room` columns. A link goes to the next row rather than be broken."""
+    found: list[str] = []
+    row, left = "", first
 
-    A row ends behind its last blank, unless that would leave it half empty.
-    """
-    found, row = [], ""
-    for character in line:
-        if get_cwidth(row + character) > width:
-            cut = row.rfind(" ") + 1
-            cut = cut if cut > len(row) // 2 else len(row)
-            found.append(row[:cut])
-            row, width = row[cut:], room
-        row += character
-    first, *others = [*found, row]
-    return [first, *(CONTINUATION + row for row in others)]
+    def end(cut: int) -> None:
+        nonlocal row, left
+        found.append(row[:cut])
+        row, left = row[cut:], room - get_cwidth(row[cut:])
+
+    for at, part in enumerate(LINK.split(line)):
+        if at % 2 and get_cwidth(part) > left and get_cwidth(part) <= room and row.strip():
+            end(len(row))
+        for character in part:
+            columns = get_cwidth(character)
+            while columns > left and row:
+                cut = len(row) if at % 2 else row.rfind(" ") + 1
+                end(cut if cut > len(row) // 2 else len(row))
+            row += character
+            left -= columns
+    return [*found, row]

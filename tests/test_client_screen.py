@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
@@ -17,8 +17,9 @@ from client.protocol.outbox import Pending
 from client.screen.conversations import Conversation, Conversations
 from client.screen.desk import Desk
 from client.screen.keys import KEYS
-from client.screen.rows import Row, message_rows, nick_style, shortened, wrapped
+from client.screen.rows import Row, message_rows, nick_style, shortened
 from client.screen.transcript import Transcript
+from client.text import wrapped
 
 TEXT = st.text(alphabet=st.sampled_from("ab 你👋é\u0301/:. "), max_size=80)
 
@@ -32,6 +33,7 @@ def message(seq: int, text: str, sender: int = 2, ts: int = 0) -> Message:
 
 
 class TestRows:
+    @example(line=": :你", first=3, room=2)
     @given(line=TEXT, first=st.integers(2, 30), room=st.integers(2, 30))
     def test_wrapping_loses_nothing_and_fits(self, line: str, first: int, room: int) -> None:
         rows = wrapped(line, first, room)

@@ -11,12 +11,11 @@ from prompt_toolkit.utils import get_cwidth
 from client.commands.wording import moment
 from client.i18n import N_, _
 from client.protocol.events import Message
-from client.text import clean, shown_name
+from client.text import LINK, clean, shown_name, wrapped
 
 #: Styled pieces of text: what prompt_toolkit draws.
 Row = list[tuple[str, str]]
 
-_LINK = re.compile(r"(https?://[^\s<>\"]+)")
 _EMOJI = r"[\u2600-\u27bf\U0001f000-\U0001faff]"
 #: What makes one picture of several emoji, or another one of one: terminals do not agree on how wide that
 #: is, and a row that is drawn at the wrong place is worse than the plain pictures. (Between letters the
@@ -105,32 +104,9 @@ def _rows(head: Row, indent: Row, text: str, mark: str, style: str, width: int, 
     return found
 
 
-def wrapped(line: str, first: int, room: int) -> list[str]:
-    """`line` in rows of `first`, then `room` columns. A link goes to the next row rather than be broken."""
-    found: list[str] = []
-    row, left = "", first
-
-    def end(cut: int) -> None:
-        nonlocal row, left
-        found.append(row[:cut])
-        row, left = row[cut:], room - get_cwidth(row[cut:])
-
-    for at, part in enumerate(_LINK.split(line)):
-        if at % 2 and get_cwidth(part) > left and get_cwidth(part) <= room and row.strip():
-            end(len(row))
-        for character in part:
-            columns = get_cwidth(character)
-            if columns > left:
-                cut = len(row) if at % 2 else row.rfind(" ") + 1
-                end(cut if cut > len(row) // 2 else len(row))
-            row += character
-            left -= columns
-    return [*found, row]
-
-
 def _styled(row: str, style: str, query: str) -> Row:
     found: Row = []
-    for at, part in enumerate(_LINK.split(row)):
+    for at, part in enumerate(LINK.split(row)):
         if part:
             found += _marked(part, f"{style} class:link" if at % 2 else style, query)
     return found
