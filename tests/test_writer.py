@@ -17,6 +17,7 @@ from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
 from forkchat.store import Outcome, Store
+from forkchat.store.append import Draft
 from forkchat.store.connection import connect
 from tests.server import Server, children
 
@@ -53,7 +54,7 @@ class Worker:
         """What became of (conversation, sender, cid), appended in one turn."""
         outcomes: dict[int, Outcome | Refused] = {}
 
-        def done(at: int, outcome: Outcome | Refused) -> None:
+        def done(at: int, _draft: Draft, outcome: Outcome | Refused) -> None:
             outcomes[at] = outcome
             if len(outcomes) == len(sends):
                 self._loop.stop()
@@ -153,7 +154,9 @@ def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pa
         holder.cursor().execute("SELECT 1 FROM conversation WHERE conv = %s FOR UPDATE", (held.encode(),))
         outcomes: list[Outcome | Refused] = []
         for n in range(3):
-            worker.store.writer.append(held, (a, b), a, b"h%d" % n, _BODY, outcomes.append)
+            worker.store.writer.append(
+                held, (a, b), a, b"h%d" % n, _BODY, lambda _, outcome: outcomes.append(outcome)
+            )
         for n in range(10):
             assert seqs(worker.append([(free, a, b"f%d" % n)])) == [2 + n]
         assert outcomes == []

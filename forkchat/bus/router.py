@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,10 @@ class _Channel:
         self.waiters: list[Future[None]] = []
 
 
+def _ignore(_reply: Any) -> None:
+    return
+
+
 class Router:
     """Publishes and subscribes for one worker.
 
@@ -46,8 +51,10 @@ class Router:
         self._subscriber = subscriber
         self._own = keys.worker_channel(lease)
         self._channels: dict[str, _Channel] = {}
-        self._unconfirmed: dict[int, tuple[str, bytes]] = {}
-        self._published = 0
+        # Redis answers in order: those that it has been sent, and those that it refused.
+        self._unconfirmed: deque[tuple[str, bytes]] = deque()
+        self._refused: list[tuple[str, bytes]] = []
+        self._forgotten = 0  # replies to come to what was dropped
         self._has_overflowed = False
         self._is_restoring = False
         self._probed_at = self._echoed_at = 0.0
@@ -158,9 +165,10 @@ class Router:
 
     # Publishing.
 
-    def publish(self, channel: str, payload: bytes) -> None:
-        """Publish once, now or never: for what is worth nothing later."""
-        self._commands.send(("PUBLISH", channel, payload), _ignore)
+    def publish(self, channel: str, payload: bytes, done: Callable[[Any], object] = _ignore) -> None:
+        """Publish once, now or never: for what is worth nothing later. `done` gets how many workers took it,
+        or why nobody did."""
+        self._commands.send(("PUBLISH", channel, payload), done)
 
     def publish_counted(self, channel: str, payload: bytes) -> Future[int]:
         """The same; how many workers got it."""
@@ -168,30 +176,34 @@ class Router:
 
     def publish_surely(self, channel: str, payload: bytes) -> None:
         """Publish, and again after a reconnection until Redis has confirmed it: maybe twice."""
-        if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
-            log.warning("router.overflow", dropped=len(self._unconfirmed))
-            self._unconfirmed.clear()
-            self._has_overflowed = True
-        self._published += 1
-        self._unconfirmed[self._published] = (channel, payload)
+        if len(self._unconfirmed) + len(self._refused) >= _MAX_UNCONFIRMED:
+            self._overflow()
+        self._unconfirmed.append((channel, payload))
         if self._commands.is_up:
-            self._send_kept(self._published, channel, payload)
+            self._commands.send(("PUBLISH", channel, payload), self._on_reply)
 
-    def _send_kept(self, number: int, channel: str, payload: bytes) -> None:
-        def confirmed(reply: Any) -> None:
-            if not isinstance(reply, Exception):
-                self._unconfirmed.pop(number, None)
+    def _on_reply(self, reply: Any) -> None:
+        if self._forgotten:
+            self._forgotten -= 1
+        elif not isinstance(reply, Unavailable):  # a lost connection's: it goes out again
+            entry = self._unconfirmed.popleft()
+            if isinstance(reply, Exception):
+                self._refused.append(entry)
 
-        self._commands.send(("PUBLISH", channel, payload), confirmed)
+    def _overflow(self) -> None:
+        log.warning("router.overflow", dropped=len(self._unconfirmed) + len(self._refused))
+        if self._commands.is_up:
+            self._forgotten += len(self._unconfirmed)
+        self._unconfirmed.clear()
+        self._refused.clear()
+        self._has_overflowed = True
 
     def publish_again(self) -> None:
         """The commands' connection is back: send what was not confirmed."""
-        for number, (channel, payload) in list(self._unconfirmed.items()):
-            self._send_kept(number, channel, payload)
+        self._unconfirmed.extend(self._refused)
+        self._refused.clear()
+        for channel, payload in self._unconfirmed:
+            self._commands.send(("PUBLISH", channel, payload), self._on_reply)
         if self._has_overflowed:
             self._has_overflowed = False
             self.publish(keys.ALL, RECONCILE)
-
-
-def _ignore(_reply: Any) -> None:
-    return

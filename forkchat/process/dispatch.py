@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
-from forkchat.errors import BadRequest, RateLimited, Refused
+from forkchat.errors import RateLimited, Refused
 from forkchat.runtime import Future, spawn
 from forkchat.service.service import Service
-from forkchat.wire import answers
 from forkchat.wire import msgid as m
-from forkchat.wire.answers import Rid
 from forkchat.wire.requests import Request, check, decode, rid_of
-from forkchat.wire.states import State, check_legal
+from forkchat.wire.states import check_legal
 
 if TYPE_CHECKING:
     from forkchat.process.peer import Peer
@@ -44,7 +41,7 @@ class Dispatcher:
             check_legal(peer.state, msgid)
             self._dispatch(peer, check(msgid, message))
         except Refused as refused:
-            _refuse(peer, msgid, rid, refused)
+            peer.refuse(msgid, rid, refused)
 
     def _flood_wait(self, peer: Peer) -> float:
         """0, or the seconds until this peer may send again."""
@@ -59,35 +56,18 @@ class Dispatcher:
             return
         if isinstance(answer, dict):
             peer.answer(request, answer)
-        elif isinstance(answer, Future):
-            answer.add_done_callback(lambda done: _finish(peer, request, done))
-        elif inspect.iscoroutine(answer):
+        else:
             peer.inbox.hold()
-            spawn(answer).add_done_callback(lambda done: _finish_and_go_on(peer, request, done))
-
-
-def _finish_and_go_on(peer: Peer, request: Request, done: Future[Any]) -> None:
-    peer.inbox.release()
-    _finish(peer, request, done)
+            spawn(answer).add_done_callback(lambda done: _finish(peer, request, done))
 
 
 def _finish(peer: Peer, request: Request, done: Future[Any]) -> None:
+    peer.inbox.release()
     error = done.exception()
     if isinstance(error, Refused):
-        _refuse(peer, request.msgid, request.rid, error)
+        peer.refuse(request.msgid, request.rid, error)
     elif error is not None:
         log.exception("peer.error", error, peer=peer.address, msgid=request.msgid)
         peer.close("error")
     elif done.result() is not None:
         peer.answer(request, done.result())
-
-
-def _refuse(peer: Peer, msgid: int, rid: Rid, refused: Refused) -> None:
-    """Modern clients get every refusal, classic ones those that their protocol has an answer for."""
-    log.debug("peer.refused", peer=peer.address, msgid=msgid, code=refused.code)
-    if peer.is_modern:
-        peer.write(answers.refusal(msgid, rid, refused))
-    elif msgid == m.LOGIN and peer.state is State.NEW and not isinstance(refused, BadRequest):
-        peer.write_json(peer.classic.login_refused(refused.errno, refused.errmsg))
-    elif msgid == m.REG and peer.state is State.NEW:
-        peer.write_json(peer.classic.not_registered(refused.errmsg))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from forkchat import config, log
-from forkchat.errors import TooLarge
+from forkchat.errors import BadRequest, Refused, TooLarge
 from forkchat.net.connection import Connection
 from forkchat.process.bucket import Bucket
 from forkchat.process.inbox import Inbox
@@ -19,6 +19,7 @@ from forkchat.service.service import Service
 from forkchat.service.session import Session
 from forkchat.wire import answers
 from forkchat.wire import msgid as m
+from forkchat.wire.answers import Rid
 from forkchat.wire.classic import ClassicAnswers
 from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
 from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
@@ -150,6 +151,16 @@ class Peer:
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
         if frame:
             self.write(frame)
+
+    def refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:
+        """Modern clients get every refusal, classic ones those that their protocol has an answer for."""
+        log.debug("peer.refused", peer=self.address, msgid=msgid, code=refused.code)
+        if self.is_modern:
+            self.write(answers.refusal(msgid, rid, refused))
+        elif msgid == m.LOGIN and self.state is State.NEW and not isinstance(refused, BadRequest):
+            self.write_json(self.classic.login_refused(refused.errno, refused.errmsg))
+        elif msgid == m.REG and self.state is State.NEW:
+            self.write_json(self.classic.not_registered(refused.errmsg))
 
     def write(self, frame: bytes) -> None:
         self._connection.write(frame)

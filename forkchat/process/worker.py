@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import select
@@ -45,6 +46,13 @@ def main(config: Config, listeners: list[socket.socket], board: Scoreboard, slot
     return 0
 
 
+def _relax_gc() -> None:
+    """What is there now stays, and what a message leaves behind is freed by its reference counts: looking for
+    cycles every 700 objects took an eighth of the processor."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 class Worker:
     def __init__(
         self, config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str
@@ -73,6 +81,7 @@ class Worker:
         log.info("worker.start", lease=lease)
 
     def run(self) -> None:
+        _relax_gc()
         self._loop.register(self._signals.fileno(), select.EPOLLIN, self._on_signals)
         self._beat()
         spawn(self._service.start()).add_done_callback(self._listen)

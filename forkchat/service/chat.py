@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from forkchat.errors import BadRequest, NotMember, Refused
-from forkchat.runtime import Future
+from forkchat.errors import BadRequest, NotMember, Refused, Unavailable
 from forkchat.service import payload
 from forkchat.service.channels import channel_of
 from forkchat.service.context import Context
@@ -19,12 +17,13 @@ from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
 from forkchat.wire.chat import ChatMessage, encode_body, ephemeral_frame, modern_frame
-from forkchat.wire.conversation import group_key, pair_key, parse_key
+from forkchat.wire.conversation import Conversation, group_key, pair_key, parse_key
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
     from forkchat.store import Outcome
+    from forkchat.store.append import Draft
 
 
 class Chat:
@@ -32,38 +31,30 @@ class Chat:
         self._context = context
         registry.add({m.ONE_CHAT: self.chat, m.GROUP_CHAT: self.chat, m.TYPING: self.typing})
 
-    def chat(self, peer: Peer, request: Request) -> Future[Fields]:
+    def chat(self, peer: Peer, request: Request) -> None:
         """Store the message, then publish it, then acknowledge it (in this order: HACKING.md)."""
         session = peer.session
         assert session is not None
-        conv = _conversation(session, request)
+        conv, key = _conversation(session.user, request)
         body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
         if request.get("ephemeral"):
-            return self._publish_ephemeral(
-                session, conv, ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
-            )
+            frame = ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
+            self._publish_ephemeral(peer, request, conv, key, frame)
+            return
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
-        answer: Future[Fields] = Future()
-        done = partial(self._stored, session, conv, cid, body, answer)
-        self._context.store.writer.append(conv, parse_key(conv).users, session.user, cid, body, done)
-        return answer
+        done = partial(self._stored, peer, request, key)
+        self._context.store.writer.append(conv, key.users, session.user, cid, body, done)
 
     def _stored(
-        self,
-        session: Session,
-        conv: str,
-        cid: bytes,
-        body: bytes,
-        answer: Future[Fields],
-        outcome: Outcome | Refused,
+        self, peer: Peer, request: Request, key: Conversation, draft: Draft, outcome: Outcome | Refused
     ) -> None:
         if isinstance(outcome, Refused):
-            answer.set_exception(outcome)
+            peer.refuse(request.msgid, request.rid, outcome)
             return
-        context, sender = self._context, session.user
+        context, conv, sender = self._context, draft.conv, draft.sender
         seq, ts, version, is_dup = outcome
-        channel = channel_of(conv, parse_key(conv), sender)
+        channel = channel_of(conv, key, sender)
         fields = {"conv": conv, "seq": seq, "ts": ts}
         if is_dup:
             # The worker that stored it may have died before it published it.
@@ -71,55 +62,55 @@ class Chat:
             context.delivery.note(conv, seq)
             fields["dup"] = True
         else:
-            out = Outgoing(conv, seq, sender, modern_frame(ChatMessage(conv, seq, sender, cid, ts, body)))
-            context.router.publish_surely(channel, payload.message(conv, seq, sender, version, out.frame))
-            context.delivery.feed(out, version)
+            frame = modern_frame(ChatMessage(conv, seq, sender, draft.cid, ts, draft.body))
+            context.router.publish_surely(channel, payload.message(conv, seq, sender, version, frame))
+            context.delivery.feed(Outgoing(conv, seq, sender, frame), version)
         context.store.cursors.acknowledge(sender, conv, seq)
-        answer.set_result(fields)
+        peer.answer(request, fields)
 
     def typing(self, peer: Peer, request: Request) -> Fields:
         session = peer.session
         assert session is not None
         conv = request["conv"]
-        self._check_part(session, conv)
+        key = parse_key(conv)
+        _check_part(session, key)
         frame = line({"msgid": m.TYPING, "conv": conv, "id": session.user, "name": session.name})
-        channel = channel_of(conv, parse_key(conv), session.user)
+        channel = channel_of(conv, key, session.user)
         self._context.router.publish(channel, payload.event(frame, session.user))
         return {}
 
-    def _publish_ephemeral(self, session: Session, conv: str, frame: bytes) -> Future[Fields]:
+    def _publish_ephemeral(
+        self, peer: Peer, request: Request, conv: str, key: Conversation, frame: bytes
+    ) -> None:
         """Published only: no seq, no history. The answer counts the workers that took it."""
-        self._check_part(session, conv)
-        channel = channel_of(conv, parse_key(conv), session.user)
-        answer: Future[Fields] = Future()
-        counted = self._context.router.publish_counted(channel, payload.ephemeral(conv, session.user, frame))
-        counted.add_done_callback(_pass_on(answer, lambda count: {"conv": conv, "receivers": count}))
-        return answer
-
-    def _check_part(self, session: Session, conv: str) -> None:
-        """Raises NotMember unless the user has part in the conversation."""
-        key = parse_key(conv)
-        if key.group not in session.groups and session.user not in key.users:
-            raise NotMember("you are not in this conversation")
+        session = peer.session
+        assert session is not None
+        _check_part(session, key)
+        channel = channel_of(conv, key, session.user)
+        done = partial(_published, peer, request, conv)
+        self._context.router.publish(channel, payload.ephemeral(conv, session.user, frame), done)
 
 
-def _conversation(session: Session, request: Request) -> str:
+def _published(peer: Peer, request: Request, conv: str, receivers: int | Exception) -> None:
+    if isinstance(receivers, Exception):
+        peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
+    else:
+        peer.answer(request, {"conv": conv, "receivers": receivers})
+
+
+def _check_part(session: Session, key: Conversation) -> None:
+    """Raises NotMember unless the user has part in the conversation."""
+    if key.group not in session.groups and session.user not in key.users:
+        raise NotMember("you are not in this conversation")
+
+
+def _conversation(sender: int, request: Request) -> tuple[str, Conversation]:
     if request.msgid == m.GROUP_CHAT:
-        return group_key(request["groupid"])
+        group = request["groupid"]
+        return group_key(group), Conversation((), group)
     to = request.get("toid")
     if to is None:
         raise BadRequest("toid is missing")
-    if to == session.user:
+    if to == sender:
         raise BadRequest("this is yourself")
-    return pair_key(session.user, to)
-
-
-def _pass_on(answer: Future[Fields], to_fields: Callable[[Any], Fields]) -> Callable[[Future[Any]], None]:
-    def done(future: Future[Any]) -> None:
-        error = future.exception()
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(to_fields(future.result()))
-
-    return done
+    return pair_key(sender, to), Conversation((sender, to) if sender < to else (to, sender), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from forkchat.errors import Refused
 from forkchat.service.outgoing import Form
 from forkchat.wire.classic import ClassicAnswers
 from forkchat.wire.requests import Request
@@ -54,6 +55,9 @@ class Peer(Protocol):
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request."""
+
+    def refuse(self, msgid: int, rid: str | int | None, refused: Refused) -> None:
+        """Answer a request with why it is refused."""
 
     def write(self, frame: bytes) -> None:
         """Queue a whole frame, its delimiter included."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from forkchat.runtime import Future
 from forkchat.service.peer import Peer
 from forkchat.wire.requests import Request
 
-#: A handler answers with the fields of its answer. A coroutine holds up what its peer sent after it;
-#: a Future does not. None: it has answered by itself, or there is no answer. Refusals are raised.
+#: A handler answers with the fields of its answer. A coroutine holds up what its peer sent after it.
+#: None: it has answered by itself, or will, or there is no answer. Refusals are raised.
 Fields = dict[str, Any] | None
-Answer = Fields | Coroutine[Any, Any, Fields] | Future[Fields]
+Answer = Fields | Coroutine[Any, Any, Fields]
 Handler = Callable[[Peer, Request], Answer]
 
 

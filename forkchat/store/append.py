@@ -6,23 +6,31 @@ How this keeps the delivery promise is in `forkchat.store.writer`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import MySQLdb
+
 from forkchat.errors import Conflict, NotFound, NotMember, Refused
+from forkchat.store.connection import is_duplicate
 from forkchat.store.database import Cursor, flat, values
+
+Done = Callable[["Draft", "Outcome | Refused"], object]
 
 
 class Draft:
-    """A message to be stored. `cid` makes it safe to be stored again."""
+    """A message to be stored. `cid` makes it safe to be stored again; `done(draft, outcome)` is called when
+    it is decided."""
 
-    __slots__ = ("body", "born", "cid", "conv", "sender", "users")
+    __slots__ = ("body", "born", "cid", "conv", "done", "sender", "users")
 
-    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes):
+    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, done: Done):
         self.conv = conv
         self.users = users  # of a pair; empty for a group
         self.sender = sender
         self.cid = cid
         self.body = body
+        self.done = done
         self.born = time.monotonic()
 
 
@@ -45,8 +53,18 @@ class Stored(NamedTuple):
 def store(connection: Any, drafts: list[Draft], contended: set[str]) -> Stored:
     """Store what can be locked at once, or is `contended` and waited for, and commit.
 
-    Raises MySQLdb.Error.
+    Resends are rare: nobody looks for them until the unique key says that there is one. Raises MySQLdb.Error.
     """
+    try:
+        return _store(connection, drafts, contended, may_be_sent=False)
+    except MySQLdb.IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        connection.rollback()
+        return _store(connection, drafts, contended, may_be_sent=True)
+
+
+def _store(connection: Any, drafts: list[Draft], contended: set[str], may_be_sent: bool) -> Stored:
     with connection.cursor() as cursor:
         convs = sorted({draft.conv.encode() for draft in drafts})
         # Who waits holds nothing but what comes before in the order of all: nobody waits in a circle.
@@ -56,7 +74,8 @@ def store(connection: Any, drafts: list[Draft], contended: set[str]) -> Stored:
         mine = [draft for draft in drafts if draft.conv in locked]
         outcomes: dict[Draft, Outcome | Refused] = {}
         if mine:
-            _number(mine, locked, _sent_before(cursor, mine), _memberships(cursor, mine), outcomes)
+            sent = _sent_before(cursor, mine) if may_be_sent else {}
+            _number(mine, locked, sent, _memberships(cursor, mine), outcomes)
             _insert(cursor, mine, locked, outcomes)
         unlocked = [conv for conv in convs if conv.decode() not in locked]
         existing = _existing(cursor, unlocked) if unlocked else set()

@@ -4,7 +4,7 @@ What the delivery promise needs of it:
 1. A sequence number MUST be given under the conversation's row lock, in the transaction that
    inserts the message: commit order is sequence order, and a rollback leaves no hole.
 2. A resend MUST be looked up in a statement that begins after the lock was had: only then does it
-   see what another worker committed.
+   see what another worker committed. (The unique key says when there is something to look for.)
 3. Drafts of one conversation MUST be stored in the order in which they came: what is skipped for a
    lock goes back to the front.
 4. A batch whose outcome is unknown MUST be tried again as it is: each draft is found by its `cid`.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 import MySQLdb
@@ -23,7 +22,7 @@ import MySQLdb
 from forkchat import log
 from forkchat.errors import Refused, Unavailable
 from forkchat.runtime import STAGE_STORE, Loop
-from forkchat.store.append import Draft, Outcome, create_conversations, store
+from forkchat.store.append import Done, Draft, Outcome, create_conversations, store
 from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
 
 #: Messages of one transaction.
@@ -41,7 +40,7 @@ _LATE = 1.0
 _SILENCE_S = 10
 _PING = 4.0
 
-Done = Callable[[Outcome | Refused], object]
+Decided = list[tuple[Draft, Outcome | Refused]]
 
 
 class Writer:
@@ -53,8 +52,8 @@ class Writer:
         self._url = url
         self._limit = limit
         self._unfinished = 0
-        self._appended: list[tuple[Draft, Done]] = []
-        self._queue: SimpleQueue[list[tuple[Draft, Done]] | None] = SimpleQueue()
+        self._appended: list[Draft] = []
+        self._queue: SimpleQueue[list[Draft] | None] = SimpleQueue()
         self._batches = _Batches(self._queue)
         self._failure = ""  # why MySQL does not store now, said once
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -63,7 +62,7 @@ class Writer:
     def append(
         self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, done: Done
     ) -> None:
-        """Store a message, then call `done(outcome)` on the loop (see `Draft` for the arguments).
+        """Store a message (see `Draft`), then call `done(draft, outcome)` on the loop.
 
         Raises Unavailable when too many wait.
         """
@@ -71,7 +70,7 @@ class Writer:
         if is_late or self._unfinished >= self._limit:
             raise Unavailable("too many messages wait to be stored")
         self._unfinished += 1
-        self._appended.append((Draft(conv, users, sender, cid, body), done))
+        self._appended.append(Draft(conv, users, sender, cid, body, done))
         if len(self._appended) == 1:
             self._loop.at_turn_end(STAGE_STORE, self._hand_over)
 
@@ -91,10 +90,10 @@ class Writer:
             self._queue.put(self._appended)
             self._appended = []
 
-    def _finish(self, finished: list[tuple[Done, Outcome | Refused]]) -> None:
-        self._unfinished -= len(finished)
-        for done, outcome in finished:
-            done(outcome)
+    def _finish(self, decided: Decided) -> None:
+        self._unfinished -= len(decided)
+        for draft, outcome in decided:
+            draft.done(draft, outcome)
 
     # The thread.
 
@@ -108,24 +107,24 @@ class Writer:
                 connection = self._failed(connection, error)
             except Exception as error:
                 log.exception("writer.error", error, messages=len(batch.drafts))
-                self._tell([(done, Unavailable("not stored")) for _, done in batch.drafts])
+                self._tell([(draft, Unavailable("not stored")) for draft in batch.drafts])
                 batch.drafts = []
             finally:
                 self._batches.put_back(batch)
             self._tell(self._batches.expire())
 
     def _store(self, connection: object, batch: _Batch) -> None:
-        result = store(connection, [draft for draft, _ in batch.drafts], batch.contended)
+        result = store(connection, batch.drafts, batch.contended)
         outcomes = result.outcomes
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
-        finished = [(done, outcomes[draft]) for draft, done in batch.drafts if draft in outcomes]
-        batch.drafts = [(draft, done) for draft, done in batch.drafts if draft not in outcomes]
-        batch.skipped = {draft.conv for draft, _ in batch.drafts} - {draft.conv for draft in result.absent}
+        decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
+        batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
+        batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
-        self._tell(finished)
+        self._tell(decided)
 
     def _failed(self, connection: object, error: MySQLdb.Error) -> object:
         """What is left of the connection after `error`; the batch is tried again as it is."""
@@ -153,15 +152,15 @@ class Writer:
         connection.commit()
         return connection
 
-    def _tell(self, finished: list[tuple[Done, Outcome | Refused]]) -> None:
-        if finished:
-            self._loop.post(self._finish, finished)
+    def _tell(self, decided: Decided) -> None:
+        if decided:
+            self._loop.post(self._finish, decided)
 
 
 class _Batch:
     """Drafts that go into one transaction; afterwards, those that are still to be stored."""
 
-    def __init__(self, drafts: list[tuple[Draft, Done]], contended: set[str]):
+    def __init__(self, drafts: list[Draft], contended: set[str]):
         self.drafts = drafts
         self.contended = contended  # conversations whose locks are to be waited for
         self.skipped: set[str] = set()
@@ -170,11 +169,11 @@ class _Batch:
 class _Batches:
     """What waits to be stored, in order, and which of it goes next."""
 
-    def __init__(self, queue: SimpleQueue[list[tuple[Draft, Done]] | None]):
+    def __init__(self, queue: SimpleQueue[list[Draft] | None]):
         self.rest = 0.0  # seconds to wait before the next try
         self.lag = 0.0  # seconds that the first of the last batch had waited
         self._queue = queue
-        self._waiting: deque[tuple[Draft, Done]] = deque()
+        self._waiting: deque[Draft] = deque()
         self._skips: Counter[str] = Counter()
         self._cooling: dict[str, float] = {}
         self._contended: set[str] = set()
@@ -208,14 +207,14 @@ class _Batches:
             for conv in self._contended:
                 del self._skips[conv]
 
-    def expire(self) -> list[tuple[Done, Outcome | Refused]]:
+    def expire(self) -> Decided:
         """Take out what has waited too long. What became of it in MySQL may be unknown."""
         oldest = time.monotonic() - _PATIENCE
-        if not self._waiting or min(draft.born for draft, _ in self._waiting) > oldest:
+        if not self._waiting or min(draft.born for draft in self._waiting) > oldest:
             return []
-        expired = [done for draft, done in self._waiting if draft.born <= oldest]
-        self._waiting = deque(entry for entry in self._waiting if entry[0].born > oldest)
-        return [(done, Unavailable("MySQL does not answer")) for done in expired]
+        expired = [draft for draft in self._waiting if draft.born <= oldest]
+        self._waiting = deque(draft for draft in self._waiting if draft.born > oldest)
+        return [(draft, Unavailable("MySQL does not answer")) for draft in expired]
 
     def _timeout(self) -> float:
         if not self._waiting:
@@ -240,17 +239,17 @@ class _Batches:
         """The drafts at the front, with the conversations among them that were passed over too often."""
         now = time.monotonic()
         self._cooling = {conv: until for conv, until in self._cooling.items() if until > now}
-        waiting = {draft.conv for draft, _ in self._waiting}
+        waiting = {draft.conv for draft in self._waiting}
         for conv in [conv for conv in self._skips if conv not in waiting]:
             del self._skips[conv]
-        chosen: list[tuple[Draft, Done]] = []
-        left: deque[tuple[Draft, Done]] = deque()
-        for entry in self._waiting:
-            is_free = entry[0].conv not in self._cooling
-            (chosen if is_free and len(chosen) < _MAX_BATCH else left).append(entry)
+        chosen: list[Draft] = []
+        left: deque[Draft] = deque()
+        for draft in self._waiting:
+            is_free = draft.conv not in self._cooling
+            (chosen if is_free and len(chosen) < _MAX_BATCH else left).append(draft)
         self._waiting = left
-        self.lag = now - chosen[0][0].born if chosen else 0.0
-        self._contended = {draft.conv for draft, _ in chosen if self._skips[draft.conv] >= _MAX_SKIPS}
+        self.lag = now - chosen[0].born if chosen else 0.0
+        self._contended = {draft.conv for draft in chosen if self._skips[draft.conv] >= _MAX_SKIPS}
         for conv in self._contended:
             del self._skips[conv]
         return _Batch(chosen, self._contended)

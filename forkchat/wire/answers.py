@@ -14,9 +14,9 @@ Rid = str | int | None
 def answer(msgid: int, rid: Rid, fields: dict[str, Any]) -> bytes:
     """The answer to a request that succeeded; b"" where none is due: an acknowledgement without a `rid`."""
     kind = m.ANSWERS.get(msgid, m.ACK) or m.ACK
-    if rid is None and kind == m.ACK:
-        return b""
-    return line(_head(kind, msgid, rid) | {"errno": 0} | fields)
+    if kind != m.ACK:
+        return line(_head(kind, msgid, rid) | {"errno": 0} | fields)
+    return line({"msgid": m.ACK, "rid": rid, "re": msgid, "errno": 0, **fields}) if rid is not None else b""
 
 
 def refusal(msgid: int, rid: Rid, refused: Refused) -> bytes:

@@ -30,11 +30,11 @@ def encode_body(name: str, msg: str, extra: dict[str, Any], limit: int) -> bytes
     BadRequest when the keys are nested deeper than they can be written again."""
     try:
         body = orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})
-        size = len(msg.encode()) + (len(orjson.dumps(extra)) if extra else 0)
+        # Less than the text and the keys it never has: these are measured where it matters.
+        if len(body) > limit and len(msg.encode()) + (len(orjson.dumps(extra)) if extra else 0) > limit:
+            raise TooLarge(f"a text may have {limit} bytes")
     except orjson.JSONEncodeError:
         raise BadRequest("nested too deeply") from None
-    if size > limit:
-        raise TooLarge(f"a text may have {limit} bytes")
     return body
 
 

@@ -59,32 +59,36 @@ def decode(frame: bytes) -> dict[str, Any]:
 def rid_of(message: dict[str, Any]) -> str | int | None:
     """The request's `rid`. Raises BadRequest if it is no text or number of at most 64 bytes."""
     rid = message.get("rid")
-    if rid is None or (type(rid) in (str, int) and len(str(rid).encode()) <= MAX_RID):
+    if rid is None or type(rid) is int or (type(rid) is str and len(rid.encode()) <= MAX_RID):
         return rid
     raise BadRequest("rid must be a text or an integer of at most 64 bytes")
 
 
 def check(msgid: int, message: dict[str, Any]) -> Request:
-    """`message` as a Request. Raises BadRequest naming the field, Unsupported for an unknown msgid."""
+    """`message` as a Request; its `rid` was looked at before. Raises BadRequest naming the field, Unsupported
+    for an unknown msgid."""
     spec = _FIELDS.get(msgid)
     if spec is None:
         raise Unsupported("unknown msgid")
-    fields = {}
-    for name, (is_required, to_value) in spec.items():
-        value = message.get(name)
-        if value is not None:
+    required, checks = spec
+    is_relayed = msgid in _RELAYED
+    fields, extra = {}, {}
+    for name, value in message.items():
+        to_value = checks.get(name)
+        if to_value is None:
+            if is_relayed and name not in _SET_BY_SERVER:
+                extra[name] = value
+        elif value is not None:
             try:
                 fields[name] = to_value(value)
             except ValueError as error:
                 raise BadRequest(f"{name} {error}") from None
-        elif is_required:
+    for name in required:
+        if name not in fields:
             raise BadRequest(f"{name} is missing")
-    extra = {}
-    if msgid in _RELAYED:
-        if "to" in fields:
-            fields.setdefault("toid", fields["to"])
-        extra = {key: message[key] for key in message.keys() - _SET_BY_SERVER}
-    return Request(msgid, rid_of(message), fields, extra)
+    if is_relayed and "to" in fields:
+        fields.setdefault("toid", fields["to"])
+    return Request(msgid, message.get("rid"), fields, extra)
 
 
 def _identifier(value: Any) -> int:
@@ -156,13 +160,14 @@ def _cursors(value: Any) -> dict[str, int]:
     return {_conversation(conv): _count(seq) for conv, seq in value.items()}
 
 
-def _fields(required: Spec, optional: Spec) -> dict[str, tuple[bool, Check]]:
-    return {name: (name in required, check) for name, check in {**required, **optional}.items()}
+def _fields(required: Spec, optional: Spec) -> tuple[Spec, Spec]:
+    """Those that must be there, and all that may."""
+    return required, {**required, **optional}
 
 
 _CHAT: Spec = {"cid": _cid, "ephemeral": _flag}
 
-_FIELDS: dict[int, dict[str, tuple[bool, Check]]] = {
+_FIELDS: dict[int, tuple[Spec, Spec]] = {
     m.LOGIN: _fields(
         {}, {"id": _identifier, "name": _text, "password": _text, "token": _text, "takeover": _flag}
     ),
@@ -172,10 +177,10 @@ _FIELDS: dict[int, dict[str, tuple[bool, Check]]] = {
     m.CREATE_GROUP: _fields({"groupname": _name}, {"groupdesc": _description}),
     m.ADD_GROUP: _fields({"groupid": _identifier}, {}),
     m.GROUP_CHAT: _fields({"groupid": _identifier, "msg": _text}, _CHAT),
-    m.LOGINOUT: {},
+    m.LOGINOUT: ({}, {}),
     m.HELLO: _fields({}, {"ver": _count, "ua": _text}),
-    m.PING: {},
-    m.PONG: {},
+    m.PING: ({}, {}),
+    m.PONG: ({}, {}),
     m.SYNC: _fields({}, {"after": _conversation}),
     m.FETCH: _fields({"conv": _conversation}, {"after": _count, "before": _count, "limit": _count}),
     m.RECV: _fields({"c": _cursors}, {}),

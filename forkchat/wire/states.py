@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum, auto
 
 from forkchat.errors import BadRequest, NotLoggedIn, Refused, Unsupported
 from forkchat.wire import msgid as m
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a connection stands. GREETED and MODERN have said HELLO; CLASSIC has logged in without."""
 
-    NEW = "new"
-    GREETED = "greeted"
-    CLASSIC = "classic"
-    MODERN = "modern"
+    NEW = auto()
+    GREETED = auto()
+    CLASSIC = auto()
+    MODERN = auto()
 
 
 _ANONYMOUS = {m.LOGIN, m.REG}

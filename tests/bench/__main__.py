@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, overload, screen, storm
+from tests.bench import crowd, flood, overload, screen, speed, storm
 
 BENCHES: dict[str, Callable[[], None]] = {
     "overload": overload.run,
@@ -13,6 +13,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "crowd": crowd.run,
     "storm": storm.run,
     "screen": screen.run,
+    "speed": speed.run,
 }
 
 

@@ -1,0 +1,195 @@
+"""One connection that speaks and counts what it hears, and the loop that has many of them talk."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_READ_SIZE = 1 << 18
+#: Seconds: to connect and be answered; for what is still under way at the end.
+_PATIENCE, _REST = 60.0, 5.0
+_PING, _PONG = b'{"msgid":102', b'{"msgid":103}\n'
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one connection does.
+
+    `opening` is sent first, and `answers` lines come of it; `login_ok` is in each of them. `frame` is what it
+    says; each `%d` in it becomes the number of the message. What it hears is counted by `mark`, which every
+    message that comes begins with. `to` are the places of those who hear it, among the roles of one process;
+    `begins`: it says the first messages, without having heard any. `source` is the address that it connects
+    from ("": any).
+    """
+
+    opening: bytes
+    answers: int
+    frame: bytes
+    mark: bytes
+    to: tuple[int, ...] = ()
+    begins: bool = True
+    source: str = ""
+    login_ok: bytes = b'"errno":0'
+
+
+@dataclass(frozen=True)
+class Play:
+    """How they talk: `warm` seconds that do not count, then `seconds` that do.
+
+    Either so many messages are in flight for each who speaks, the next being said when `share` were heard; or
+    so many are said a second by all together (`rate`). `is_timed`: how long each took is measured.
+    """
+
+    seconds: float
+    warm: float = 1.0
+    in_flight: int = 1
+    share: int = 1
+    rate: float = 0.0
+    is_timed: bool = False
+
+
+@dataclass
+class Tally:
+    """What one process heard: messages in `seconds`, seconds that each took; `lost` ones never came."""
+
+    heard: int = 0
+    seconds: float = 0.0
+    delays: list[float] = field(default_factory=list)
+    lost: int = 0
+
+
+class Speaker:
+    """`said` and `heard` count messages; `times` are those at which what is still to be heard was said."""
+
+    __slots__ = (
+        "_number",
+        "_places",
+        "_tail",
+        "begins",
+        "frame",
+        "heard",
+        "listeners",
+        "mark",
+        "said",
+        "sock",
+        "times",
+    )
+
+    def __init__(self, role: Role, address: tuple[str, int]):
+        self.frame = role.frame
+        self._places = role.frame.count(b"%d")
+        self.mark = role.mark
+        self.begins = role.begins
+        self.listeners: list[Speaker] = []
+        self.said = self.heard = self._number = 0
+        self.times: deque[float] = deque()
+        self._tail = b""
+        self.sock = socket.create_connection(address, _PATIENCE, (role.source, 0) if role.source else None)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.sendall(role.opening)
+        for _ in range(role.answers):
+            if role.login_ok not in (answer := self._line()):
+                raise ConnectionError(f"refused: {answer.decode(errors='replace')}")
+
+    def say(self, count: int) -> None:
+        number = time.time_ns() // 1000 + self._number  # never said before, also not in an earlier run
+        self._number += count
+        self.said += count
+        for n in range(count):  # one by one: as many clients would, not as one who saves system calls
+            self.sock.send(self.frame % ((number + n,) * self._places))
+
+    def hear(self) -> int:
+        """How many messages have come."""
+        data = self.sock.recv(_READ_SIZE)
+        if not data:
+            raise ConnectionError("the server closed a connection")
+        if self._tail:
+            data = self._tail + data
+        end = data.rfind(b"\n") + 1
+        self._tail = data[end:]
+        count = data.count(self.mark, 0, end)
+        if not count and _PING in data:
+            self.sock.sendall(_PONG)
+        self.heard += count
+        return count
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._tail:
+            data = self.sock.recv(_READ_SIZE)
+            if not data:
+                raise ConnectionError("the server closed a connection")
+            self._tail += data
+        line, _, self._tail = self._tail.partition(b"\n")
+        return line
+
+
+class Company:
+    """The connections of one process."""
+
+    def __init__(self, roles: Iterable[Role], address: tuple[str, int]):
+        roles = list(roles)
+        self.speakers = [Speaker(role, address) for role in roles]
+        self._epoll = select.epoll()
+        self._by_fd = {speaker.sock.fileno(): speaker for speaker in self.speakers}
+        for speaker, role in zip(self.speakers, roles, strict=True):
+            speaker.listeners = [self.speakers[at] for at in role.to]
+            self._epoll.register(speaker.sock.fileno(), select.EPOLLIN)
+
+    def play(self, play: Play) -> Tally:
+        tally = Tally()
+        begin = time.monotonic() + play.warm
+        end = begin + play.seconds
+        if not play.rate:
+            for speaker in self.speakers:
+                if speaker.begins:
+                    self._say(speaker, play.in_flight, play)
+        self._talk(play, begin, Tally())
+        began = time.monotonic()
+        self._talk(play, end, tally)
+        tally.seconds = time.monotonic() - began
+        silent = Play(0.0, share=1 << 60, is_timed=play.is_timed)
+        self._talk(silent, time.monotonic() + _REST, Tally())
+        tally.lost = self._missing()
+        return tally
+
+    def _talk(self, play: Play, until: float, tally: Tally) -> None:
+        """Until that time; or, with nothing to say, until all was heard."""
+        by_fd, poll, share = self._by_fd, self._epoll.poll, play.share
+        is_rest = share == 1 << 60
+        said, began = 0, time.monotonic()
+        while (now := time.monotonic()) < until and not (is_rest and not self._missing()):
+            timeout = until - now
+            if play.rate:
+                due = int((now - began) * play.rate)
+                for at in range(said, due):
+                    self._say(self.speakers[at % len(self.speakers)], 1, play)
+                said = max(said, due)
+                timeout = min(timeout, max(0.0, began + (said + 1) / play.rate - time.monotonic()))
+            for fd, _ in poll(timeout):
+                speaker = by_fd[fd]
+                before = speaker.heard
+                count = speaker.hear()
+                if not count:
+                    continue
+                tally.heard += count
+                if speaker.times:
+                    now = time.monotonic()
+                    tally.delays += [now - speaker.times.popleft() for _ in range(count)]
+                if not play.rate and (owed := (before + count) // share - before // share):
+                    self._say(speaker, owed, play)
+
+    def _say(self, speaker: Speaker, count: int, play: Play) -> None:
+        if play.is_timed:
+            now = time.monotonic()
+            for listener in speaker.listeners:
+                listener.times.extend([now] * count)
+        speaker.say(count)
+
+    def _missing(self) -> int:
+        """How many that were said to someone here have not been heard."""
+        said = sum(speaker.said * len(speaker.listeners) for speaker in self.speakers)
+        return said - sum(speaker.heard for speaker in self.speakers)
