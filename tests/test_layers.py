@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "client.protocol": {"errors", "wire"},
     "client.aio": CLIENT,
     "client.local": CLIENT,
+    "client.load": CLIENT | {"client.aio"},
     "client.commands": CLIENT | {"client.aio", "client.local"},
     "client.script": CLIENT | {"client.aio", "client.local", "client.commands"},
     "client.screen": CLIENT | {"client.aio", "client.local", "client.commands"},

@@ -13,12 +13,12 @@ from client.load.speaker import Company, Play, Role, Tally
 class Crew:
     """A context manager: one process for each list of roles; all are connected when it is entered."""
 
-    def __init__(self, companies: Sequence[Sequence[Role]], address: tuple[str, int]):
+    def __init__(self, companies: Sequence[Sequence[Role]]):
         self._processes = []
         self._pipes: list[Connection] = []
         for roles in companies:
             ours, theirs = multiprocessing.Pipe()
-            process = multiprocessing.Process(target=_work, args=(roles, address, theirs), daemon=True)
+            process = multiprocessing.Process(target=_work, args=(roles, theirs), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -68,9 +68,9 @@ def _result(pipe: Connection) -> Tally:
     return result
 
 
-def _work(roles: Sequence[Role], address: tuple[str, int], pipe: Connection) -> None:
+def _work(roles: Sequence[Role], pipe: Connection) -> None:
     try:
-        company = Company(roles, address)
+        company = Company(roles)
         pipe.send(Tally())
         while True:
             pipe.send(company.play(pipe.recv()))

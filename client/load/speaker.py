@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _READ_SIZE = 1 << 18
@@ -15,25 +15,27 @@ _PATIENCE, _REST = 60.0, 5.0
 _PING, _PONG = b'{"msgid":102', b'{"msgid":103}\n'
 
 
+Address = tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Role:
     """What one connection does.
 
-    `opening` is sent first, and `answers` lines come of it; `login_ok` is in each of them. `frame` is what it
-    says; each `%d` in it becomes the number of the message. What it hears is counted by `mark`, which every
-    message that comes begins with. `to` are the places of those who hear it, among the roles of one process;
-    `begins`: it says the first messages, without having heard any. `source` is the address that it connects
-    from ("": any).
+    `opening` is sent first, and `answers` lines come of it, with `welcome` in each. `frame` is what it says;
+    each `%d` in it becomes the number of the message. What it hears is counted by `mark`, which every message
+    that comes begins with. `to` are the places of those who hear it, among the roles of one process.
+    `begins`: it says the first messages, without having heard any.
     """
 
+    address: Address
     opening: bytes
     answers: int
     frame: bytes
     mark: bytes
-    to: tuple[int, ...] = ()
+    to: tuple[int, ...]
     begins: bool = True
-    source: str = ""
-    login_ok: bytes = b'"errno":0'
+    welcome: bytes = b'"errno":0'
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Speaker:
         "times",
     )
 
-    def __init__(self, role: Role, address: tuple[str, int]):
+    def __init__(self, role: Role):
         self.frame = role.frame
         self._places = role.frame.count(b"%d")
         self.mark = role.mark
@@ -88,11 +90,11 @@ class Speaker:
         self.said = self.heard = self._number = 0
         self.times: deque[float] = deque()
         self._tail = b""
-        self.sock = socket.create_connection(address, _PATIENCE, (role.source, 0) if role.source else None)
+        self.sock = socket.create_connection(role.address, _PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.sendall(role.opening)
         for _ in range(role.answers):
-            if role.login_ok not in (answer := self._line()):
+            if role.welcome not in (answer := self._line()):
                 raise ConnectionError(f"refused: {answer.decode(errors='replace')}")
 
     def say(self, count: int) -> None:
@@ -130,9 +132,8 @@ class Speaker:
 class Company:
     """The connections of one process."""
 
-    def __init__(self, roles: Iterable[Role], address: tuple[str, int]):
-        roles = list(roles)
-        self.speakers = [Speaker(role, address) for role in roles]
+    def __init__(self, roles: Sequence[Role]):
+        self.speakers = [Speaker(role) for role in roles]
         self._epoll = select.epoll()
         self._by_fd = {speaker.sock.fileno(): speaker for speaker in self.speakers}
         for speaker, role in zip(self.speakers, roles, strict=True):

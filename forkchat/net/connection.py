@@ -102,7 +102,7 @@ class Connection:
 
     def write(self, frame: bytes) -> None:
         """Queue a frame; it goes out at the end of this turn. Nothing is taken once it is to be closed."""
-        if self.is_closing:
+        if self._closing or self.is_closed:
             return
         self._output.put(frame)
         if not self._is_flushing:
@@ -184,25 +184,30 @@ class Connection:
     def _flush(self) -> None:
         """Write first; ask for writability only for what the kernel did not take."""
         self._is_flushing = False
-        if self.is_closed or not self.unsent:
+        output = self._output
+        if self.is_closed or output.handed == output.queued:
             return
         try:
-            is_blocked = self._output.flush(self._sock)
+            is_blocked = output.flush(self._sock)
         except OSError:
             self.close("lost")
             return
-        events = self._events & ~select.EPOLLOUT
-        self._set_events(events | select.EPOLLOUT if is_blocked else events)
-        if not self.unsent:
-            self._drained()
-        elif not is_blocked and not self._is_flushing:
+        if is_blocked:
+            self._set_events(self._events | select.EPOLLOUT)
+            return
+        if self._events & select.EPOLLOUT:
+            self._set_events(self._events & ~select.EPOLLOUT)
+        if output.handed == output.queued:
+            if self._closing or self._is_over:
+                self._drained()
+        elif not self._is_flushing:
             self._is_flushing = True
             self._loop.call_later(_PACE, self._flush)
 
     def _drained(self) -> None:
         if self._closing:
             self._linger()
-        elif self._is_over:
+        else:
             self._is_over = False
             self._on_drained()
 

@@ -95,7 +95,10 @@ class EventLoop:
                 # else's by now, which at worst is a spurious event.
                 handler = self._handlers.get(fd)
                 if handler is not None:
-                    self._call(handler, (event,))
+                    try:
+                        handler(event)
+                    except Exception as error:
+                        _failed(handler, error)
             self._run_timers()
             for _ in range(len(self._posted)):
                 self._call(*self._posted.popleft())
@@ -128,16 +131,23 @@ class EventLoop:
                 continue
             calls, stages[stage] = stages[stage], []
             for call in calls:
-                self._call(call, ())
+                try:
+                    call()
+                except Exception as error:
+                    _failed(call, error)
             stage = 0
 
     def _call(self, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
         try:
             fn(*args)
         except Exception as error:
-            log.exception("loop.error", error, call=getattr(fn, "__qualname__", fn))
+            _failed(fn, error)
 
     def _on_wake(self, _events: int) -> None:
         # Cleared before the posted calls are looked at: a post that comes now wakes the next turn.
         os.eventfd_read(self._wake_fd)
         self._is_woken = False
+
+
+def _failed(fn: Callable[..., object], error: Exception) -> None:
+    log.exception("loop.error", error, call=getattr(fn, "__qualname__", fn))

@@ -46,7 +46,7 @@ class StreamOutput:
         self.queued += len(frame)
 
     def flush(self, sock: socket.socket) -> bool:
-        data = b"".join(self._chunks) if len(self._chunks) > 1 else self._chunks[0]
+        data = b"".join(self._chunks)
         try:
             sent = sock.send(data)
         except BlockingIOError:

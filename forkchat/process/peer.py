@@ -13,7 +13,6 @@ from forkchat.net.connection import Connection
 from forkchat.process.bucket import Bucket
 from forkchat.process.inbox import Inbox
 from forkchat.process.trail import Trail
-from forkchat.runtime import Loop
 from forkchat.service.outgoing import Form
 from forkchat.service.service import Service
 from forkchat.service.session import Session
@@ -58,6 +57,7 @@ class Peer:
         "_form",
         "_header",
         "_heard",
+        "_loop",
         "_probed",
         "_shared",
         "_trail",
@@ -72,6 +72,7 @@ class Peer:
     def __init__(self, connection: Connection, client: tuple[str, int], is_proxied: bool, shared: Shared):
         loop, limits = shared.service.context.loop, shared.service.context.config.limits
         self._connection = connection
+        self._loop = loop
         self._shared = shared
         self._decoder = FrameDecoder(limits.frame_before_login)
         self.bucket = Bucket(limits.message_burst)
@@ -88,10 +89,6 @@ class Peer:
         self._born = self._heard = loop.time()
         self._probed = 0.0
         connection.start(self._on_data, self._on_closed, self._on_drained)
-
-    @property
-    def _loop(self) -> Loop:
-        return self._shared.service.context.loop
 
     # What the service sees.
 

@@ -86,7 +86,11 @@ class Cursors:
         self._database.close()
 
     def _advance(self, user: int, conv: str) -> _Advance:
-        return self._dirty.setdefault((user, conv.encode()), _Advance())
+        key = user, conv.encode()
+        advance = self._dirty.get(key)
+        if advance is None:
+            advance = self._dirty[key] = _Advance()
+        return advance
 
     def _restore(self, key: Key, advance: _Advance) -> None:
         newer = self._dirty.setdefault(key, advance)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from typing import NamedTuple
 from urllib.parse import quote
 
+from client.load.roles import Account
 from forkchat.process.embedded import run_dir
 from forkchat.store.connection import connect
 from tests.server import Server
 
 _CHUNK = 1000
-
-
-class Account(NamedTuple):
-    id: int
-    token: str
 
 
 def make_accounts(server: Server, count: int) -> list[Account]:

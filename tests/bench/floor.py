@@ -7,7 +7,10 @@ import socket
 import subprocess
 import sys
 
+from client.load.speaker import Role
 from tests.server import ROOT
+
+_FRAME = b'{"msgid":5,"rid":%d,"cid":"%d","toid":12345,"msg":"hello, how are you today?"}\n'
 
 
 class Floor:
@@ -29,6 +32,24 @@ class Floor:
         self._process.wait()
         assert self._process.stdout
         self._process.stdout.close()
+
+
+def floor_pairs(floor: Floor, count: int, companies: int) -> list[list[Role]]:
+    """As `client.load.roles.pairs`, without accounts."""
+    size = 2 * count // companies
+    return [[_role(floor, at + n, at, (n ^ 1,)) for n in range(size)] for at in range(0, 2 * count, size)]
+
+
+def floor_group(floor: Floor, members: int) -> list[Role]:
+    return [
+        _role(floor, n, 0, tuple(other for other in range(members) if other != n)) for n in range(members)
+    ]
+
+
+def _role(floor: Floor, name: int, first: int, to: tuple[int, ...]) -> Role:
+    opening = b"%d %d\n" % (name, first + to[0])
+    begins = len(to) > 1 or name % 2 == 0
+    return Role(("127.0.0.1", floor.port), opening, 1, _FRAME, b'{"msgid":5,', to, begins, welcome=b"")
 
 
 def _relay(kind: str) -> None:

@@ -2,118 +2,94 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from statistics import median
+from urllib.parse import quote
 
+from client.load import roles
+from client.load.accounts import make_group
 from client.load.crew import Crew
-from client.load.speaker import Play, Role
-from forkchat.wire import msgid as m
-from forkchat.wire.frames import line
-from tests.bench.accounts import Account, make_accounts
-from tests.bench.cpu import Meter
-from tests.bench.floor import Floor
+from client.load.roles import Account
+from client.load.speaker import Address, Play, Role
+from forkchat.process.embedded import run_dir
+from tests.bench import history
+from tests.bench.accounts import make_accounts
+from tests.bench.figures import Figure, processes
+from tests.bench.floor import Floor, floor_group, floor_pairs
 from tests.server import Server
 from tests.talk import UNLIMITED
 
-_PAIRS, _MEMBERS, _PROCESSES = 100, 100, 2
+_PAIRS, _MEMBERS, _COMPANIES = 100, 100, 2
 _TURNS, _SECONDS, _WARM = 5, 4.0, 1.0
-_TEXT = "hello, how are you today?"
 _QUIET = UNLIMITED.replace("debug", "info")
 
 
-@dataclass
-class Figure:
-    """What came of some turns: messages a second, and microseconds of processor time a message by who."""
+class Field:
+    """Two hosts of one cluster and two relays, and what is measured on them by name."""
 
-    rates: list[float] = field(default_factory=list)
-    costs: list[dict[str, float]] = field(default_factory=list)
-    lost: int = 0
+    def __init__(self, stack: ExitStack):
+        self.pairs = stack.enter_context(Floor("pairs"))
+        self.group = stack.enter_context(Floor("group"))
+        self.one = stack.enter_context(Server("-w", "2", config=_QUIET))
+        self.two = stack.enter_context(Server("-w", "2", *_services(self.one), config=_QUIET))
+        self.figures: dict[str, Figure] = {}
+        self.near: list[Address] = [("127.0.0.1", self.one.port)]
+        self.both: list[Address] = [*self.near, ("127.0.0.1", self.two.port)]
+        self._people = make_accounts(self.one, 2 * _PAIRS)
+        members = make_accounts(self.one, _MEMBERS)
+        self._members = members, make_group(self.near[0], members)
 
-    def measure(self, crew: Crew, play: Play, groups: dict[str, list[int]]) -> None:
-        meter = Meter(groups | {"load": crew.pids})
-        cost: dict[str, float] = {}
+    def turn(self) -> None:
+        """Each once."""
+        for in_flight in (1, 16):
+            self._measure(f"floor, {in_flight}", floor_pairs(self.pairs, _PAIRS, _COMPANIES), in_flight)
+        self._measure("ephemeral, 1", self._pairs(self.near, is_ephemeral=True), 1)
+        self._measure("ephemeral, 1, two hosts", self._pairs(self.both, is_ephemeral=True), 1)
+        self._measure("durable, 1", self._pairs(self.near), 1)
+        self._measure("durable, 16", self._pairs(self.near), 16)
+        self._measure("floor of a group", [floor_group(self.group, _MEMBERS)], 1, _MEMBERS - 1)
+        self._measure("group", [roles.group(self._members[0], self.near, self._members[1])], 1, _MEMBERS - 1)
+        self._measure(
+            "group, two hosts", [roles.group(self._members[0], self.both, self._members[1])], 1, _MEMBERS - 1
+        )
 
-        def meanwhile() -> None:
-            time.sleep(play.warm)
-            meter.start()
-            time.sleep(play.seconds)
-            cost.update(meter.stop())
+    def summary(self) -> dict[str, dict[str, object]]:
+        return {name: figure.summary(self.figures.get(_floor(name))) for name, figure in self.figures.items()}
 
-        tallies = crew.play(play, meanwhile)
-        heard = sum(tally.heard for tally in tallies)
-        self.rates.append(sum(tally.heard / tally.seconds for tally in tallies))
-        self.costs.append({name: used / heard * 1e6 for name, used in cost.items()})
-        self.lost += sum(tally.lost for tally in tallies)
+    def _pairs(self, addresses: list[Address], is_ephemeral: bool = False) -> list[list[Role]]:
+        return [roles.pairs(part, addresses, is_ephemeral) for part in _parts(self._people)]
 
-    def cost(self) -> dict[str, float]:
-        return {name: median(each[name] for each in self.costs) for name in self.costs[0]}
-
-
-def server_groups(server: Server) -> dict[str, list[int]]:
-    redis, mariadb = server.service("redis-server"), server.service("mariadbd")
-    assert redis and mariadb
-    return {"workers": list(server.workers().values()), "redis": [redis], "mariadb": [mariadb]}
-
-
-def opening(account: Account) -> bytes:
-    return line({"msgid": m.HELLO}) + line({"msgid": m.LOGIN, "token": account.token, "takeover": True})
-
-
-def pair_roles(accounts: Sequence[Account], is_ephemeral: bool) -> Iterator[Role]:
-    """Each talks to the next; every other one begins."""
-    for at, account in enumerate(accounts):
-        other = at ^ 1
-        head = '{"msgid":5,' + ('"ephemeral":true' if is_ephemeral else '"rid":%d,"cid":"%d"')
-        frame = f'{head},"toid":{accounts[other].id},"msg":"{_TEXT}"}}\n'.encode()
-        yield Role(opening(account), 2, frame, b'{"msgid":5,', (other,), begins=at % 2 == 0)
-
-
-def floor_pairs(processes: int) -> list[list[Role]]:
-    frame = f'{{"msgid":5,"rid":%d,"cid":"%d","toid":12345,"msg":"{_TEXT}"}}\n'.encode()
-    return [
-        [
-            Role(b"%d %d\n" % (n, n ^ 1), 1, frame, b'{"msgid":5,', (at ^ 1,), at % 2 == 0, login_ok=b"")
-            for at, n in enumerate(
-                range(2 * each * _PAIRS // processes, 2 * (each + 1) * _PAIRS // processes)
-            )
-        ]
-        for each in range(processes)
-    ]
-
-
-def split(accounts: list[Account], processes: int) -> list[list[Account]]:
-    size = len(accounts) // processes
-    return [accounts[at : at + size] for at in range(0, len(accounts), size)]
+    def _measure(self, name: str, companies: list[list[Role]], in_flight: int, share: int = 1) -> None:
+        figure = self.figures.setdefault(name, Figure())
+        if name.startswith("floor"):
+            who = {"relay": [self.group.pid if "group" in name else self.pairs.pid]}
+        else:
+            who = processes(self.one, self.two) if "two" in name else processes(self.one)
+        with Crew(companies) as crew:
+            figure.measure(crew, Play(_SECONDS, _WARM, in_flight, share), who)
 
 
 def run() -> None:
     with ExitStack() as stack:
-        floor = stack.enter_context(Floor("pairs"))
-        server = stack.enter_context(Server("-w", "2", config=_QUIET))
-        accounts = make_accounts(server, 2 * _PAIRS)
-
-        def crew(port: int, companies: list[list[Role]]) -> Crew:
-            return Crew(companies, ("127.0.0.1", port))
-
-        figures: dict[str, Figure] = {}
+        field = Field(stack)
         for _ in range(_TURNS):
-            for k in (1, 16):
-                with crew(floor.port, floor_pairs(_PROCESSES)) as c:
-                    figures.setdefault(f"floor {k}", Figure()).measure(
-                        c, Play(_SECONDS, _WARM, k), {"relay": [floor.pid]}
-                    )
-            for name, eph, k in (("ephemeral", True, 1), ("durable", False, 1), ("durable", False, 16)):
-                roles = [list(pair_roles(part, eph)) for part in split(accounts, _PROCESSES)]
-                with crew(server.port, roles) as c:
-                    figures.setdefault(f"{name} {k}", Figure()).measure(
-                        c, Play(_SECONDS, _WARM, k), server_groups(server)
-                    )
-        for name, figure in figures.items():
-            base = median(figures["floor " + name.split()[1]].rates)
-            print(
-                f"{name:14} {median(figure.rates):8.0f} {median(figure.rates) / base:5.2f} lost {figure.lost} ",
-                {k: round(v, 1) for k, v in figure.cost().items()},
-            )
+            field.turn()
+        history.report("speed", field.summary())
+
+
+def _floor(name: str) -> str:
+    """What a figure is held against."""
+    if name.startswith("floor"):
+        return ""
+    return "floor of a group" if name.startswith("group") else f"floor, {name.split(', ')[1]}"
+
+
+def _parts(accounts: list[Account]) -> list[list[Account]]:
+    size = len(accounts) // _COMPANIES
+    return [accounts[at : at + size] for at in range(0, len(accounts), size)]
+
+
+def _services(server: Server) -> list[str]:
+    """The flags of a host that shares another one's private services."""
+    run = run_dir(server.data_dir)
+    mysql = f"mysql://root@/forkchat?unix_socket={quote(str(run / 'mysql.sock'))}"
+    return ["--mysql-url", mysql, "--redis-url", f"unix://{run / 'redis.sock'}"]

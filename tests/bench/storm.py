@@ -11,9 +11,10 @@ import socket
 import time
 from multiprocessing.sharedctypes import Synchronized
 
+from client.load.roles import Account
 from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
-from tests.bench.accounts import Account, make_accounts
+from tests.bench.accounts import make_accounts
 from tests.bench.memory import Peak
 from tests.bench.talker import Json, Talker, Tally
 from tests.server import Server, make_data_dir, until

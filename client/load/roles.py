@@ -1,0 +1,62 @@
+"""What the connections of a load do: pairs that talk to and fro, a group whose members hear each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from client.load.speaker import Address, Role
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
+
+_TEXT = "hello, how are you today?"
+
+
+class Account(NamedTuple):
+    id: int
+    token: str
+
+
+def opening(account: Account) -> bytes:
+    """Log in; two answers come."""
+    return line({"msgid": m.HELLO}) + line({"msgid": m.LOGIN, "token": account.token, "takeover": True})
+
+
+def pairs(
+    accounts: Sequence[Account], addresses: Sequence[Address], is_ephemeral: bool = False
+) -> list[Role]:
+    """Each talks to the one beside it, and one of the two begins. They take the addresses in turns."""
+    return [
+        Role(
+            addresses[at % len(addresses)],
+            opening(account),
+            2,
+            _frame(m.ONE_CHAT, f'"toid":{accounts[at ^ 1].id}', is_ephemeral),
+            b'{"msgid":%d,' % m.ONE_CHAT,
+            (at ^ 1,),
+            begins=at % 2 == 0,
+        )
+        for at, account in enumerate(accounts)
+    ]
+
+
+def group(accounts: Sequence[Account], addresses: Sequence[Address], number: int) -> list[Role]:
+    """All talk to all others; they are members of that group."""
+    everyone = range(len(accounts))
+    return [
+        Role(
+            addresses[at % len(addresses)],
+            opening(account),
+            2,
+            _frame(m.GROUP_CHAT, f'"groupid":{number}', False),
+            b'{"msgid":%d,' % m.GROUP_CHAT,
+            tuple(other for other in everyone if other != at),
+        )
+        for at, account in enumerate(accounts)
+    ]
+
+
+def _frame(msgid: int, target: str, is_ephemeral: bool) -> bytes:
+    """Ephemeral ones want no answer; the others have a `cid` and are acknowledged."""
+    kind = '"ephemeral":true' if is_ephemeral else '"rid":%d,"cid":"%d"'
+    return f'{{"msgid":{msgid},{kind},{target},"msg":"{_TEXT}"}}\n'.encode()
