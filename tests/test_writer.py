@@ -16,8 +16,7 @@ import pytest
 from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.store import Outcome, Store
-from forkchat.store.append import Draft
+from forkchat.store import Draft, Outcome, Store
 from forkchat.store.connection import connect
 from tests.server import Server, children
 

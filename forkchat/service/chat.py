@@ -22,8 +22,7 @@ from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
-    from forkchat.store import Outcome
-    from forkchat.store.append import Draft
+    from forkchat.store import Draft, Outcome
 
 
 class Chat:
