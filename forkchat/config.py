@@ -95,6 +95,12 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Retention:
+    days: int = _key(0, at=(0, 100 * 365), live=True)
+    messages: int = _key(0, at=(0, 10**9), live=True)
+
+
+@dataclass(frozen=True)
 class Classic:
     numbering: str = _key("notes", choices=("notes", "course"))
 
@@ -114,6 +120,7 @@ class Config:
     redis: Redis = Redis()
     limits: Limits = Limits()
     session: Session = Session()
+    retention: Retention = Retention()
     classic: Classic = Classic()
     source: Source = field(default=Source(None, {}), repr=False, compare=False)
 

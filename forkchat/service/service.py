@@ -22,6 +22,7 @@ from forkchat.service.history import History
 from forkchat.service.login import Login
 from forkchat.service.reconcile import Reconciler
 from forkchat.service.registry import Registry
+from forkchat.service.retention import Retention
 from forkchat.service.roster import Roster
 from forkchat.service.session import Session
 
@@ -46,6 +47,7 @@ class Service:
         self.gate = Gate(context)
         self._history = History(context, self.registry)
         self._reconciler = Reconciler(context)
+        self._retention = Retention(context)
         friends = Friends(context, self.registry)
         groups = Groups(context, self.registry)
         Accounts(context, self.registry)
@@ -69,6 +71,7 @@ class Service:
                 log.warning("service.waiting", why=error)
                 await sleep(self.context.loop, _RETRY)
         self._reconciler.start()
+        self._retention.start()
         # The worker whose slot this is may have died between a commit and its publish.
         self.context.router.publish(payload.ALL, payload.RECONCILE)
 

@@ -13,6 +13,7 @@ from forkchat.store.epoch import Epoch
 from forkchat.store.friends import Friends
 from forkchat.store.groups import Group, Groups
 from forkchat.store.messages import Messages
+from forkchat.store.retention import Retention
 from forkchat.store.tokens import Tokens
 from forkchat.store.users import User, Users
 from forkchat.store.writer import Writer
@@ -32,6 +33,7 @@ class Store:
         self.conversations = Conversations(pool)
         self.messages = Messages(pool)
         self.epoch = Epoch(pool)
+        self.retention = Retention(pool)
         self.cursors = Cursors(loop, Database(url, make_lane("cursors")))
         self.writer = Writer(loop, url, pending)
 

@@ -1,0 +1,34 @@
+"""Old messages are deleted in the background, where the configuration says so."""
+
+from __future__ import annotations
+
+from forkchat.runtime import Future
+from forkchat.service.background import background
+from forkchat.service.context import Context
+
+#: Seconds between two steps of a pass, and between looks whether it is time for one.
+_STEP, _LOOK = 0.2, 5.0
+
+
+class Retention:
+    """Each worker looks; the store lets one of them at it at a time."""
+
+    def __init__(self, context: Context):
+        self._context = context
+
+    def start(self) -> None:
+        self._context.loop.call_later(_STEP, self._look)
+
+    def _look(self) -> None:
+        limits = self._context.config.retention
+        if limits.days or limits.messages:
+            background(self._prune(limits.days, limits.messages), "retention").add_done_callback(self._looked)
+        else:
+            self._context.loop.call_later(_LOOK, self._look)
+
+    async def _prune(self, days: int, newest: int) -> bool:
+        return await self._context.store.retention.prune(days, newest)
+
+    def _looked(self, done: Future[bool]) -> None:
+        has_more = done.exception() is None and done.result()
+        self._context.loop.call_later(_STEP if has_more else _LOOK, self._look)

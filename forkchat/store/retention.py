@@ -1,0 +1,70 @@
+"""Table `retention`, and what it is for: old messages are deleted, a few at a time."""
+
+from __future__ import annotations
+
+from forkchat.store.database import Cursor, Pool
+
+#: Conversations looked at, and messages deleted, in one transaction: its locks are short.
+_LOOK, _DELETE = 100, 500
+#: Minutes between the end of one pass over all conversations and the next one.
+_REST = 60
+
+
+class Retention:
+    def __init__(self, pool: Pool):
+        self.prune = pool.transaction(prune)
+
+
+def prune(cursor: Cursor, days: int, newest: int) -> bool:
+    """Go on a little with deleting messages that are older than `days`, or are not among the `newest` so many
+    of their conversation (0: however old, however many); whether there is more to do now.
+
+    The numbers of what is left stay as they are: a conversation begins at its `first_seq`.
+    """
+    cursor.execute(
+        "SELECT done, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 FROM retention"
+        " WHERE one = 1 AND due <= UTC_TIMESTAMP(3) FOR UPDATE SKIP LOCKED"
+    )
+    row = cursor.fetchone()
+    if row is None:  # another worker is at it, or it is not yet time
+        return False
+    done, now = row
+    oldest = now - days * 86_400_000 if days else 0
+    cursor.execute(
+        "SELECT conv, first_seq, last_seq FROM conversation WHERE conv > %s ORDER BY conv LIMIT %s",
+        (done, _LOOK),
+    )
+    conversations, room = list(cursor), _DELETE
+    for conv, first, last in conversations:
+        deleted = _prune(cursor, conv, first, last - newest if newest else 0, oldest, room)
+        room -= deleted
+        if not room:
+            break  # there may be more of this one
+        done = conv
+    is_over = bool(room) and len(conversations) < _LOOK
+    cursor.execute(
+        "UPDATE retention SET done = %s, due = UTC_TIMESTAMP(3) + INTERVAL %s MINUTE WHERE one = 1",
+        ("" if is_over else done, _REST if is_over else 0),
+    )
+    return not is_over
+
+
+def _prune(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, room: int) -> int:
+    """Delete up to `room` of the earliest messages that are up to `last`, or from before `oldest`; how many.
+
+    Messages stand in the order of their times: who looks at the earliest finds the oldest.
+    """
+    cursor.execute(
+        "SELECT seq, ts FROM message WHERE conv = %s AND seq >= %s ORDER BY seq LIMIT %s", (conv, first, room)
+    )
+    found = 0
+    for seq, ts in cursor:
+        if seq > last and ts >= oldest:
+            break
+        first, found = seq + 1, found + 1
+    if found:
+        cursor.execute(
+            "UPDATE conversation SET first_seq = GREATEST(first_seq, %s) WHERE conv = %s", (first, conv)
+        )
+        cursor.execute("DELETE FROM message WHERE conv = %s AND seq < %s", (conv, first))
+    return found
