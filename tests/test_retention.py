@@ -132,13 +132,16 @@ def test_one_worker_at_a_time(server: Server, cursor: Any) -> None:
 
 def test_a_server_that_is_told_to() -> None:
     """It is switched on while it runs; who reads on begins where the conversation does."""
-    with Server("-w", "2", config=UNLIMITED) as server, Modern(server.port).join_in() as li:
-        with Modern(server.port).join_in() as bo:
-            for number in range(1, 11):
-                ack = li.done(m.ONE_CHAT, toid=bo.id, msg=f"{number}", cid=f"{number}")
-            conv = ack["conv"]
-            server.config_path.write_text(UNLIMITED + "[retention]\nmessages = 3\n")
-            server.send(signal.SIGHUP)
-            until(lambda: bo.done(m.FETCH, conv=conv, after=0)["first"] == 8, "all but three are deleted")
-            assert [each["seq"] for each in bo.done(m.FETCH, conv=conv, after=0)["msgs"]] == [8, 9, 10]
-            assert li.done(m.ONE_CHAT, toid=bo.id, msg="next")["seq"] == 11
+    with (
+        Server("-w", "2", config=UNLIMITED) as server,
+        Modern(server.port).join_in() as li,
+        Modern(server.port).join_in() as bo,
+    ):
+        for number in range(1, 11):
+            ack = li.done(m.ONE_CHAT, toid=bo.id, msg=f"{number}", cid=f"{number}")
+        conv = ack["conv"]
+        server.config_path.write_text(UNLIMITED + "[retention]\nmessages = 3\n")
+        server.send(signal.SIGHUP)
+        until(lambda: bo.done(m.FETCH, conv=conv, after=0)["first"] == 8, "all but three are deleted")
+        assert [each["seq"] for each in bo.done(m.FETCH, conv=conv, after=0)["msgs"]] == [8, 9, 10]
+        assert li.done(m.ONE_CHAT, toid=bo.id, msg="next")["seq"] == 11

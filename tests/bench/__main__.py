@@ -1,19 +1,21 @@
-"""`make bench`: what the server does beyond what it can carry, and what the client costs."""
+"""`make bench`: how fast the server is, what it does beyond what it can carry, what the client costs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, overload, screen, speed, storm
+from tests.bench import crowd, flood, latency, overload, profile, screen, speed, storm
 
 BENCHES: dict[str, Callable[[], None]] = {
+    "speed": speed.run,
+    "latency": latency.run,
     "overload": overload.run,
     "flood": flood.run,
     "crowd": crowd.run,
     "storm": storm.run,
     "screen": screen.run,
-    "speed": speed.run,
+    "profile": profile.run,
 }
 
 

@@ -10,7 +10,7 @@ from tests.bench.memory import Peak
 from tests.bench.pairs import new_tally
 from tests.bench.talker import Talker, Tally, milliseconds, pace
 from tests.server import Server
-from tests.talk import UNLIMITED
+from tests.talk import QUIET
 
 _MEMBERS, _DEAF, _SPEAKERS = 1000, 50, 20
 #: Messages a second, their bytes, seconds: 1.8 MB for each member, beyond what a connection holds.
@@ -18,7 +18,7 @@ _RATE, _SIZE, _SPELL = 10.0, 4000, 45.0
 
 
 def run() -> None:
-    with Server("-w", "2", config=UNLIMITED.replace("debug", "info")) as server:
+    with Server("-w", "2", config=QUIET) as server:
         asyncio.run(_measure(server))
 
 

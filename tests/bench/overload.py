@@ -12,7 +12,7 @@ from tests.bench.memory import Peak
 from tests.bench.pairs import make_pairs, new_tally
 from tests.bench.talker import Talker, Tally, milliseconds, pace
 from tests.server import Server
-from tests.talk import UNLIMITED
+from tests.talk import QUIET
 
 #: Seconds: of one flush of the disk, so that a load generator in Python can ask too much; of each row.
 _FLUSH, _SPELL = 0.1, 20.0
@@ -22,7 +22,7 @@ _PAIRS, _IN_FLIGHT = 100, 32
 def run() -> None:
     with tempfile.TemporaryDirectory() as directory:
         env = slow_disk(Path(directory), _FLUSH)
-        with Server("-w", "2", config=UNLIMITED.replace("debug", "info"), env=env) as server:
+        with Server("-w", "2", config=QUIET, env=env) as server:
             asyncio.run(_measure(server))
 
 

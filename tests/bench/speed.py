@@ -16,11 +16,10 @@ from tests.bench.accounts import make_accounts
 from tests.bench.figures import Figure, processes
 from tests.bench.floor import Floor, floor_group, floor_pairs
 from tests.server import Server
-from tests.talk import UNLIMITED
+from tests.talk import QUIET
 
 _PAIRS, _MEMBERS, _COMPANIES = 100, 100, 2
 _TURNS, _SECONDS, _WARM = 5, 4.0, 1.0
-_QUIET = UNLIMITED.replace("debug", "info")
 
 
 class Field:
@@ -29,8 +28,8 @@ class Field:
     def __init__(self, stack: ExitStack):
         self.pairs = stack.enter_context(Floor("pairs"))
         self.group = stack.enter_context(Floor("group"))
-        self.one = stack.enter_context(Server("-w", "2", config=_QUIET))
-        self.two = stack.enter_context(Server("-w", "2", *_services(self.one), config=_QUIET))
+        self.one = stack.enter_context(Server("-w", "2", config=QUIET))
+        self.two = stack.enter_context(Server("-w", "2", *_services(self.one), config=QUIET))
         self.figures: dict[str, Figure] = {}
         self.near: list[Address] = [("127.0.0.1", self.one.port)]
         self.both: list[Address] = [*self.near, ("127.0.0.1", self.two.port)]
