@@ -22,7 +22,17 @@ def run() -> None:
     with Server("-w", "2", config=QUIET) as server:
         people = roles.pairs(make_accounts(server, _PEOPLE), [("127.0.0.1", server.port)])
         # Those alone that hold the interpreter's lock: what waits costs nothing.
-        command = [str(spy), "record", "--gil", "-d", str(_SECONDS), "-o", str(file), "-p", str(server.workers()[1])]
+        command = [
+            str(spy),
+            "record",
+            "--gil",
+            "-d",
+            str(_SECONDS),
+            "-o",
+            str(file),
+            "-p",
+            str(server.workers()[1]),
+        ]
         with Crew([people]) as crew:
             crew.play(
                 Play(_SECONDS + 2.0, in_flight=_IN_FLIGHT),
