@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import pytest
 
+from client.aio import backoff, tls
 from client.aio import client as transport
-from client.aio import tls
+from client.aio import server as address
 from client.aio.client import Client
 from client.aio.server import TLS_PORT
 from client.commands.directory import Directory
@@ -213,7 +214,7 @@ class TestNoTLS:
         assert_no_connection(done, "no TLS connection", "leave out --tls")
 
     def test_a_plain_forkchat(self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(transport, "CONNECT_TIME", 0.5)
+        monkeypatch.setattr(address, "CONNECT_TIME", 0.5)
         client = Client("localhost", server.port, ssl=tls.context(papers / "ca.pem"))
         with pytest.raises(ConnectionError, match="leave out --tls"):
             asyncio.run(asyncio.wait_for(client.connect(), 5))
@@ -261,7 +262,7 @@ class TestLostConnection:
     def test_it_comes_back_over_tls_and_tells_of_a_bad_certificate_once(
         self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(transport, "LAST_BACKOFF", 0.1)
+        monkeypatch.setattr(backoff, "LAST", 0.1)
         good, stranger = server_context(papers, "good"), server_context(papers, "stranger")
         events: list[Event] = []
 

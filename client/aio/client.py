@@ -11,29 +11,26 @@ async with Client("localhost", 6000) as client:
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLContext
 from typing import Any, Self, cast
 
 from client.aio import tls
+from client.aio.backoff import Backoff
+from client.aio.server import Server
 from client.aio.waiters import Waiters
 from client.protocol import parse
 from client.protocol.events import Answer, Event, LoggedIn, Problem, Retrying, Sent
 from client.protocol.outbox import Pending
-from client.protocol.session import Session
+from client.protocol.session import Session, State
 from forkchat.errors import RateLimited
 from forkchat.wire import msgid as m
 
-CONNECT_TIME = 10.0
 #: Seconds for an answer: a login waits for its turn among other people's password hashes.
 ANSWER_TIME = 30.0
 #: Seconds for what was written to leave when we close.
 CLOSE_TIME = 2.0
-FIRST_BACKOFF, LAST_BACKOFF = 0.2, 15.0
-#: A connection that lived so long was a good one: after it one begins with the first backoff again.
-GOOD_TIME = 5.0
 
 
 class Client(asyncio.Protocol):
@@ -60,17 +57,17 @@ class Client(asyncio.Protocol):
     ):
         self.session = Session()
         self.lag = 0.0
-        self._address = (host, port)
+        self._server = Server(host, port, ssl)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._on_event = on_event or self._events.put_nowait
         self._patience = patience
-        self._ssl = ssl
         self._on_post = on_post
         self._socket: asyncio.Transport | None = None
         self._connected_at = 0.0
-        self._failures = 0
+        self._backoff = Backoff()
         self._is_closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._waiters = Waiters()
@@ -94,11 +91,9 @@ class Client(asyncio.Protocol):
 
     async def connect(self) -> None:
         """Returns when a server has greeted us. Raises ConnectionError or another OSError."""
-        await self._open()
-        if self._socket is None:
-            raise ConnectionError("the server has closed the connection at once")
-        if not self._ready.is_set():
-            await self._result("greeted", None)
+        if self._opening is None or (self._opening.done() and not self._socket):
+            self._opening = asyncio.create_task(self._open())
+        await asyncio.shield(self._opening)  # others may wait for the same
 
     def begin(self) -> None:
         """After `session.login`: connect as soon as there is a server; Retrying and Greeted tell of it."""
@@ -106,8 +101,9 @@ class Client(asyncio.Protocol):
 
     async def close(self) -> None:
         self._is_closing = True
-        if self._reconnecting:
-            self._reconnecting.cancel()
+        for task in (self._reconnecting, self._opening):
+            if task:
+                task.cancel()
         if self._socket:
             self.session.leave()
             self._step([])
@@ -201,23 +197,22 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._socket = None
-        self._failures = 0 if self._now() - self._connected_at >= GOOD_TIME else self._failures + 1
+        self._backoff.ended(self._now() - self._connected_at)
         self._step(self.session.disconnected(self._now()))
         self._timed = None
         self._reconnect_unless_done()
 
     async def _open(self) -> None:
-        host, port = self._address
+        """One connection, until it is greeted."""
         try:
-            async with asyncio.timeout(CONNECT_TIME):
-                # The name that the certificate must have is `host`.
-                await asyncio.get_running_loop().create_connection(lambda: self, host, port, ssl=self._ssl)
-        except OSError as error:
-            if self._ssl:
-                raise tls.explained(error, host) from None
-            if isinstance(error, TimeoutError):
-                raise ConnectionError(f"{host} does not answer") from None
+            await self._server.open(self)
+        except OSError:
+            self._backoff.ended()
             raise
+        if self._socket is None:
+            raise ConnectionError("the server has closed the connection at once")
+        if self.session.state is State.GREETING:
+            await self._result("greeted", None)
 
     @property
     def _is_needed(self) -> bool:
@@ -232,25 +227,22 @@ class Client(asyncio.Protocol):
         is_told, reason = False, ""
         while self._socket is None and self._is_needed:
             if self._connected_at or reason:
-                pause = self._backoff()
+                pause = self._pause()
                 self._step([Retrying(pause, reason)])
                 await asyncio.sleep(pause)
             try:
-                await self._open()
+                await self.connect()
             except OSError as error:
-                self._failures += 1
                 reason = error.strerror or str(error)
                 if isinstance(error, tls.CertificateError) and not is_told:
                     is_told = True
                     self._step([Problem(str(error))])
         self._reconnecting = None
 
-    def _backoff(self) -> float:
-        """Jittered, so that a restarted server is not met by everyone at once; a server's own word is."""
+    def _pause(self) -> float:
+        """Until the next try: a server's own word is the one that counts."""
         retry_after, self.session.retry_after = self.session.retry_after, None
-        if retry_after is not None:
-            return retry_after
-        return min(LAST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        return self._backoff.pause() if retry_after is None else retry_after
 
     def _step(self, events: list[Event]) -> None:
         """After each call of the session: pass on what happened, send, and plan the next tick."""

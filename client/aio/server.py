@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from ssl import SSLContext
 
+from client.aio.tls import explained
+
 PORT, TLS_PORT = 6000, 8443
+#: Seconds for a connection to be made.
+CONNECT_TIME = 10.0
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,20 @@ class Server:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def open(self, protocol: asyncio.BaseProtocol) -> None:
+        """Connect. Raises CertificateError (of `client.aio.tls`), or another OSError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIME):
+                # The name that the certificate must have is `host`.
+                await loop.create_connection(lambda: protocol, self.host, self.port, ssl=self.tls)
+        except OSError as error:
+            if self.tls:
+                raise explained(error, self.host) from None
+            if isinstance(error, TimeoutError):
+                raise ConnectionError(f"{self.host} does not answer") from None
+            raise
 
 
 def address(text: str, default_port: int = PORT) -> tuple[str, int]:
