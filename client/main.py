@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from client import i18n
 from client.aio import tls
 from client.aio.server import PORT, TLS_PORT, Server, address
-from client.commands.actions import PASSWORD
+from client.commands.actions import NEW_PASSWORD, PASSWORD
 from client.i18n import _
 from client.local import files
 from client.local.accounts import Accounts
@@ -43,20 +43,20 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(arguments[1:] if job else arguments)
     server = _server(parser, options, settings)
     accounts = Accounts(files.DATA / "accounts.json", str(server))
-    _read_password(parser, options.password_file)
+    given = _passwords(parser, options.password_file)
     user = options.user or os.environ.get("FORKCHAT_USER", "")
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - closed is at its end
     if not job and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from client.screen.app import run  # here alone: scripts start without it
 
-        return run(server, settings, accounts, user)
+        return run(server, settings, accounts, user, given)
     last = accounts.last() if job else None
     user = user or (settings.text("user") or (last.name if last else "") if job else "")
     if job and not user:
         parser.error(_("who? --user NAME, or FORKCHAT_USER"))
 
     async def script() -> int:
-        return await _JOBS[job](Script(server, settings, accounts, user, options.json), options)
+        return await _JOBS[job](Script(server, settings, accounts, user, given, options.json), options)
 
     try:
         return asyncio.run(script())
@@ -125,10 +125,13 @@ def _server(parser: _Parser, options: argparse.Namespace, settings: Settings) ->
         parser.error(f"--ca {authorities}: {error.strerror}")
 
 
-def _read_password(parser: _Parser, path: Path | None) -> None:
+def _passwords(parser: _Parser, path: Path | None) -> dict[str, str]:
+    """Those that were given; out of the environment, which $EDITOR would inherit."""
+    given = {name: os.environ.pop(name, "") for name in (PASSWORD, NEW_PASSWORD)}
     if path:
         try:
             with path.open() as file:
-                os.environ[PASSWORD] = file.readline().rstrip("\n")
+                given[PASSWORD] = file.readline().rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"--password-file {path}: {error}")
+    return given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 
 import orjson
@@ -32,8 +32,8 @@ def scripted(play: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def answer_all(connection: socket.socket, extra: bytes) -> None:
-    """Answer HELLO and LOGIN, acknowledge everything, and say `extra` after each answer."""
+def answer_all(connection: socket.socket, extra: bytes, silent: Container[int] = ()) -> None:
+    """Answer HELLO and LOGIN, acknowledge everything but `silent`, and say `extra` after each answer."""
     fields = {
         m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1},
         m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
@@ -42,6 +42,8 @@ def answer_all(connection: socket.socket, extra: bytes) -> None:
     with connection.makefile("rwb") as stream:
         for text in stream:
             request = orjson.loads(text)
+            if request["msgid"] in silent:
+                continue
             answer = {"msgid": m.ANSWERS.get(request["msgid"], m.ACK), "rid": request.get("rid"), "errno": 0}
             stream.write(line(answer | fields.get(request["msgid"], {"seq": 1, "ts": 1})) + extra)
             stream.flush()

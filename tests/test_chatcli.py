@@ -329,6 +329,37 @@ class TestAlone:
             "the token logs in",
         )
 
+    def test_the_token_is_kept_until_it_is_of_no_use(self, server: Server, tmp_path: Path) -> None:
+        li = unique("li")
+        home = {"XDG_DATA_HOME": str(tmp_path)}
+        accounts = Accounts(tmp_path / "chatcli/accounts.json", f"127.0.0.1:{server.port}")
+        registered = run_chatcli(
+            *(f"127.0.0.1:{server.port}", "--json"),
+            lines=[json.dumps({"command": "register", "args": [li]})],
+            password=PASSWORD,
+        )
+        (user,) = [each["id"] for each in map(json.loads, registered.stdout.splitlines()) if "name" in each]
+        with Modern(server.port) as other:
+            accounts.save(Account(user, li, other.login(name=li, password=PASSWORD)["token"]))
+        changed = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="new one", **home)
+        assert changed.returncode == OK, changed
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        assert run_chatcli("history", *where, "g999999", **home).returncode == REJECTED  # logged in
+        assert chatcli(server.port, f"/login {li}", "/logout", password="new one", **home).returncode == OK
+        assert accounts.last() == Account(user, li)
+        accounts.save(Account(user, li, "no such token"))
+        expired = run_chatcli("history", *where, "g999999", **home)
+        assert (expired.returncode, "log in with the password" in expired.stderr) == (AUTHENTICATION, True)
+        assert accounts.last() == Account(user, li)
+
+    def test_who_is_called_like_an_id(self, server: Server) -> None:
+        name = uuid.uuid4().int % 10**9 + 10**9
+        assert chatcli(server.port, f"/register {name}").returncode == OK
+        where = ("-s", f"127.0.0.1:{server.port}")
+        for who, code in ((f"@{name}", REJECTED), (name, AUTHENTICATION), ("\uff11", AUTHENTICATION)):
+            done = run_chatcli("history", *where, "-u", who, "g999999", password=PASSWORD)
+            assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
 
 class TestJson:
     def test_a_thousand_messages_and_back(self, server: Server) -> None:

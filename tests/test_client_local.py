@@ -70,13 +70,12 @@ class TestAccounts:
         last = here.last()
         assert last
         assert (last.name, here.token(last)) == ("li", "t4")
-        bo = here.named("bo")
-        assert bo
-        here.forget_token(bo)
-        assert [here.named(who) for who in ("bo", "2", "nobody")] == [
-            Account(2, "bo"),
-            Account(2, "bo"),
-            None,
+        here.renew(2, "")
+        here.renew(2, "of someone who has none")
+        here.renew(3, "of someone unknown")
+        assert [here.named(who) for who in ("bo", 2, "2", "nobody", 3)] == [
+            *(Account(2, "bo"), Account(2, "bo")),
+            *(None, None, None),
         ]
         assert here.last() == last
 
@@ -116,7 +115,9 @@ class TestAccounts:
             account = accounts.last()
             assert account
             assert accounts.token(account) == "the token"
-            accounts.forget_token(account)
+            accounts.renew(1, "the next")
+            assert list(Ring.kept.values()) == ["the next"]
+            accounts.renew(1, "")
             assert not Ring.kept
         finally:
             keyring.set_keyring(before)

@@ -7,9 +7,11 @@ import socket
 import stat
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from client.local.accounts import Accounts
 from forkchat.wire import msgid as m
 from tests.pane import Pane, Tmux, tmux_server
 from tests.server import Server, make_data_dir
@@ -62,6 +64,38 @@ class TestFirstStart:
         third.type("wrong")
         third.sees("wrong name or password", f"> /login {li}")
         third.leave()
+
+    def test_the_login_is_kept_until_it_is_of_no_use(self, server: Server, tmux: Tmux) -> None:
+        li = unique("li")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        pane.type("/passwd")
+        for question, answer in (
+            ("old password: ", PASSWORD),
+            ("new password: ", "new one"),
+            ("the same again: ", "new one"),
+        ):
+            pane.sees(question)
+            pane.type(answer)
+        pane.sees("the password is changed")
+        pane.leave()
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees(f"welcome back, {li}", f"logged in as {li}")
+        again.type("/logout")
+        again.sees("logged out", "not logged in")
+        again.type("/takeover")
+        again.sees("/takeover comes after a /login that was refused")
+        again.press("C-u")
+        again.leave()
+        accounts = Accounts(pane.home.file("accounts.json"), f"127.0.0.1:{server.port}")
+        account = accounts.last()
+        assert account
+        assert (account.name, account.token) == (li, "")
+        accounts.save(replace(account, token="no such token"))
+        third = Pane(tmux, server.port, home=pane.home)
+        third.sees("the last login has expired", f"> /login {li}")
+        third.leave()
+        assert accounts.last() == account
 
     def test_nothing_answers(self, tmux: Tmux) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -267,9 +301,9 @@ class TestKeys:
         li, bo = unique("li"), unique("bo")
         with Modern(server.port).join_in(bo) as friend:
             editor = tmux.folder / "editor"
-            editor.write_text('#!/bin/sh\nprintf "%s, edited" "$(cat "$1")" >"$1"\n')
+            editor.write_text('#!/bin/sh\nprintf "%s, edited$FORKCHAT_NEW_PASSWORD" "$(cat "$1")" >"$1"\n')
             editor.chmod(0o755)
-            pane = Pane(tmux, server.port, EDITOR=str(editor))
+            pane = Pane(tmux, server.port, EDITOR=str(editor), FORKCHAT_NEW_PASSWORD="not for the editor")
             pane.enter("register", li)
             pane.write("/unf")
             pane.press("Tab")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -16,13 +15,13 @@ from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key
 from forkchat.wire.requests import MAX_SEQ
 
-#: Environment variables that scripts give passwords in.
+#: What passwords are called that scripts give in the environment.
 PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
 
 
 async def _secret(shell: Shell, variable: str, prompt: str, is_new: bool = False) -> str:
-    """A password from the environment, else from the user, who types a new one twice."""
-    if given := os.environ.get(variable):
+    """A password that was given, else the user's, who types a new one twice."""
+    if given := shell.given.get(variable):
         return given
     try:
         password = await shell.view.secret(prompt)
@@ -40,14 +39,13 @@ async def register(shell: Shell, name: str) -> dict[str, Any]:
     password = await _secret(shell, PASSWORD, prompt, is_new=True)
     user = await shell.client.register(name, password)
     shell.view.tell(_("registered as {name}; your id is {id}").format(name=shown_name(name), id=user))
-    await shell.log_in(user, password)
+    await shell.log_in(str(user), password)
     return {"id": user, "name": name}
 
 
 async def login(shell: Shell, who: str) -> dict[str, Any]:
     password = await _secret(shell, PASSWORD, _("password: "))
-    is_id = who.isascii() and who.isdigit()
-    await shell.log_in(int(who) if is_id else who.removeprefix("@"), password)
+    await shell.log_in(who, password)
     return _me(shell)
 
 
@@ -62,14 +60,14 @@ def _me(shell: Shell) -> dict[str, Any]:
 
 
 async def logout(shell: Shell) -> None:
-    await shell.client.request(m.LOGINOUT)
+    await shell.log_out()
     shell.view.open("")
 
 
 async def passwd(shell: Shell) -> None:
     old = await _secret(shell, PASSWORD, _("old password: "))
     new = await _secret(shell, NEW_PASSWORD, _("new password: "), is_new=True)
-    await shell.client.request(m.ACCOUNT, op="password", old=old, new=new)
+    await shell.change_password(old, new)
     shell.view.tell(_("the password is changed; sessions elsewhere must log in again"))
 
 

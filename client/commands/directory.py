@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from client.protocol.events import Event, Friend, FriendState, Group, LoggedIn, Message, Notice
 from client.text import shown_name
 from forkchat.wire.conversation import parse_key
+
+_ID = re.compile(r"[1-9][0-9]*")
+
+
+def parse_who(who: str) -> int | str:
+    """The id or the name that was typed: `57`, `bo`, and `@57` for someone who is called 57."""
+    return int(who) if _ID.fullmatch(who) else who.removeprefix("@")
 
 
 class Directory:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from client.aio.client import Client
-from client.commands.directory import Directory
+from client.commands.directory import Directory, parse_who
 from client.commands.view import View
 from client.i18n import _
+from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol import parse
 from client.text import clean_line, shown_name
@@ -20,7 +22,6 @@ from forkchat.wire.conversation import group_key, pair_key
 if TYPE_CHECKING:
     from client.commands.table import Command
 
-_ID = re.compile(r"[1-9][0-9]*")
 _GROUP = re.compile(r"g?([1-9][0-9]*)")
 _CONVERSATION = re.compile(r"g[1-9][0-9]*|d[1-9][0-9]*-[1-9][0-9]*")
 
@@ -38,7 +39,9 @@ class Told(Exception):
 
 
 class Shell:
-    """`commands` are those that can be typed there, by name."""
+    """`commands` are those that can be typed there, by name; `given` are the passwords that need not be asked
+    for, by what they are called in the environment.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class Shell:
         view: View,
         directory: Directory,
         settings: Settings,
+        accounts: Accounts,
+        given: Mapping[str, str],
         commands: Mapping[str, Command],
     ):
         self.client = client
@@ -53,11 +58,30 @@ class Shell:
         self.view = view
         self.directory = directory
         self.settings = settings
+        self.given = given
+        self._accounts = accounts
         self._login: dict[str, Any] = {}
 
-    async def log_in(self, who: str | int, password: str) -> None:
-        self._login = {"who": who, "password": password}
+    async def log_in(self, who: str, password: str) -> None:
+        self._login = {"who": parse_who(who), "password": password}
         await self._log_in()
+
+    async def log_out(self) -> None:
+        await self.client.request(m.LOGINOUT)
+        self._login = {}
+        await self.renew_token("")
+
+    async def change_password(self, old: str, new: str) -> None:
+        await self.client.request(m.ACCOUNT, op="password", old=old, new=new)
+        self._login = {"who": self.directory.me[0], "password": new}
+        await self.renew_token(self.client.session.token)
+
+    async def renew_token(self, token: str) -> None:
+        """In place of the one that is kept here; "" for none."""
+        try:
+            await asyncio.to_thread(self._accounts.renew, self.directory.me[0], token)
+        except OSError as error:
+            self.view.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
 
     def resume(self, token: str) -> None:
         """Log in with a token, now or when there is a connection; events tell how it went."""
@@ -96,14 +120,13 @@ class Shell:
 
     async def user(self, who: str) -> int:
         """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""
-        if _ID.fullmatch(who):
-            user = int(who)
-            if self.directory.user(user) == who and self.client.session.is_ready:
-                await self._look_up(id=user)
-            return user
-        name = who.removeprefix("@")
-        known = self.directory.users_named(name)
-        return known[0] if len(known) == 1 else await self._look_up(name=name)
+        named = parse_who(who)
+        if isinstance(named, int):
+            if self.directory.user(named) == who and self.client.session.is_ready:
+                await self._look_up(id=named)
+            return named
+        known = self.directory.users_named(named)
+        return known[0] if len(known) == 1 else await self._look_up(name=named)
 
     def group(self, group: str) -> int:
         """The id of a group: `9`, `g9`, or `#` and the name of one of ours."""

@@ -19,6 +19,7 @@ from client.protocol.events import (
     SendFailed,
 )
 from client.text import clean_line, shown_name
+from forkchat.errors import Refused
 
 _NOTICES = {
     "friend_added": N_("{name} has added you as a friend"),
@@ -115,6 +116,12 @@ class Wording:
         if event.kind == "group_removed" and event.id == self._directory.me[0]:
             return [_("you were removed from {group}").format(group=group)]
         return [_(text).format(name=shown_name(event.name), group=group)]
+
+
+def complaint(error: Exception) -> str:
+    """What went wrong, of what commands may raise."""
+    told = _(error.errmsg) if isinstance(error, Refused) else str(error)
+    return told or _("no answer from the server")
 
 
 def no_server(server: Server, error: OSError) -> list[str]:

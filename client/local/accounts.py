@@ -9,6 +9,7 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -28,18 +29,23 @@ class Account:
 
 
 class Accounts:
-    """Of one server, the one used last at the end. A damaged file is as good as none."""
+    """Of one server, the one used last at the end. A damaged file is as good as none.
+
+    The screen calls it from threads: what is changed later must not be overtaken.
+    """
 
     def __init__(self, path: Path, server: str):
         self._path = path
         self._server = server
+        self._changing = RLock()
 
     def last(self) -> Account | None:
         known = self._load()
         return known[-1] if known else None
 
-    def named(self, name: str) -> Account | None:
-        return next((account for account in self._load() if name in (account.name, str(account.id))), None)
+    def named(self, who: int | str) -> Account | None:
+        """By its id or its name."""
+        return next((account for account in self._load() if who in (account.id, account.name)), None)
 
     def token(self, account: Account) -> str:
         """May ask the user to unlock the keyring, and take as long."""
@@ -54,16 +60,25 @@ class Accounts:
 
     def save(self, account: Account) -> None:
         """It is the last one now. As `token`, and raises OSError."""
-        keyring = _usable_keyring()
-        if keyring is not None and account.token:
-            with suppress(Exception):  # then the file has it
-                keyring.set_password(_SERVICE.format(self._server), account.name, account.token)
-                account = replace(account, token="", is_in_keyring=True)
-        others = [other for other in self._load() if other.id != account.id]
-        self._store([*others, account])
+        with self._changing:
+            keyring = _usable_keyring()
+            if keyring is not None and account.token:
+                with suppress(Exception):  # then the file has it
+                    keyring.set_password(_SERVICE.format(self._server), account.name, account.token)
+                    account = replace(account, token="", is_in_keyring=True)
+            others = [other for other in self._load() if other.id != account.id]
+            self._store([*others, account])
 
-    def forget_token(self, account: Account) -> None:
-        """It is of no use any more. Raises OSError."""
+    def renew(self, user: int, token: str) -> None:
+        """The token that is kept is of no use any more: keep this one instead; "": none. As `save`."""
+        with self._changing:
+            account = self.named(user)
+            if account and (account.token or account.is_in_keyring):
+                self._forget_token(account)
+                if token:
+                    self.save(Account(user, account.name, token))
+
+    def _forget_token(self, account: Account) -> None:
         known = self._load()
         if account.is_in_keyring and (keyring := _usable_keyring()) is not None:
             with suppress(Exception):

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class App:
 
     patience = 0.0
 
-    def __init__(self, server: Server, settings: Settings, accounts: Accounts):
+    def __init__(self, server: Server, settings: Settings, accounts: Accounts, given: Mapping[str, str]):
         self.server = server
         self.settings = settings
         self.directory = Directory()
@@ -59,7 +59,9 @@ class App:
             server.host, server.port, on_event=self._on_event, ssl=server.tls, on_post=self.desk.keep
         )
         self.desk.client = self.client
-        self.shell = Shell(self.client, self, self.directory, settings, screen_commands(self))
+        self.shell = Shell(
+            self.client, self, self.directory, settings, accounts, given, screen_commands(self)
+        )
         self.composer: Composer = Composer(self)
         self.reader: Reader = Reader(self)
         self.retry_at: float | None = None
@@ -215,11 +217,11 @@ class App:
             self.complain(_failed(error))
 
 
-def run(server: Server, settings: Settings, accounts: Accounts, user: str) -> int:
-    """`user`: who is to log in; "" for whoever did last. Returns the exit code."""
+def run(server: Server, settings: Settings, accounts: Accounts, user: str, given: Mapping[str, str]) -> int:
+    """`user`: who is to log in; "" for whoever did last. `given`: as the shell's. Returns the exit code."""
 
     async def go() -> int:
-        return await App(server, settings, accounts).run(user or settings.text("user"))
+        return await App(server, settings, accounts, given).run(user or settings.text("user"))
 
     try:
         return asyncio.run(go())

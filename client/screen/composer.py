@@ -14,7 +14,7 @@ from prompt_toolkit.history import InMemoryHistory
 from client.commands.shell import Quit, UsageError
 from client.commands.table import Command, parse_line
 from client.commands.view import Interrupt
-from client.commands.wording import start_hint
+from client.commands.wording import complaint, start_hint
 from client.i18n import _
 from client.local.settings import BadSettings
 from client.screen.completion import InputCompleter
@@ -176,7 +176,6 @@ class Composer:
         self._app.draw_soon()
 
     def _tell(self, error: Exception) -> None:
-        told = _(error.errmsg) if isinstance(error, Refused) else str(error)
-        self._app.complain(told or _("no answer from the server"))
+        self._app.complain(complaint(error))
         if isinstance(error, ConnectionError) and not self._app.server.tls:
             self._app.complain(start_hint(self._app.server.port))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from client.commands.directory import parse_who
 from client.commands.wording import no_server
 from client.i18n import _
 from client.local.accounts import Account, Accounts
-from client.protocol.events import Event, LoggedIn, LoggedOut, LoginFailed
+from client.protocol.events import Event, LoggedIn, LoginFailed
 from client.screen.conversations import HOME
 from client.text import clean_line, shown_name
 from forkchat.errors import AlreadyOnline, Refused, TokenExpired
@@ -25,7 +25,7 @@ class Entrance:
 
     async def begin(self, user: str) -> None:
         """`user`: who is to log in; "" for whoever did last."""
-        account = self._accounts.named(user) if user else self._accounts.last()
+        account = self._accounts.named(parse_who(user)) if user else self._accounts.last()
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
         if account:
             self._app.desk.restore(account.id, account.name)
@@ -43,8 +43,6 @@ class Entrance:
                 if not event.is_resumed:
                     self._app.composer.bring_inputs()
                 self._app.start(self._keep(event.id, event.name))
-            case LoggedOut(reason="logout"):
-                self._forget()
             case LoginFailed():
                 self._failed(event.refused)
 
@@ -73,6 +71,7 @@ class Entrance:
             return
         reason = _(clean_line(refused.errmsg))
         if isinstance(refused, TokenExpired):
+            self._app.start(self._app.shell.renew_token(""))
             self._app.complain(_("the last login has expired; log in with the password"))
             self._app.composer.offer(f"/login {self._app.directory.me[1]}")
         elif isinstance(refused, AlreadyOnline):
@@ -87,9 +86,3 @@ class Entrance:
             await asyncio.to_thread(self._accounts.save, account)
         except OSError as error:
             self._app.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
-
-    def _forget(self) -> None:
-        account = self._accounts.named(self._app.directory.me[1])
-        if account:
-            with suppress(OSError):
-                self._accounts.forget_token(account)

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from client.aio.client import Client
 from client.aio.server import Server
 from client.commands.actions import PASSWORD, fetch_last
-from client.commands.directory import Directory
+from client.commands.directory import Directory, parse_who
 from client.commands.shell import Quit, Shell, Told, UsageError
 from client.commands.table import COMMANDS, Command
-from client.commands.wording import no_server
+from client.commands.wording import complaint, no_server
 from client.i18n import _
-from client.local.accounts import Account, Accounts
+from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
 from client.protocol.events import Event, LoggedOut, LoginFailed, Message
 from client.script.codes import NETWORK, OK, TIMEOUT, exit_code
 from client.script.ndjson import Ndjson
 from client.script.plain import PATIENCE, Plain
 from client.script.streams import Input
-from forkchat.errors import NotLoggedIn, Refused
+from forkchat.errors import NotLoggedIn, Refused, TokenExpired
 
 #: What a command may raise because of what the user, the server or the network did.
 TROUBLE = (UsageError, BadSettings, Refused, OSError)
 
 
 class Script:
-    """Made inside the event loop. `user`: who logs in before anything is done; "" for nobody."""
+    """Made inside the event loop. `user`: who logs in before anything is done; "" for nobody.
 
-    def __init__(self, server: Server, settings: Settings, accounts: Accounts, user: str, is_json: bool):
+    `given`: as the shell's.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        settings: Settings,
+        accounts: Accounts,
+        user: str,
+        given: Mapping[str, str],
+        is_json: bool,
+    ):
         self._server = server
         self._accounts = accounts
         self._user = user
@@ -41,7 +51,7 @@ class Script:
         self._client = Client(
             server.host, server.port, on_event=self._on_event, patience=PATIENCE, ssl=server.tls
         )
-        self._shell = Shell(self._client, self._view, self._directory, settings, COMMANDS)
+        self._shell = Shell(self._client, self._view, self._directory, settings, accounts, given, COMMANDS)
         self._is_quiet = False
         self._followed: str | None = None
         self._meanwhile: list[Message] = []
@@ -77,7 +87,8 @@ class Script:
         async def job() -> None:
             data = await asyncio.to_thread(sys.stdin.buffer.read) if text == "-" else text.encode()
             conv = await self._shell.conversation(to)
-            sent = await self._client.send(conv, data.decode(errors="replace").rstrip("\n"))
+            cid = self._client.post(conv, data.decode(errors="replace").rstrip("\n"))
+            sent = await self._client.acknowledged(cid, self._view.patience)
             self._view.done({"conv": sent.conv, "seq": sent.seq, "ts": sent.ts})
 
         return await self._alone(job)
@@ -117,26 +128,30 @@ class Script:
             await self._log_in()
         except TROUBLE as error:
             code = exit_code(error, is_login=True)
-            self._view.failed(_complaint(error), code, error)
+            self._view.failed(complaint(error), code, error)
             await self._client.close()
             return code
         return OK
 
     async def _log_in(self) -> None:
         """With the password that was given, else the token of the last time, else one that is asked for."""
-        account = self._accounts.named(self._user)
-        password = os.environ.get(PASSWORD, "")
+        account = self._accounts.named(parse_who(self._user))
+        password = self._shell.given.get(PASSWORD, "")
         token = "" if password or not account else self._accounts.token(account)
         if account and token:
-            await self._client.login(token=token)
+            try:
+                await self._client.login(token=token)
+            except TokenExpired:
+                self._accounts.renew(account.id, "")
+                raise
             if self._client.session.token != token:
-                self._accounts.save(Account(account.id, account.name, self._client.session.token))
+                self._accounts.renew(account.id, self._client.session.token)
             return
         if not password and sys.stdin.isatty():
             password = await asyncio.to_thread(getpass.getpass, _("password: "))
         if not password:
             raise UsageError(_("no password; without a terminal set {name}").format(name=PASSWORD))
-        await self._shell.log_in(int(self._user) if self._user.isdecimal() else self._user, password)
+        await self._shell.log_in(self._user, password)
 
     async def _alone(self, job: Callable[[], Awaitable[None]]) -> int:
         """Nothing is told but what was asked for."""
@@ -148,7 +163,7 @@ class Script:
             await job()
         except TROUBLE as error:
             code = exit_code(error, is_login=False)
-            self._view.failed(_complaint(error), code, error)
+            self._view.failed(complaint(error), code, error)
         await self._client.close()
         return code
 
@@ -164,7 +179,7 @@ class Script:
             return code
         except TROUBLE as error:
             code = exit_code(error, bool(command and command.name in ("login", "takeover")))
-            self._view.failed(_complaint(error), code, error)
+            self._view.failed(complaint(error), code, error)
             return code
         return OK
 
@@ -193,10 +208,3 @@ class Script:
                 self._logged_out.set_result(reason)
             case LoginFailed(refused=refused) if self._followed and not self._logged_out.done():
                 self._logged_out.set_result(refused.errmsg)
-
-
-def _complaint(error: BaseException) -> str:
-    """What went wrong, in words."""
-    if isinstance(error, Refused):
-        return _(error.errmsg)
-    return str(error) or _("no answer from the server")
