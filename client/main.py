@@ -19,8 +19,9 @@ from client.i18n import _
 from client.local import files
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
+from client.script.alone import Alone
 from client.script.codes import USAGE
-from client.script.script import Script
+from client.script.lines import Lines
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(_("who? --user NAME, or FORKCHAT_USER"))
 
     async def script() -> int:
-        return await _JOBS[job](Script(server, settings, accounts, user, given, options.json), options)
+        with_all = server, settings, accounts, user, given, options.json
+        return await (_JOBS[job](Alone(*with_all), options) if job else Lines(*with_all).run())
 
     try:
         return asyncio.run(script())
@@ -64,8 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-_JOBS: dict[str, Callable[[Script, argparse.Namespace], Coroutine[Any, Any, int]]] = {
-    "": lambda script, _options: script.lines(),
+_JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]] = {
     "send": lambda script, options: script.send(options.to, options.text),
     "history": lambda script, options: script.history(options.conversation, options.number),
     "tail": lambda script, options: script.tail(options.conversation, options.number),

@@ -307,6 +307,30 @@ class TestAlone:
                 tail.send_signal(signal.SIGINT)
                 assert tail.wait(10) == 128 + signal.SIGINT
 
+    def test_what_waits_goes_on_waiting(self, server: Server) -> None:
+        """But in the conversation that was followed."""
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        with Modern(server.port).join_in(bo := unique("bo")) as friend:
+            group = friend.done(m.CREATE_GROUP, groupname="ops", groupdesc="")["groupid"]
+            chatcli(server.port, f"/login {li}", f"/join {group}")
+            to = friend.done(m.LOOKUP, name=li)["id"]
+            friend.done(m.ONE_CHAT, toid=to, cid="0", msg="for you")
+            friend.done(m.GROUP_CHAT, groupid=group, cid="1", msg="for all")
+            assert run_chatcli("send", *where, bo, "hi", password=PASSWORD).returncode == OK
+            assert run_chatcli("history", *where, bo, password=PASSWORD).returncode == OK
+            command = [*CHATCLI, "tail", *where, f"g{group}"]
+            env = os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": PASSWORD}
+            with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as tail:
+                assert tail.stdout
+                assert tail.stdout.readline().endswith(": for all\n")
+                friend.done(m.GROUP_CHAT, groupid=group, cid="2", msg="for all, too")
+                assert tail.stdout.readline().endswith(": for all, too\n")
+                tail.send_signal(signal.SIGINT)
+            waiting = chatcli(server.port, f"/login {li}")
+        assert said(waiting.stdout) == [f"{bo}: for you", f"{li} → {bo}: hi"]
+
     def test_the_password_of_a_file_and_the_token_of_the_last_time(
         self, server: Server, tmp_path: Path
     ) -> None:

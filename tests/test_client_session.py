@@ -422,6 +422,56 @@ class TestShowing:
         assert shown(wire.say(live(9, conv="g9"))) == [9]
 
 
+class TestFollowing:
+    """Who does one thing alone takes no messages that nobody would see."""
+
+    @pytest.fixture
+    def wire(self) -> Wire:
+        return Wire(Session(follows_all=False))
+
+    def test_nothing_is_fetched_shown_or_confirmed(self, wire: Wire) -> None:
+        wire.log_in(standing(9, recv=5))
+        assert shown(wire.say(live(10), live(1, conv="g9"), live(0, ephemeral=True))) == []
+        wire.session.send(OTHER, "hi")
+        events = wire.answer(wire.said(m.ONE_CHAT)[0], conv=CONV, seq=11, ts=1)
+        assert only(events, Sent).seq == 11
+        wire.wait(5)
+        wire.session.leave()
+        assert wire.said() == []
+        assert wire.session.is_idle
+
+    def test_one_conversation_from_where_it_was_seen(self, wire: Wire) -> None:
+        wire.log_in(standing(9, recv=5))
+        wire.say(live(10))
+        wire.session.follow(CONV, 9)
+        (fetch,) = wire.said(m.FETCH)
+        assert (fetch["conv"], fetch["after"]) == (CONV, 9)
+        assert shown(wire.say(live(11), live(3, conv="g9"))) == []
+        assert shown(wire.answer(fetch, first=1, last=11, msgs=[live(10)], more=False)) == [10, 11]
+        assert shown(wire.say(live(12))) == [12]
+        wire.wait(1)
+        assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 12}]
+        wire.lose()
+        wire.connect()
+        wire.welcome(standing(14, recv=12), standing(7, recv=1, conv="g9"))
+        (fetch,) = wire.said(m.FETCH)
+        assert (fetch["conv"], fetch["after"]) == (CONV, 12)
+
+    def test_what_was_seen_before_is_confirmed(self, wire: Wire) -> None:
+        wire.log_in(standing(9, recv=5))
+        wire.session.follow(CONV, 9)
+        wire.wait(1)
+        assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 9}]
+
+    def test_a_restored_server_is_followed_from_where_it_stands(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.session.follow(CONV, 9)
+        wire.lose()
+        wire.connect(epoch="restored")
+        wire.welcome()
+        assert shown(wire.say(live(4), live(4, conv="g9"))) == [4]
+
+
 class TestConfirming:
     def test_recv_is_cumulative_and_gathered(self, wire: Wire) -> None:
         wire.log_in()

@@ -38,7 +38,7 @@ class Client(asyncio.Protocol):
 
     `on_post` gets every message before it is sent: to keep it. `patience`: seconds that a request waits for a
     lost connection to come back. `ssl`: connect with TLS (`client.aio.tls.context`). `lag`: seconds that an
-    answer took.
+    answer took. `follows_all`: as `Session`'s.
 
     What is awaited raises the `forkchat.errors.Refused` that the server answers, TimeoutError when no answer
     comes, CertificateError (of `client.aio.tls`) when the server's certificate is refused, and another
@@ -54,8 +54,9 @@ class Client(asyncio.Protocol):
         patience: float = 30.0,
         ssl: SSLContext | None = None,
         on_post: Callable[[Pending], None] | None = None,
+        follows_all: bool = True,
     ):
-        self.session = Session()
+        self.session = Session(follows_all=follows_all)
         self.lag = 0.0
         self._server = Server(host, port, ssl)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -168,6 +169,11 @@ class Client(asyncio.Protocol):
     async def send(self, to: str | int, text: str) -> Sent:
         """Send a message; returns when it is stored."""
         return await self.acknowledged(self.post(to, text))
+
+    def follow(self, conv: str, after: int) -> None:
+        """As `Session.follow`."""
+        self.session.follow(conv, after)
+        self._step([])
 
     def read(self, conv: str, seq: int) -> None:
         """The user has read the conversation up to `seq`."""

@@ -36,12 +36,13 @@ MAX_LOGIN_CONVS = 500
 class Chats:
     """`me` is the user's id, 0 before the first login."""
 
-    def __init__(self, link: Link):
+    def __init__(self, link: Link, follows_all: bool):
         self.me = 0
         self.name = ""
         self.outbox = Outbox()
         self._link = link
-        self._timelines = Timelines()
+        self._followed: set[str] | None = None if follows_all else set()
+        self._timelines = Timelines(self._followed)
         self._cursors = Cursors()
         self._sync_at = 0.0
         self._is_syncing = False
@@ -71,8 +72,12 @@ class Chats:
 
     def forget_cursors(self) -> None:
         """The server's database is another one now (`epoch`), or the user is."""
-        self._timelines = Timelines()
+        self._timelines = Timelines(self._followed)
         self._cursors = Cursors()
+
+    def follow(self, conv: str, after: int) -> None:
+        self._cursors.shown(conv, after, self._link.now)
+        self._timelines.follow(conv, after, self._link.now)
 
     def send(self, to: str | int, text: str) -> Pending:
         """Raises BadRequest, TooLarge; UnicodeEncodeError for text that is no Unicode."""
@@ -118,7 +123,7 @@ class Chats:
         events: list[Event] = []
         message = self._recognise(parse.message(frame, self.me), events)
         if not message.seq:
-            return [message]
+            return [message] if self._timelines.follows(message.conv) else []
         return events + self._show(self._timelines.live(message, self._link.now))
 
     def on_standings(self, frame: parse.Frame) -> list[Event]:

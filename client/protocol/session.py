@@ -43,13 +43,17 @@ class State(Enum):
 
 
 class Session:
-    """`retry_after`: seconds that the server asks us to stay away; None: it has not said."""
+    """`retry_after`: seconds that the server asks us to stay away; None: it has not said.
 
-    def __init__(self, agent: str = "chatcli") -> None:
+    With `follows_all` every message that comes or waits is handed on, and confirmed to the server. Without it
+    those of `follow` alone are: the others wait for the user's next session.
+    """
+
+    def __init__(self, agent: str = "chatcli", *, follows_all: bool = True) -> None:
         self.state = State.OFFLINE
         self.retry_after: float | None = None
         self._link = Link(agent)
-        self._chats = Chats(self._link)
+        self._chats = Chats(self._link, follows_all)
         self._login: Login | None = None
         self._handlers: dict[int, Callable[[parse.Frame], list[Event]]] = {
             m.ONE_CHAT: self._chats.on_chat,
@@ -177,6 +181,11 @@ class Session:
         pending = self._chats.send(to, text)
         self._advance()
         return pending
+
+    def follow(self, conv: str, after: int) -> None:
+        """The user has seen what was said there up to the `seq` `after`; what comes after it is handed on."""
+        self._chats.follow(conv, after)
+        self._advance()
 
     def read(self, conv: str, seq: int) -> None:
         """The user has read the conversation up to `seq`."""

@@ -38,15 +38,31 @@ class _Unplaced:
 
 
 class Timelines:
-    """`is_synced`: the server has told of every conversation in which something is unconfirmed."""
+    """`is_synced`: the server has told of every conversation in which something is unconfirmed.
 
-    def __init__(self) -> None:
+    `followed`: the conversations whose messages are handed on, those of others are ignored; None: all.
+    """
+
+    def __init__(self, followed: set[str] | None = None) -> None:
+        self._followed = followed
         self._timelines: dict[str, _Timeline] = {}
         self._unplaced: dict[str, _Unplaced] = {}
         self.is_synced = True
 
+    def follows(self, conv: str) -> bool:
+        return self._followed is None or conv in self._followed
+
+    def follow(self, conv: str, after: int, now: float) -> None:
+        """The messages after `after` are to be handed on; what has come of them already is fetched."""
+        if self._followed is not None:
+            self._followed.add(conv)
+            self.open(conv, after, now)
+            self._timelines[conv].fetch_at = now
+
     def live(self, message: Message, now: float) -> list[Message]:
         """A message that came by itself. Returns those whose turn it is."""
+        if not self.follows(message.conv):
+            return []
         timeline = self._timelines.get(message.conv)
         if timeline is not None:
             return self._feed(timeline, [message], now + GAP_TIME)
@@ -61,6 +77,8 @@ class Timelines:
         It opens no conversation, because another's earlier message may still be on its way: then the
         server must be asked where we stand (`is_synced` becomes False).
         """
+        if not self.follows(message.conv):
+            return []
         timeline = self._timelines.get(message.conv)
         if timeline is not None:
             return self._feed(timeline, [message], now + GAP_TIME)
@@ -70,6 +88,8 @@ class Timelines:
 
     def stand(self, standing: Standing, now: float) -> list[Message]:
         """The server's word on a conversation: fetch what we have not had of it."""
+        if not self.follows(standing.conv):
+            return []
         start = max(standing.recv, standing.first - 1)
         shown = self.open(standing.conv, start, now)
         timeline = self._timelines[standing.conv]
