@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ from typing import Any, NoReturn
 from client import i18n
 from client.aio import tls
 from client.aio.server import PORT, TLS_PORT, Server, address
-from client.commands.actions import NEW_PASSWORD, PASSWORD
+from client.commands.actions import NEW_PASSWORD, PASSWORD, count
+from client.commands.shell import UsageError
 from client.i18n import _
 from client.local import files
 from client.local.accounts import Accounts
@@ -22,6 +24,7 @@ from client.local.settings import BadSettings, Settings
 from client.script.alone import Alone
 from client.script.codes import USAGE
 from client.script.lines import Lines
+from client.text import valid
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,6 +35,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what others write may have letters that it cannot take
     i18n.set_language("")
     try:
         settings = Settings(files.SETTINGS)
@@ -45,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     server = _server(parser, options, settings)
     accounts = Accounts(files.DATA / "accounts.json", str(server))
     given = _passwords(parser, options.password_file)
-    user = options.user or os.environ.get("FORKCHAT_USER", "")
+    user = options.user or valid(os.environ.get("FORKCHAT_USER", ""))
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - closed is at its end
     if not job and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from client.screen.app import run  # here alone: scripts start without it
@@ -84,14 +89,16 @@ def _parser(job: str) -> _Parser:
         port=PORT, tls_port=TLS_PORT
     )
     if job == "send":
-        parser.add_argument("to", metavar="TO", help=_("a name, an id, a conversation (g9) or #GROUP"))
-        parser.add_argument("text", metavar="TEXT", help=_("the message; - is standard input"))
+        parser.add_argument(
+            "to", type=valid, metavar="TO", help=_("a name, an id, a conversation (g9) or #GROUP")
+        )
+        parser.add_argument("text", type=valid, metavar="TEXT", help=_("the message; - is standard input"))
     elif job:
         parser.add_argument(
-            "conversation", metavar="TO", help=_("a name, an id, a conversation (g9) or #GROUP")
+            "conversation", type=valid, metavar="TO", help=_("a name, an id, a conversation (g9) or #GROUP")
         )
         parser.add_argument(
-            "-n", dest="number", type=int, default=20, metavar="NUMBER", help=_("messages of the past")
+            "-n", dest="number", type=_number, default=20, metavar="NUMBER", help=_("messages of the past")
         )
     else:
         parser.add_argument("address", nargs="?", metavar="HOST[:PORT]", help=where)
@@ -104,12 +111,19 @@ def _parser(job: str) -> _Parser:
         metavar="FILE",
         help=_("with --tls: trust the authorities of this PEM file, instead of the system's"),
     )
-    parser.add_argument("-u", "--user", default="", metavar="NAME", help=_("who logs in"))
+    parser.add_argument("-u", "--user", type=valid, default="", metavar="NAME", help=_("who logs in"))
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help=_("the password is the first line of this file")
     )
     parser.add_argument("--json", action="store_true", help=_("one JSON object a line, in and out"))
     return parser
+
+
+def _number(text: str) -> int:
+    try:
+        return count(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _server(parser: _Parser, options: argparse.Namespace, settings: Settings) -> Server:
@@ -128,7 +142,7 @@ def _server(parser: _Parser, options: argparse.Namespace, settings: Settings) ->
 
 def _passwords(parser: _Parser, path: Path | None) -> dict[str, str]:
     """Those that were given; out of the environment, which $EDITOR would inherit."""
-    given = {name: os.environ.pop(name, "") for name in (PASSWORD, NEW_PASSWORD)}
+    given = {name: valid(os.environ.pop(name, "")) for name in (PASSWORD, NEW_PASSWORD)}
     if path:
         try:
             with path.open() as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -24,6 +25,9 @@ from tests.scripted import answer_all, scripted
 from tests.server import CHATCLI, CLIENT_ENV, Server, until
 from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD, Modern
+
+#: A word that is no UTF-8, as a shell hands it over.
+BROKEN = os.fsdecode(b"\xff")
 
 
 def unique(name: str) -> str:
@@ -133,6 +137,21 @@ class TestPipes:
         assert done.returncode == code
         assert complaint in done.stderr
 
+    def test_saying_it_as_it_is_and_taking_someone_out(self, server: Server) -> None:
+        li, bo = unique("li"), unique("bo")
+        made = chatcli(server.port, f"/register {li}", "/group create ops", "/say /quit: not now")
+        assert said(made.stdout) == [f"[ops] {li}: /quit: not now"]
+        group = re.search(r"/join (\d+)", made.stdout)
+        assert group
+        assert chatcli(server.port, f"/register {bo}", f"/join {group[1]}").returncode == OK
+        assert chatcli(server.port, f"/login {bo}", f"/remove #ops {li}").returncode == REJECTED
+        assert chatcli(server.port, f"/login {li}", f"/remove #ops {bo}").returncode == OK
+        assert "no groups yet" in chatcli(server.port, f"/login {bo}", "/groups").stdout
+
+    def test_an_output_that_has_not_all_letters(self) -> None:
+        done = run_chatcli("--help", LANGUAGE="zh", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr, "???" in done.stdout) == (OK, "", True)
+
     def test_a_text_too_long(self, server: Server) -> None:
         li, bo = unique("li"), unique("bo")
         chatcli(server.port, f"/register {bo}")
@@ -150,6 +169,13 @@ class TestPipes:
             process.stdout.readline()
             process.send_signal(signum)
             assert process.wait(10) == status
+
+    def test_the_disk_is_full(self, server: Server) -> None:
+        command = ["bash", "-c", '"$@" >/dev/full', "-", *CHATCLI, f"127.0.0.1:{server.port}"]
+        done = subprocess.run(
+            command, input="help\n", capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (1, "chatcli: standard output: No space left on device\n")
 
     def test_nobody_reads(self, server: Server) -> None:
         script = 'yes help | "$@" | head -1; echo ${PIPESTATUS[1]}'
@@ -269,6 +295,10 @@ class TestAlone:
             (("send", "-u", "LI", "LI", "hi"), "wrong", AUTHENTICATION, "wrong name or password"),
             (("send", "-u", "LI", "LI", "hi"), "", USAGE, "no password"),
             (("tail", "-u", "LI", "g999999"), PASSWORD, REJECTED, "not in this"),
+            (("history", "-u", "LI", "g9", "-n", "-5"), PASSWORD, USAGE, "a number from 1 to 10000"),
+            (("history", "-u", "LI", BROKEN), PASSWORD, REJECTED, "no such user"),
+            (("history", "-u", BROKEN, "g9"), PASSWORD, AUTHENTICATION, "wrong name or password"),
+            (("history", "-u", "LI", "g9"), BROKEN, AUTHENTICATION, "wrong name or password"),
         ],
     )
     def test_exit_codes(
@@ -279,12 +309,41 @@ class TestAlone:
         done = run_chatcli(job, "-s", f"127.0.0.1:{server.port}", *rest, password=password)
         assert done.returncode == code, done
         assert complaint in done.stderr
+        assert "Traceback" not in done.stderr
 
     def test_no_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         done = run_chatcli("send", "-s", f"127.0.0.1:{port}", "-u", "li", "bo", "hi", password=PASSWORD)
         assert done.returncode == NETWORK
+
+    def test_a_word_that_is_no_text(self, server: Server) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        assert run_chatcli("send", *where, bo, BROKEN, password=PASSWORD).returncode == OK
+        found = run_chatcli("history", *where, bo, password=PASSWORD)
+        assert found.stdout.endswith(": ?\n")
+
+    def test_the_password_is_asked_for_on_a_terminal(self, server: Server) -> None:
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        ours, theirs = pty.openpty()
+        command = [*CHATCLI, "history", "-s", f"127.0.0.1:{server.port}", "-u", li, "g999999"]
+        with subprocess.Popen(
+            command, stdin=theirs, stderr=theirs, env=os.environ | CLIENT_ENV, start_new_session=True
+        ) as process:
+            os.close(theirs)
+            seen = b""
+            while not seen.endswith(b"password: "):
+                seen += os.read(ours, 1024)
+            os.write(ours, f"{PASSWORD}\n".encode())
+            assert process.wait(15) == REJECTED  # it has logged in
+        seen += os.read(ours, 1024)
+        os.close(ours)
+        assert b"not in this conversation" in seen
+        assert PASSWORD.encode() not in seen
 
     def test_tail_follows(self, server: Server) -> None:
         li = unique("li")
@@ -390,7 +449,7 @@ class TestJson:
         li, bo = unique("li"), unique("bo")
         chatcli(server.port, f"/register {bo}")
         chatcli(server.port, f"/register {li}")
-        texts = [f"line {number}\x1b[31m 你好\n" for number in range(1000)]
+        texts = [f"line {number}\x1b[31m 你好\n" for number in range(999)] + ["\ud83d"]
         requests = [
             {"command": "msg", "args": [bo, text], "tag": number} for number, text in enumerate(texts)
         ]
@@ -406,7 +465,7 @@ class TestJson:
         assert [each["value"]["seq"] for each in results[:-1]] == list(range(1, 1001))
         assert results[-1]["value"]["count"] == 1000
         past = [each for each in said if each["event"] == "message"]
-        assert [(each["seq"], each["text"]) for each in past] == list(enumerate(texts, 1))
+        assert [(each["seq"], each["text"]) for each in past] == list(enumerate([*texts[:-1], "?"], 1))
 
     def test_what_is_wrong_is_answered(self, server: Server) -> None:
         li = unique("li")

@@ -9,6 +9,9 @@ import pytest
 from client.aio.server import address
 from client.commands.shell import UsageError
 from client.commands.table import CLASSIC, COMMANDS, parse_line
+from client.protocol.events import ConnectionLost
+from client.script.codes import AUTHENTICATION, NETWORK, REJECTED, TIMEOUT, USAGE, exit_code
+from forkchat.errors import AlreadyOnline, Failed, NotLoggedIn, RateLimited, TokenExpired, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -112,3 +115,23 @@ def test_address(text: str, expected: tuple[str, int]) -> None:
 def test_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="port"):
         address(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "in_login", "otherwise"),
+    [
+        (UsageError("x"), USAGE, USAGE),
+        (Failed("wrong name or password"), AUTHENTICATION, REJECTED),
+        (AlreadyOnline("x"), AUTHENTICATION, AUTHENTICATION),
+        (TokenExpired("x"), AUTHENTICATION, AUTHENTICATION),
+        (NotLoggedIn("x"), AUTHENTICATION, AUTHENTICATION),
+        (Unavailable("too many logins at once"), REJECTED, REJECTED),
+        (RateLimited("too many tries; wait a little"), REJECTED, REJECTED),
+        (ConnectionLost(), NETWORK, NETWORK),
+        (ConnectionRefusedError(), NETWORK, NETWORK),
+        (TimeoutError(), TIMEOUT, TIMEOUT),
+    ],
+    ids=repr,
+)
+def test_exit_codes(error: Exception, in_login: int, otherwise: int) -> None:
+    assert (exit_code(error, is_login=True), exit_code(error, is_login=False)) == (in_login, otherwise)

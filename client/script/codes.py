@@ -5,7 +5,7 @@ from __future__ import annotations
 from client.commands.shell import UsageError
 from client.local.settings import BadSettings
 from client.protocol.events import ConnectionLost
-from forkchat.errors import AlreadyOnline, NotLoggedIn, TokenExpired
+from forkchat.errors import AlreadyOnline, NotLoggedIn, RateLimited, TokenExpired, Unavailable
 
 OK, USAGE, AUTHENTICATION, NETWORK, REJECTED, TIMEOUT = range(6)
 
@@ -19,6 +19,8 @@ def exit_code(error: BaseException | None, is_login: bool) -> int:
             return TIMEOUT
         case OSError() | ConnectionLost():
             return NETWORK
+        case Unavailable() | RateLimited():
+            return REJECTED
         case NotLoggedIn() | TokenExpired() | AlreadyOnline():
             return AUTHENTICATION
     return AUTHENTICATION if is_login else REJECTED

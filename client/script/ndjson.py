@@ -23,6 +23,7 @@ from client.protocol.events import (
 )
 from client.script.plain import PATIENCE
 from client.script.streams import write
+from client.text import valid
 from forkchat.errors import Refused
 
 
@@ -50,7 +51,7 @@ class Ndjson:
             raise UsageError(_("there is no such command"))
         if not isinstance(arguments, list) or not all(isinstance(text, str) for text in arguments):
             raise UsageError(_("args must be a list of texts"))
-        return COMMANDS[name], check_arguments(COMMANDS[name], arguments)
+        return COMMANDS[name], check_arguments(COMMANDS[name], [valid(text) for text in arguments])
 
     def done(self, value: object) -> None:
         self._write("result", tag=self._tag, ok=True, value=value)

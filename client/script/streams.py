@@ -10,8 +10,6 @@ import threading
 from contextlib import suppress
 from itertools import chain
 
-from client.text import valid
-
 
 class Input:
     """Standard input, line by line, read no further than asked for."""
@@ -43,14 +41,16 @@ class Input:
 
 
 def write(row: str) -> None:
-    """To standard output. When nobody reads any more the process ends, as if by the signal."""
+    """To standard output. When it takes no more the process ends: as if by the signal if nobody reads."""
     try:
-        print(valid(row), flush=True)
-    except BrokenPipeError:
+        print(row, flush=True)
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise SystemExit(f"chatcli: standard output: {error.strerror}") from None
 
 
 def complain(row: str) -> None:
     """To standard error."""
-    print(valid(row), file=sys.stderr, flush=True)
+    print(row, file=sys.stderr, flush=True)
