@@ -19,11 +19,6 @@ def set_language(language: str) -> None:
     _translations = gettext.translation("chatcli", CATALOGUES, languages, fallback=True)
 
 
-def language() -> str:
-    """The one that is spoken now."""
-    return _translations.info().get("language", "en")
-
-
 def _(text: str) -> str:
     return _translations.gettext(text) if text else ""
 

@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE
     i18n.set_language(settings.text("lang"))
     job = arguments[0] if arguments and arguments[0] in _JOBS else ""
-    parser = _parser(job)
+    parser = make_parser(job)
     options = parser.parse_args(arguments[1:] if job else arguments)
-    server = _server(parser, options, settings)
+    server = chosen_server(parser, options, settings)
     accounts = Accounts(files.DATA / "accounts.json", str(server))
     given = _passwords(parser, options.password_file)
     user = options.user or valid(os.environ.get("FORKCHAT_USER", ""))
@@ -78,7 +78,7 @@ _JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]
 }
 
 
-def _parser(job: str) -> _Parser:
+def make_parser(job: str) -> _Parser:
     parser = _Parser(
         prog=f"chatcli {job}".rstrip(),
         description=_("Chat on a forkchat server."),
@@ -126,7 +126,7 @@ def _number(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _server(parser: _Parser, options: argparse.Namespace, settings: Settings) -> Server:
+def chosen_server(parser: _Parser, options: argparse.Namespace, settings: Settings) -> Server:
     is_tls = options.tls or settings.is_on("tls")
     authorities = options.ca or (Path(settings.text("ca")) if settings.text("ca") else None)
     if options.ca and not is_tls:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import orjson
 
@@ -14,7 +15,7 @@ from forkchat.wire.frames import line
 
 
 @contextmanager
-def scripted(play: Callable[[socket.socket], None]) -> Iterator[int]:
+def scripted(play: Callable[[socket.socket], object]) -> Iterator[int]:
     """The port of a server that does `play` with each connection, in turn."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -32,18 +33,23 @@ def scripted(play: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def answer_all(connection: socket.socket, extra: bytes, silent: Container[int] = ()) -> None:
-    """Answer HELLO and LOGIN, acknowledge everything but `silent`, and say `extra` after each answer."""
+def answer_all(connection: socket.socket, extra: bytes, silent: Container[int] = ()) -> list[dict[str, Any]]:
+    """Answer HELLO and LOGIN, acknowledge everything but `silent`, and say `extra` after each answer.
+
+    Returns the requests, when the client has gone.
+    """
+    heard = []
     fields = {
-        m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1},
+        m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1, "limits": {"page": 50}},
         m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
         m.LOOKUP: {"id": 57, "name": "bo\x1b[31m"},
     }
     with connection.makefile("rwb") as stream:
         for text in stream:
-            request = orjson.loads(text)
+            heard.append(request := orjson.loads(text))
             if request["msgid"] in silent:
                 continue
             answer = {"msgid": m.ANSWERS.get(request["msgid"], m.ACK), "rid": request.get("rid"), "errno": 0}
             stream.write(line(answer | fields.get(request["msgid"], {"seq": 1, "ts": 1})) + extra)
             stream.flush()
+    return heard

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client.aio.server import Server
 from client.local import files
-from client.main import main
+from client.local.settings import Settings
+from client.main import chosen_server, main, make_parser
 from client.script.codes import OK, TIMEOUT
 from client.script.plain import Plain
 from forkchat.wire import msgid as m
 from tests.scripted import answer_all, scripted
+from tests.server import until
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +45,21 @@ def test_nobody_acknowledges(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     with scripted(lambda connection: answer_all(connection, b"", silent={m.ONE_CHAT})) as port:
         assert main(["send", "-s", f"127.0.0.1:{port}", "-u", "li", "bo", "hi"]) == TIMEOUT
     assert "no answer from the server" in capsys.readouterr().err
+
+
+def test_pages_are_as_long_as_the_server_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORKCHAT_PASSWORD", "secret")
+    heard: list[dict[str, Any]] = []
+
+    def play(connection: socket.socket) -> None:
+        heard.extend(answer_all(connection, b""))
+
+    with scripted(play) as port:
+        assert main(["history", "-s", f"127.0.0.1:{port}", "-u", "li", "g9", "-n", "120"]) == OK
+        until(lambda: heard, "the client has gone")
+    assert [request["limit"] for request in heard if request["msgid"] == m.FETCH] == [50]
+
+
+def test_the_server_when_none_is_named(tmp_path: Path) -> None:
+    parser, settings = make_parser(""), Settings(tmp_path / "none")
+    assert chosen_server(parser, parser.parse_args([]), settings) == Server("localhost", 6000)

@@ -228,7 +228,7 @@ async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
     found: list[dict[str, Any]] = []
     before, more = MAX_SEQ, True
     while more and len(found) < number:
-        limit = min(200, number - len(found))
+        limit = min(shell.client.session.page, number - len(found))
         fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
         page = parse.objects(fields, "msgs")
         found = page + found

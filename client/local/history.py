@@ -88,10 +88,6 @@ class History:
             (conv, below, text.casefold(), limit),
         )
 
-    def find_everywhere(self, text: str, limit: int) -> list[Message]:
-        """The latest of all conversations, latest first."""
-        return self._messages("contains(text, ?) ORDER BY ts DESC LIMIT ?", (text.casefold(), limit))
-
     def stands(self) -> list[Stand]:
         return [Stand(*row) for row in self._run("SELECT conv, first, last, read, seen FROM conversations")]
 

@@ -92,6 +92,11 @@ class Session:
         return len(self._chats.outbox)
 
     @property
+    def page(self) -> int:
+        """How many messages a FETCH may ask for."""
+        return self._link.limits["page"]
+
+    @property
     def token(self) -> str:
         """What logs in again without the password; "" for none."""
         return self._login.token if self._login else ""

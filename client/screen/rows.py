@@ -11,6 +11,7 @@ from prompt_toolkit.utils import get_cwidth
 from client.commands.wording import moment
 from client.i18n import N_, _
 from client.protocol.events import Message
+from client.screen.style import NICKS
 from client.text import LINK, clean, shown_name, wrapped
 
 #: Styled pieces of text: what prompt_toolkit draws.
@@ -25,14 +26,12 @@ _JOINED = re.compile(rf"\u200d(?={_EMOJI})|\ufe0f|[\U0001f3fb-\U0001f3ff]")
 _MAX_TEXT = 32_768
 #: Below this width a message begins right behind its sender's name.
 _COMPACT = 44
-#: As many colours as `style.NICKS` has.
-NICK_COLOURS = 12
 _WEEKDAYS = N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun")
 
 
 def nick_style(user: int) -> str:
     """The same for a user everywhere, and after every start."""
-    return f"class:nick{zlib.crc32(str(user).encode()) % NICK_COLOURS}"
+    return f"class:nick{zlib.crc32(str(user).encode()) % len(NICKS)}"
 
 
 @lru_cache(maxsize=4096)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from prompt_toolkit.styles import Style
 
 #: Stable colours of names; none is black, white or red (errors), which a background may be or mean.
-_NICKS = (
+NICKS = (
     *("ansigreen", "ansiblue", "ansimagenta", "ansicyan", "ansiyellow", "ansibrightgreen"),
     *("ansibrightblue", "ansibrightmagenta", "ansibrightcyan", "bold ansigreen", "bold ansiblue"),
     "bold ansimagenta",
 )
 
 STYLE = Style.from_dict(
-    {f"nick{number}": colour for number, colour in enumerate(_NICKS)}
+    {f"nick{number}": colour for number, colour in enumerate(NICKS)}
     | {
         "own": "bold",
         "time": "ansibrightblack",
