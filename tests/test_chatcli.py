@@ -120,6 +120,8 @@ class TestPipes:
             assert "/takeover ends the session there" in refused.stderr
             assert f"logged in as {li}" in chatcli(server.port, f"/login {li}", "/takeover").stdout
             other.push(m.BYE, reason="replaced")
+        done = chatcli(server.port, f"/login {li}", "/logout", "/takeover")
+        assert (done.returncode, "after a /login that was refused" in done.stderr) == (USAGE, True)
 
     @pytest.mark.parametrize(
         ("lines", "code", "complaint"),

@@ -135,6 +135,8 @@ class TestFirstStart:
         two.type("/takeover")
         two.sees(f"logged in as {li}")
         one.sees("you have logged in elsewhere")
+        one.type("/takeover")
+        two.sees("you have logged in elsewhere")
         one.leave()
         two.leave()
 

@@ -69,17 +69,18 @@ class Shell:
     async def log_out(self) -> None:
         await self.client.request(m.LOGINOUT)
         self._login = {}
-        await self.renew_token("")
+        await self.renew_token(self.directory.me[0], "")
 
     async def change_password(self, old: str, new: str) -> None:
         await self.client.request(m.ACCOUNT, op="password", old=old, new=new)
-        self._login = {"who": self.directory.me[0], "password": new}
-        await self.renew_token(self.client.session.token)
+        me = self.directory.me[0]
+        self._login = {"who": me, "password": new}
+        await self.renew_token(me, self.client.session.token)
 
-    async def renew_token(self, token: str) -> None:
+    async def renew_token(self, user: int, token: str) -> None:
         """In place of the one that is kept here; "" for none."""
         try:
-            await asyncio.to_thread(self._accounts.renew, self.directory.me[0], token)
+            await asyncio.to_thread(self._accounts.renew, user, token)
         except OSError as error:
             self.view.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
 

@@ -71,7 +71,7 @@ class Entrance:
             return
         reason = _(clean_line(refused.errmsg))
         if isinstance(refused, TokenExpired):
-            self._app.start(self._app.shell.renew_token(""))
+            self._app.start(self._app.shell.renew_token(self._app.directory.me[0], ""))
             self._app.complain(_("the last login has expired; log in with the password"))
             self._app.composer.offer(f"/login {self._app.directory.me[1]}")
         elif isinstance(refused, AlreadyOnline):

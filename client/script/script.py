@@ -90,10 +90,10 @@ class Script(ABC):
             try:
                 await self.client.login(token=token)
             except TokenExpired:
-                self._accounts.renew(account.id, "")
+                await self.shell.renew_token(account.id, "")
                 raise
             if self.client.session.token != token:
-                self._accounts.renew(account.id, self.client.session.token)
+                await self.shell.renew_token(account.id, self.client.session.token)
             return
         if not password and sys.stdin.isatty():
             password = await asyncio.to_thread(getpass.getpass, _("password: "))
