@@ -177,7 +177,8 @@ class TestPipes:
         done = subprocess.run(
             command, input="help\n", capture_output=True, text=True, timeout=30, check=False
         )
-        assert (done.returncode, done.stderr) == (1, "chatcli: standard output: No space left on device\n")
+        complaint = "chatcli: standard output cannot be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, complaint)
 
     def test_nobody_reads(self, server: Server) -> None:
         script = 'yes help | "$@" | head -1; echo ${PIPESTATUS[1]}'

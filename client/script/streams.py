@@ -10,6 +10,8 @@ import threading
 from contextlib import suppress
 from itertools import chain
 
+from client.i18n import _
+
 
 class Input:
     """Standard input, line by line, read no further than asked for."""
@@ -48,7 +50,8 @@ def write(row: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         if isinstance(error, BrokenPipeError):
             raise SystemExit(128 + signal.SIGPIPE) from None
-        raise SystemExit(f"chatcli: standard output: {error.strerror}") from None
+        text = _("standard output cannot be written: {reason}").format(reason=error.strerror)
+        raise SystemExit(f"chatcli: {text}") from None
 
 
 def complain(row: str) -> None:
