@@ -96,6 +96,7 @@ class Speaker:
         for _ in range(role.answers):
             if role.welcome not in (answer := self._line()):
                 raise ConnectionError(f"refused: {answer.decode(errors='replace')}")
+        self.sock.settimeout(None)  # with one, each call would ask poll(2) first
 
     def say(self, count: int) -> None:
         number = time.time_ns() // 1000 + self._number  # never said before, also not in an earlier run
