@@ -132,7 +132,7 @@ async def who(shell: Shell, name: str) -> dict[str, Any]:
 
 async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any]:
     fields = await shell.client.request(m.CREATE_GROUP, groupname=name, groupdesc=desc)
-    group = Group(parse.integer(fields, "groupid"), name, "creator")
+    group = Group(parse.identifier(fields, "groupid"), name, "creator")
     shell.directory.groups[group.id] = group
     shell.view.open(group_key(group.id))
     shell.view.tell(
@@ -146,7 +146,7 @@ async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any
 async def join(shell: Shell, name: str) -> dict[str, Any]:
     fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
     group = Group(
-        parse.integer(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
+        parse.identifier(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
     )
     shell.directory.groups[group.id] = group
     conv = group_key(group.id)
