@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.protocol.events import Event, Friend, FriendState, Group, LoggedIn, Message, Notice
+from client.protocol.events import (
+    Disconnected,
+    Event,
+    Friend,
+    FriendState,
+    Group,
+    LoggedIn,
+    LoggedOut,
+    Message,
+    Notice,
+)
 from client.text import shown_name
 from forkchat.wire.conversation import parse_key
 
@@ -32,6 +42,8 @@ class Directory:
                 if known is not None:
                     self.friends[event.id] = Friend(event.id, event.name or known.name, event.state)
                     return known.state != event.state
+            case Disconnected() | LoggedOut():  # nobody tells us of those who come and go
+                self.friends = {user: Friend(user, friend.name, "") for user, friend in self.friends.items()}
             case Message():
                 self._users[event.sender] = event.name
             case Notice():
