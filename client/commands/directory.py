@@ -85,6 +85,9 @@ class Directory:
         known = self.groups.get(group)
         return known.name if known else f"g{group}"
 
+    def group_names(self) -> list[str]:
+        return [group.name for group in self.groups.values()]
+
     def groups_named(self, name: str) -> list[int]:
         return [group.id for group in self.groups.values() if group.name == name]
 

@@ -36,7 +36,7 @@ from client.protocol.events import (
 from client.protocol.outbox import Pending
 from client.screen.conversations import HOME, Conversation, Conversations
 from client.screen.transcript import Transcript
-from client.text import clean_line
+from client.text import clean_line, shown_name
 from forkchat.errors import Forbidden, NotFound, NotLoggedIn, NotMember, Refused
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key, parse_key
@@ -147,7 +147,7 @@ class Desk:
         return False
 
     def typing(self, conv: str) -> list[str]:
-        """Who is typing there."""
+        """Who is typing there, as it is shown."""
         now = time.monotonic()
         return [name for name, until in self.conversations[conv].typing.values() if until > now]
 
@@ -171,7 +171,7 @@ class Desk:
             case Message() if event.seq:
                 self._message(event)
             case Message():
-                self.note(event.conv, f"{event.name}: {clean_line(event.text)}")
+                self.note(event.conv, f"{shown_name(event.name)}: {clean_line(event.text)}")
             case Sent():
                 self._sent(event)
             case SendFailed() if not isinstance(event.refused, NotLoggedIn):
@@ -182,7 +182,7 @@ class Desk:
                 self.history.save(stand)
             case Typing():
                 until = time.monotonic() + _TYPING_TIME
-                self.conversations[event.conv].typing[event.id] = event.name, until
+                self.conversations[event.conv].typing[event.id] = shown_name(event.name), until
         if is_news and not isinstance(event, SendFailed):
             for text in self._wording.tell(event):
                 self.note(self._place_of(event), text)

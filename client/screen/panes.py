@@ -15,6 +15,7 @@ from prompt_toolkit.utils import get_cwidth
 from client.i18n import _, ngettext
 from client.screen.conversations import HOME
 from client.screen.rows import Row, shortened
+from client.text import clean_line, shown_name
 from forkchat.wire.conversation import parse_key
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def title(app: App) -> str:
         return _("forkchat: F1 lists the keys, /help the commands")
     found = app.directory.title(conv)
     friend = None if parse_key(conv).group else app.directory.friends.get(app.other(conv))
-    return f"{found}  {_(friend.state)}" if friend and friend.state else found
+    return f"{found}  {_(clean_line(friend.state))}" if friend and friend.state else found
 
 
 def prompt(app: App) -> str:
@@ -101,7 +102,7 @@ def status(app: App, width: int) -> StyleAndTextTuples:
     session, client = app.client.session, app.client
     parts: list[tuple[str, str]] = []
     if session.is_ready and session.me:
-        me = app.directory.me[1]
+        me = shown_name(app.directory.me[1])
         lag = client.lag
         text = f"{me} ● {lag * 1000:.0f} ms" if lag < _SLOW else f"{me} ● {lag:.1f} s"
         parts.append(("", text))
