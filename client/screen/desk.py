@@ -68,6 +68,7 @@ class Desk:
         self._on_news = on_news
         self._on_change = on_change
         self._wording = Wording(directory)
+        self._epoch = ""  # the server's, as it said last
         self._tasks: set[asyncio.Task[None]] = set()
         self._open(None)
 
@@ -89,6 +90,7 @@ class Desk:
         self.conversations.load(self.history.stands())
         for conv in self.conversations.listed():
             self._look_for_mentions(self.conversations[conv])
+        self._check_epoch()
 
     def close(self) -> None:
         for task in self._tasks:
@@ -164,7 +166,8 @@ class Desk:
         is_news = self.directory.note(event)
         match event:
             case Greeted():
-                self._check_epoch(event.epoch)
+                self._epoch = event.epoch
+                self._check_epoch()
             case LoggedIn():
                 self._save()
                 self._start(self._catch_up())
@@ -281,14 +284,18 @@ class Desk:
             unread = self.history.after(chat.conv, chat.stand.read, _PAGE)
             chat.has_mention = any(self.mentions(message.text) for message in unread if not message.is_own)
 
-    def _check_epoch(self, epoch: str) -> None:
-        """With another database the numbers mean other messages."""
-        if self.directory.me[0] and self.history.fact("epoch") not in ("", epoch):
+    def _check_epoch(self) -> None:
+        """With another database the numbers mean other messages. It is kept with each user's history: one may
+        have been away when it changed.
+        """
+        if not self.directory.me[0] or not self._epoch:
+            return
+        if self.history.fact("epoch") not in ("", self._epoch):
             self.history.forget()
             for conv in self.conversations.listed():
                 self.conversations.reset(conv)
             self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
-        self.history.set_fact("epoch", epoch)
+        self.history.set_fact("epoch", self._epoch)
 
     def _open(self, folder: Path | None) -> None:
         """The user's files; what cannot be opened is in memory alone, and said so."""
