@@ -252,7 +252,7 @@ class Desk:
 
     def _message(self, message: Message) -> None:
         chat = self.conversations[message.conv]
-        is_new = bool(self.history.add([message])) and message.seq > chat.stand.last
+        is_new = bool(self.history.add([message])) and message.seq > chat.stand.read
         chat.typing.pop(message.sender, None)
         chat.stand.last = max(chat.stand.last, message.seq)
         if message.is_own:
