@@ -44,7 +44,6 @@ class Conversation:
     typing: dict[int, tuple[str, float]] = field(default_factory=dict)
     void: set[tuple[int, int]] = field(default_factory=set)
     is_fetching: bool = False
-    fetch_at: float = 0.0
     written: int = 0  # notes so far
 
     @property

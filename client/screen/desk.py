@@ -192,7 +192,7 @@ class Desk:
 
     def fetch(self, chat: Conversation, gap: tuple[int, int]) -> None:
         """Get the end of what is missing there, unless that is under way."""
-        if self.client.session.is_ready and not chat.is_fetching and time.monotonic() >= chat.fetch_at:
+        if self.client.session.is_ready and not chat.is_fetching:
             chat.is_fetching = True
             self._start(self._fetch(chat, gap))
 
@@ -206,7 +206,7 @@ class Desk:
         except (NotMember, NotFound, Forbidden):
             chat.void.add(gap)
         except (Refused, OSError):
-            chat.fetch_at = time.monotonic() + _FETCH_PAUSE
+            await asyncio.sleep(_FETCH_PAUSE)  # what is drawn then asks again
         else:
             if not self.history.add(page):
                 chat.void.add(gap)
