@@ -26,15 +26,19 @@ _SLOW = 1.0
 
 
 class Pane(UIControl):
-    """Rows from a function of width and height: no more are made than are seen."""
+    """Rows from a function of width and height: no more are made than are seen. `on_mouse` gets the row, of
+    how many there were in the last drawing, and what happened there.
+    """
 
     def __init__(
-        self, draw: Callable[[int, int], list[Row]], on_mouse: Callable[[int, MouseEventType], None]
+        self, draw: Callable[[int, int], list[Row]], on_mouse: Callable[[int, int, MouseEventType], None]
     ):
         self._draw = draw
         self._on_mouse = on_mouse
+        self._height = 0
 
     def create_content(self, width: int, height: int) -> UIContent:
+        self._height = height
         rows = self._draw(width, height)
         rows = [[]] * (height - len(rows)) + rows
         return UIContent(
@@ -45,7 +49,7 @@ class Pane(UIControl):
         )
 
     def mouse_handler(self, mouse_event: MouseEvent) -> None:
-        self._on_mouse(mouse_event.position.y, mouse_event.event_type)
+        self._on_mouse(mouse_event.position.y, self._height, mouse_event.event_type)
 
 
 def title(app: App) -> str:

@@ -177,10 +177,10 @@ class Reader:
 
     # --- the mouse ----------------------------------------------------------------------------------
 
-    def on_wheel(self, _row: int, kind: MouseEventType) -> None:
+    def on_wheel(self, _row: int, _height: int, kind: MouseEventType) -> None:
         if kind in _WHEEL:
             self._scroll(_WHEEL[kind])
 
     def on_click(self, row: int, kind: MouseEventType) -> None:
         if kind == MouseEventType.MOUSE_UP:
-            self.go_to(panes.list_start(self._app, self._app.rows) + row)
+            self.go_to(panes.list_start(self._app, height) + row)
