@@ -97,7 +97,13 @@ class Desk:
             task.cancel()
         self._save()
         self.history.close()
-        self.journal.close()
+        self._journal(Journal.close)
+
+    def unkept(self) -> int:
+        """How many messages and drafts will be lost when we end now. The disk is tried once more."""
+        if self.journal.unkept:
+            self._journal(Journal.tidy)
+        return self.journal.unkept
 
     def commit(self) -> None:
         self.history.commit()
@@ -160,9 +166,6 @@ class Desk:
         return bool(name) and bool(re.search(pattern, text, re.IGNORECASE))
 
     def on_event(self, event: Event) -> None:
-        match event:
-            case LoggedIn():
-                self.restore(event.id, event.name)
         is_news = self.directory.note(event)
         match event:
             case Greeted():
@@ -292,8 +295,7 @@ class Desk:
             return
         if self.history.fact("epoch") not in ("", self._epoch):
             self.history.forget()
-            for conv in self.conversations.listed():
-                self.conversations.reset(conv)
+            self.conversations.reset()
             self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
         self.history.set_fact("epoch", self._epoch)
 
@@ -301,17 +303,20 @@ class Desk:
         """The user's files; what cannot be opened is in memory alone, and said so."""
         if folder:
             self.history.close()
-            self.journal.close()
+            self._journal(Journal.close)
         me = self.directory.me
         self.history = History(folder and folder / "history.sqlite", me[0], self._on_problem)
         try:
             self.journal = Journal(folder and folder / "typed.jsonl")
         except BlockingIOError:
             self.journal = Journal(None)
-            self._on_problem(_("another chatcli is open for {name} on this machine").format(name=me[1]))
+            self._on_problem(
+                _("another chatcli is open for {name} on this machine").format(name=shown_name(me[1]))
+            )
         except OSError as error:
             self.journal = Journal(None)
-            self._on_problem(f"{error.filename}: {error.strerror}")
+            self._on_problem(str(error))
+        self._journal(Journal.tidy)
         if self.journal.damaged:
             text = _("some of what was typed earlier cannot be read; it was put into {file}")
             self.note(HOME, text.format(file=self.journal.damaged), "error")
@@ -326,6 +331,7 @@ class Desk:
     def _on_problem(self, text: str) -> None:
         hint = _("what you type and see now is kept in memory only")
         self.note(self.conversations.current, f"{text}: {hint}", "error")
+        self._on_change()
 
     def _save(self) -> None:
         self.history.set_fact("directory", json.dumps(self.directory.dump()))
