@@ -27,7 +27,10 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE inputs (id INTEGER PRIMARY KEY, text TEXT);
 PRAGMA user_version = {_VERSION};
 """
-_ADD = "INSERT OR IGNORE INTO messages (conv, seq, sender, name, text, ts) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq"
+_ADD = (
+    "INSERT OR IGNORE INTO messages (conv, seq, sender, name, text, ts)"
+    " VALUES (?, ?, ?, ?, ?, ?) RETURNING seq"
+)
 _SELECT = "SELECT conv, seq, sender, name, text, ts FROM messages WHERE "
 #: Lines of input that are remembered.
 _MAX_INPUTS = 1000
