@@ -6,10 +6,7 @@ import asyncio
 import re
 import sys
 import time
-import traceback
-from collections.abc import Coroutine
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from client.aio.client import Client
@@ -29,6 +26,7 @@ from client.screen.desk import Desk
 from client.screen.entrance import Entrance
 from client.screen.keys import KEYS, NUMBERS
 from client.screen.layout import build
+from client.screen.failures import Failures
 from client.screen.notify import Notifier
 from client.screen.reader import Reader
 from client.text import shown_name
@@ -40,6 +38,7 @@ _FRAME = 0.07
 _LOOKS = 10.0
 
 
+_FAILURES = files.DATA / "failures.log"
 class App:
     """It is also the view (`client.commands.view`) of the commands that are typed in it.
 
@@ -69,6 +68,7 @@ class App:
         self._frame: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._application = build(self)
+        self._failures = Failures(_FAILURES)
 
     async def run(self, user: str) -> int:
         """Until the user leaves; the exit code."""
@@ -205,14 +205,17 @@ class App:
 
     def _on_failure(self, _loop: object, context: dict[str, Any]) -> None:
         """A mistake of ours: it must not cost the user what they have on the screen."""
-        error = context.get("exception")
-        if error:
-            self.complain(_failed(error))
+        if error := context.get("exception"):
+            self._failed(error)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self.complain(_failed(error))
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if text := self._failures.note(error):
+            self.complain(text)
 
 
 def run(server: Server, settings: Settings, accounts: Accounts, user: str) -> int:
@@ -224,15 +227,7 @@ def run(server: Server, settings: Settings, accounts: Accounts, user: str) -> in
     try:
         return asyncio.run(go())
     except Exception as error:
-        print(_failed(error), file=sys.stderr)
+        print(Failures(_FAILURES).note(error), file=sys.stderr)
         return 1
-
-
-def _failed(error: BaseException) -> str:
-    """Write its trace down, and say where."""
-    file: Path = files.DATA / "failures.log"
-    with suppress(OSError):
-        files.make_private_folder(file.parent)
-        with file.open("a") as stream:
-            stream.write("".join(traceback.format_exception(error)))
-    return _("something went wrong in chatcli itself; it is written down in {file}").format(file=file)
+    except KeyboardInterrupt:  # before the loop handles it
+        return 128 + signal.SIGINT
