@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Coroutine
@@ -19,6 +20,7 @@ from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol.events import Event, Greeted, Message, Retrying
 from client.screen import panes
+from client.screen.bare import Bare
 from client.screen.commands import screen_commands
 from client.screen.composer import Composer
 from client.screen.conversations import Conversation
@@ -61,6 +63,7 @@ class App:
         self.shell = Shell(self.client, self, self.directory, settings, screen_commands(self))
         self.composer: Composer = Composer(self)
         self.reader: Reader = Reader(self)
+        self.bare: Bare = Bare(self)
         self.retry_at: float | None = None
         self.retry_reason = ""
         self._entrance = Entrance(self, accounts)
@@ -72,7 +75,9 @@ class App:
 
     async def run(self, user: str) -> int:
         """Until the user leaves; the exit code."""
-        asyncio.get_running_loop().set_exception_handler(self._on_failure)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_failure)
+        loop.add_signal_handler(signal.SIGINT, self.cancel)  # the key alone is none, but in the plain view
         self.start(self.composer.work())
         self.start(self._tick())
         self.start(self._entrance.begin(user))
@@ -130,8 +135,10 @@ class App:
     # --- what keys do -------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Ctrl-C: a question, a search, the line, a command."""
-        if self.reader.is_searching and not self.composer.question.is_open:
+        """Ctrl-C: the plain view, a question, a search, the line, a command."""
+        if self.bare.is_shown:
+            self.bare.end()
+        elif self.reader.is_searching and not self.composer.question.is_open:
             self.reader.end_search()
         elif not self.composer.cancel():
             self.tell(_("Ctrl+q or /quit leaves"))
@@ -141,6 +148,7 @@ class App:
         for key in (*KEYS[:5], NUMBERS, *KEYS[5:]):
             self.tell(f"{key.name:{width}}  {_(key.help)}")
 
+        self.draw_soon()
     def redraw(self) -> None:
         self._application.renderer.clear()
 

@@ -6,7 +6,6 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.mouse_events import MouseEventType
 
 from client.commands.view import Interrupt
@@ -15,15 +14,12 @@ from client.screen import panes
 from client.screen.completion import titles
 from client.screen.conversations import Conversation, Key
 from client.screen.rows import Row
-from client.text import clean, shown_name
 
 if TYPE_CHECKING:
     from client.screen.app import App
 
 _END = 1 << 60
 _WHEEL = {MouseEventType.SCROLL_UP: 3, MouseEventType.SCROLL_DOWN: -3}
-#: Messages of the plain view.
-_BARE = 200
 
 
 class Reader:
@@ -111,21 +107,6 @@ class Reader:
         desk = self._app.desk
         desk.transcript.scroll(desk.current, *self._size, rows)
         self._app.draw_soon()
-
-    def bare(self) -> None:
-        self._app.start(self._bare())
-
-    async def _bare(self) -> None:
-        messages = self._app.desk.history.before(self._app.conv, _END, _BARE)
-
-        def show() -> None:
-            for message in messages:
-                print(f"{shown_name(message.name)}: {clean(message.text)}")
-            with suppress(EOFError, KeyboardInterrupt):
-                print(_("-- Enter goes back "), end="", flush=True)  # input() would write it to stderr
-                input()
-
-        await run_in_terminal(show, in_executor=True)
 
     # --- searching, from the latest match to earlier ones, in what is on this machine ---------------
 
