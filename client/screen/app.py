@@ -90,7 +90,19 @@ class App:
             unsent = len(self.desk.journal.unsent)
             await self.client.close()
             self.desk.close()
-        if unsent:
+        self._say_what_waits()
+        return 0
+
+    def _say_what_waits(self) -> None:
+        unsent, lost = len(self.desk.journal.unsent), self.desk.journal.unkept
+        if lost:
+            text = ngettext(
+                "{number} message or draft could not be kept, and is lost",
+                "{number} messages and drafts could not be kept, and are lost",
+                lost,
+            )
+            print(text.format(number=lost))
+        elif unsent:
             text = ngettext(
                 "{number} message is not sent yet; it goes out when chatcli is started again",
                 "{number} messages are not sent yet; they go out when chatcli is started again",
@@ -147,6 +159,21 @@ class App:
         width = max(len(key.name) for key in KEYS)
         for key in (*KEYS[:5], NUMBERS, *KEYS[5:]):
             self.tell(f"{key.name:{width}}  {_(key.help)}")
+        """What would be lost with that is asked about."""
+        self.composer.keep_draft()
+        lost = self.desk.unkept()
+        if not lost:
+            self._exit()
+            return
+        label = ngettext(
+            "{number} message or draft is not sent and cannot be kept here: leave and lose it? y/n: ",
+            "{number} messages and drafts are not sent and cannot be kept here: leave and lose them? y/n: ",
+            lost,
+        )
+        self.composer.question.cancel()
+        self.composer.question.confirm(label.format(number=lost), self._exit)
+
+    def _exit(self) -> None:
 
         self.draw_soon()
     def redraw(self) -> None:
