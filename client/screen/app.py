@@ -26,9 +26,9 @@ from client.screen.composer import Composer
 from client.screen.conversations import Conversation
 from client.screen.desk import Desk
 from client.screen.entrance import Entrance
+from client.screen.failures import Failures
 from client.screen.keys import KEYS, NUMBERS
 from client.screen.layout import build
-from client.screen.failures import Failures
 from client.screen.notify import Notifier
 from client.screen.reader import Reader
 from client.text import shown_name
@@ -38,9 +38,9 @@ from forkchat.wire.conversation import parse_key
 _FRAME = 0.07
 #: Seconds after a key for which the user is taken to see what comes.
 _LOOKS = 10.0
-
-
 _FAILURES = files.DATA / "failures.log"
+
+
 class App:
     """It is also the view (`client.commands.view`) of the commands that are typed in it.
 
@@ -68,10 +68,10 @@ class App:
         self.retry_reason = ""
         self._entrance = Entrance(self, accounts)
         self._notifier = Notifier(settings)
+        self._failures = Failures(_FAILURES)
         self._frame: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._application = build(self)
-        self._failures = Failures(_FAILURES)
 
     async def run(self, user: str) -> int:
         """Until the user leaves; the exit code."""
@@ -87,7 +87,7 @@ class App:
             self.composer.keep_draft()
             for task in self._tasks:
                 task.cancel()
-            unsent = len(self.desk.journal.unsent)
+            self.composer.close()
             await self.client.close()
             self.desk.close()
         self._say_what_waits()
@@ -109,12 +109,6 @@ class App:
                 unsent,
             )
             print(text.format(number=unsent))
-        return 0
-
-    @property
-    def rows(self) -> int:
-        """Of the terminal."""
-        return self._application.output.get_size().rows
 
     # --- the view -----------------------------------------------------------------------------------
 
@@ -141,8 +135,8 @@ class App:
             self.composer.bring_draft()
             self.draw_soon()
 
-    async def secret(self, prompt: str) -> str:
-        return await self.composer.question.ask(prompt, is_secret=True)
+    def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
+        return self.composer.question.secrets(prompts)
 
     # --- what keys do -------------------------------------------------------------------------------
 
@@ -154,11 +148,17 @@ class App:
             self.reader.end_search()
         elif not self.composer.cancel():
             self.tell(_("Ctrl+q or /quit leaves"))
+        self.draw_soon()
 
     def help(self) -> None:
         width = max(len(key.name) for key in KEYS)
         for key in (*KEYS[:5], NUMBERS, *KEYS[5:]):
             self.tell(f"{key.name:{width}}  {_(key.help)}")
+
+    def redraw(self) -> None:
+        self._application.renderer.clear()
+
+    def leave(self) -> None:
         """What would be lost with that is asked about."""
         self.composer.keep_draft()
         lost = self.desk.unkept()
@@ -174,12 +174,6 @@ class App:
         self.composer.question.confirm(label.format(number=lost), self._exit)
 
     def _exit(self) -> None:
-
-        self.draw_soon()
-    def redraw(self) -> None:
-        self._application.renderer.clear()
-
-    def leave(self) -> None:
         if self._application.is_running and not self._application.is_done:
             self._application.exit()
 
@@ -223,8 +217,8 @@ class App:
                 self.retry_reason = event.reason
             case Greeted():
                 self.retry_at = None
-        self.desk.on_event(event)
         self._entrance.on_event(event)
+        self.desk.on_event(event)
         self.draw_soon()
 
     def _on_news(self, chat: Conversation, message: Message) -> None:
@@ -261,8 +255,8 @@ def run(server: Server, settings: Settings, accounts: Accounts, user: str) -> in
 
     try:
         return asyncio.run(go())
+    except KeyboardInterrupt:  # before the loop handles it
+        return 128 + signal.SIGINT
     except Exception as error:
         print(Failures(_FAILURES).note(error), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the loop handles it
-        return 128 + signal.SIGINT
