@@ -343,6 +343,25 @@ class TestHistory:
         assert (tmp_path / "history.damaged").exists()
         again.close()
 
+    def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
+        """What was seen is there, and in its file the next time."""
+        path = tmp_path / "history.sqlite"
+        problems: list[str] = []
+        history = History(path, 1, problems.append)
+        history.add([message(1)])
+        history.close()
+        with full_disk():
+            full = History(path, 1, problems.append)
+            assert len(problems) == 1
+            full.add([message(2)])
+            assert full.before("g1", 5, 5) == [message(1), message(2)]
+            assert full.find("g1", "TEXT 1", 5) == [message(1)]
+            full.close()
+        again = History(path, 1, problems.append)
+        assert again.before("g1", 5, 5) == [message(1)]
+        assert len(problems) == 1
+        again.close()
+
     def test_where_nothing_can_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         problems: list[str] = []

@@ -56,7 +56,7 @@ class History:
         self._me = me
         self._path = path
         self._on_problem = on_problem
-        self._database = sqlite3.connect(":memory:")
+        self._database = _in_memory()
         self._is_on_disk = False
         if path:
             try:
@@ -64,8 +64,8 @@ class History:
                 self._is_on_disk = True
             except (OSError, sqlite3.Error) as error:
                 on_problem(f"{path}: {error}")
-        if not self._is_on_disk:
-            self._database.executescript(_SCHEMA)
+                with suppress(sqlite3.Error):  # immutable: reading needs no files beside it then
+                    self._take(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True))
 
     def add(self, messages: Iterable[Message]) -> list[Message]:
         """Keep them; returns those that were not here."""
@@ -156,20 +156,29 @@ class History:
             return self._database.execute(sql, parameters).fetchall()
 
     def _move_to_memory(self, error: sqlite3.Error) -> None:
-        """The disk is full, or the file damaged: what can still be read is taken along."""
-        old, self._database, self._is_on_disk = self._database, sqlite3.connect(":memory:"), False
-        self._database.executescript(_SCHEMA)
+        """The disk is full, or the file damaged."""
+        old, self._database, self._is_on_disk = self._database, _in_memory(), False
+        self._take(old)
+        if self._path and not isinstance(error, sqlite3.OperationalError):  # the file's fault, not the disk's
+            with suppress(OSError):
+                _put_aside(self._path)
+        self._on_problem(str(error))
+
+    def _take(self, old: sqlite3.Connection) -> None:
+        """What can be read there is taken along."""
         with suppress(sqlite3.Error):
             for line in old.iterdump():
                 if line.startswith("INSERT"):
                     self._database.execute(line)
         with suppress(sqlite3.Error):
             old.close()
-        if self._path and not isinstance(error, sqlite3.OperationalError):  # the file's fault, not the disk's
-            with suppress(OSError):
-                _put_aside(self._path)
-        _prepare(self._database)
-        self._on_problem(str(error))
+
+
+def _in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:")
+    database.executescript(_SCHEMA)
+    _prepare(database)
+    return database
 
 
 def _open(path: Path, on_problem: Callable[[str], None]) -> sqlite3.Connection:
