@@ -42,20 +42,25 @@ class Bare:
             self._left.set_result(None)
 
     async def _show(self, left: asyncio.Future[None]) -> None:
-        async with in_terminal():
-            for message in self._app.desk.history.before(self._app.conv, _END, _MESSAGES):
-                # Its further lines are marked: one could pass for another's message.
-                for row in rows(f"{shown_name(message.name)}: {clean(message.text)}"):
-                    print(row)
-            print(_("-- Enter goes back "), end="", flush=True)
-            loop = asyncio.get_running_loop()
-            loop.add_reader(sys.stdin, self._read)
-            try:
-                await left
-            finally:
-                loop.remove_reader(sys.stdin)
-                print()  # what it shows next time begins a line
-                self._left = None
+        try:
+            async with in_terminal():
+                self._print()
+                loop = asyncio.get_running_loop()
+                loop.add_reader(sys.stdin, self._read)
+                try:
+                    await left
+                finally:
+                    loop.remove_reader(sys.stdin)
+                    print()  # what it shows next time begins a line
+        finally:
+            self._left = None
+
+    def _print(self) -> None:
+        """A message's further lines are marked: one could pass for another's message."""
+        for message in self._app.desk.history.before(self._app.conv, _END, _MESSAGES):
+            for row in rows(f"{shown_name(message.name)}: {clean(message.text)}"):
+                print(row)
+        print(_("-- Enter goes back "), end="", flush=True)
 
     def _read(self) -> None:
         """The terminal hands on whole lines now."""
