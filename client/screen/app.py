@@ -77,7 +77,7 @@ class App:
         """Until the user leaves; the exit code."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_failure)
-        loop.add_signal_handler(signal.SIGINT, self.cancel)  # the key alone is none, but in the plain view
+        loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is one in the plain view alone
         self.start(self.composer.work())
         self.start(self._tick())
         self.start(self._entrance.begin(user))
