@@ -158,7 +158,13 @@ class Composer:
         lines = arguments[-1].count("\n") + 1 if command.name in _MESSAGES else 0
         if lines > _MAX_LINES:
             label = _("send these {number} lines as one message? y/n: ").format(number=lines)
-            self.question.confirm(label, lambda: self._do(command, arguments, text))
+            conv = self._app.conv
+
+            def send() -> None:
+                self._app.open(conv)  # a command may have led elsewhere meanwhile
+                self._do(command, arguments, text)
+
+            self.question.confirm(label, send)
         else:
             self._do(command, arguments, text)
 
