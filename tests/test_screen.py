@@ -484,12 +484,14 @@ class TestKeys:
             pane.sees("row 29")
             pane.write("\ry\r")
             assert friend.push(m.ONE_CHAT)["msg"].startswith("row 0\nrow 1\n")
-            with Modern(server.port).join_in(yu := unique("yu")):
+            with Modern(server.port).join_in(yu := unique("yu")) as other:
                 lines = "\n".join(f"for {bo} {number}" for number in range(6))
                 pane.write(f"/msg {yu}\r\x1b[200~{lines}\x1b[201~\r")
                 pane.sees("send these 6 lines as one message? y/n:", f"what you type now goes to {yu}")
                 pane.type("y")
-                assert friend.push(m.ONE_CHAT)["msg"] == lines
+                assert other.push(m.ONE_CHAT)["msg"] == lines
+                pane.sees(f"{yu}> ")
+                pane.press("M-/")
                 pane.sees(f"{bo}> ")
             pane.paste("x" * 70_000)
             pane.sees("that is too long to be pasted: 70000 characters")

@@ -22,6 +22,8 @@ PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
 
 
 def register(shell: Shell, name: str) -> Coroutine[Any, Any, dict[str, Any]]:
+    if name.startswith("/"):
+        raise UsageError(_("a name cannot begin with /, as a command does"))
     prompt = _("password for {name}: ").format(name=shown_name(name))
     return _register(shell, name, Passwords(shell, Password(PASSWORD, prompt, is_new=True)))
 

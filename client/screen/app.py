@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from client.aio.client import Client
@@ -80,13 +80,12 @@ class App:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_failure)
         loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is one in the plain view alone
-        self.start(self.composer.work())
+        self.start(self.composer.turns.work())
         self.start(self._tick())
         self.start(self._entrance.begin(user))
         try:
             await self._application.run_async(handle_sigint=False, set_exception_handler=False)
         finally:
-            self.composer.keep_draft()
             for task in self._tasks:
                 task.cancel()
             self.composer.close()
@@ -130,11 +129,18 @@ class App:
         """It is in the conversation already."""
 
     def open(self, conv: str) -> None:
-        if conv != self.conv:
-            self.composer.keep_draft()
+        """A command has led there."""
+        self._switch(conv, self.composer.bring_along)
+
+    def go_to(self, conv: str) -> None:
+        """The user has gone there by a key."""
+        self._switch(conv, self.composer.swap_draft)
+
+    def _switch(self, conv: str, treat_line: Callable[[str], None]) -> None:
+        if conv != (left := self.conv):
             self.reader.end_search()
             self.desk.switch(conv)
-            self.composer.bring_draft()
+            treat_line(left)
             self.draw_soon()
 
     def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:

@@ -1,23 +1,21 @@
-"""The input line: what is typed, completed, pasted and sent, and the commands, one after the other."""
+"""The input line: what is typed, completed, pasted, offered and entered."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.history import InMemoryHistory
 
-from client.commands.shell import Quit, UsageError
+from client.commands.shell import UsageError
 from client.commands.table import Command, parse_line, without_password
-from client.commands.wording import complaint, start_hint
 from client.i18n import _
-from client.local.settings import BadSettings
 from client.screen.completion import InputCompleter
 from client.screen.conversations import HOME
 from client.screen.question import Question
+from client.screen.turns import Entered, Turns
 from client.text import clean, clean_line, valid
 from forkchat.errors import Refused
 
@@ -38,6 +36,7 @@ class Composer:
     def __init__(self, app: App):
         self._app = app
         self.question = Question()
+        self.turns = Turns(app)
         self.buffer: Buffer = Buffer(
             multiline=True,
             completer=InputCompleter(app.shell.commands, app.directory),
@@ -48,22 +47,12 @@ class Composer:
         self.typed_at = float("-inf")
         self._told_typing = HOME, 0.0
         self._draft: asyncio.TimerHandle | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._commands: asyncio.Queue[tuple[Coroutine[Any, Any, object], str]] = asyncio.Queue()
-
-    async def work(self) -> None:
-        """Run the commands, for as long as the client does."""
-        while True:
-            self._running = self._app.start(self._run(*await self._commands.get()))
-            await asyncio.wait([self._running])
-            if self._running.cancelled():
-                self._app.tell(_("interrupted"))
-            self._running = None
+        self._offered = ""
 
     def close(self) -> None:
-        """The turn of those that still wait will not come."""
-        while not self._commands.empty():
-            self._commands.get_nowait()[0].close()
+        """What could not be sent is a draft, with what was being typed."""
+        self._set("\n".join(filter(None, [*self.turns.close(), self.buffer.text])))
+        self.keep_draft()
 
     def enter(self) -> None:
         if self.question.is_open:
@@ -83,10 +72,8 @@ class Composer:
             self.question.cancel()
         elif self.buffer.text:
             self.buffer.reset()
-        elif self._running:
-            self._running.cancel()
         else:
-            return False
+            return self.turns.cancel()
         return True
 
     def new_line(self) -> None:
@@ -109,17 +96,40 @@ class Composer:
             self.buffer.insert_text(text)
 
     def offer(self, text: str) -> None:
-        """Put it there, unless the user has begun to type."""
+        """Put it there, unless the user has begun to type. It is replaced by what is typed next, as long as
+        nothing else was done to it; one that ends with a blank is to be gone on with, unless by a command.
+        """
         if not self.buffer.text:
             self._set(text)
+            self._offered = text
 
     def keep_draft(self) -> None:
-        text = without_password(valid(self.buffer.text), self._app.shell.commands)
-        self._app.desk.keep_draft(self._app.conv, text)
+        self._app.desk.keep_draft(self._app.conv, self._keepable())
 
-    def bring_draft(self) -> None:
-        """The user is in another conversation now."""
-        self._set(self._app.desk.journal.drafts.get(self._app.conv, ""))
+    def _keepable(self) -> str:
+        return without_password(valid(self.buffer.text), self._app.shell.commands)
+
+    def _draft_here(self) -> str:
+        return self._app.desk.journal.drafts.get(self._app.conv, "")
+
+    def swap_draft(self, left: str) -> None:
+        """A key has led here, from `left`: what was begun there stays there."""
+        self._app.desk.keep_draft(left, self._keepable())
+        self._set(self._draft_here())
+
+    def bring_along(self, left: str) -> None:
+        """A command has led here, from `left`: what is typed behind it was meant for here. The draft that was
+        here can be had by Up.
+        """
+        if not self.buffer.text:
+            self._set(self._draft_here())
+            return
+        if draft := self._draft_here():
+            self.buffer.history.append_string(draft)
+            self._app.desk.history.add_input(draft)
+            self.buffer.reset(self.buffer.document)
+        self._app.desk.keep_draft(left, "")
+        self.keep_draft()
 
     def put_away(self) -> None:
         """Another user is about to come: what was begun in a conversation is this one's draft."""
@@ -131,13 +141,16 @@ class Composer:
         """Another user is here now. What was begun on the home page stays in the line."""
         self.buffer.history = InMemoryHistory(self._app.desk.history.inputs()[::-1])
         self.buffer.reset(self.buffer.document)
-        self.offer(self._app.desk.journal.drafts.get(HOME, ""))
+        if not self.buffer.text:
+            self._set(self._draft_here())
 
     def _set(self, text: str) -> None:
         self.buffer.text = text
         self.buffer.cursor_position = len(text)
 
     def _on_text(self, _: object) -> None:
+        if self._replaces_offer():
+            return  # it is called again
         app, text = self._app, self.buffer.text
         self.typed_at = now = time.monotonic()
         conv, told_at = self._told_typing
@@ -148,54 +161,42 @@ class Composer:
             self._draft.cancel()
         self._draft = asyncio.get_running_loop().call_later(_DRAFT_PAUSE, self.keep_draft)
 
+    def _replaces_offer(self) -> bool:
+        offered, self._offered = self._offered, ""
+        typed = self.buffer.text.removeprefix(offered)
+        if not offered or typed in ("", self.buffer.text) or (offered[-1] == " " and typed[0] != "/"):
+            return False
+        self._set(typed)
+        return True
+
     def _accept(self, text: str) -> None:
         """What fails stays in the line; so does, until one has said yes, what is long and perhaps a slip."""
         try:
             command, arguments = parse_line(text, self._app.shell.commands)
         except UsageError as error:
-            self._tell(error)
+            self.turns.tell(error)
             return
         lines = arguments[-1].count("\n") + 1 if command.name in _MESSAGES else 0
         if lines > _MAX_LINES:
             label = _("send these {number} lines as one message? y/n: ").format(number=lines)
-            conv = self._app.conv
-
-            def send() -> None:
-                self._app.open(conv)  # a command may have led elsewhere meanwhile
-                self._do(command, arguments, text)
-
-            self.question.confirm(label, send)
+            self.question.confirm(label, lambda: self._do(command, arguments, text))
         else:
             self._do(command, arguments, text)
 
     def _do(self, command: Command, arguments: list[str], text: str) -> None:
-        """Send a message at once; queue a command behind those that still run."""
+        """Send a message at once, unless it is behind a command that has no answer yet."""
         app = self._app
+        is_message = command.name == "say"
         try:
-            if command.name == "say" and app.conv and app.client.session.me:
-                app.desk.post(app.conv, arguments[0])
+            if is_message and app.conv and app.client.session.me and not self.turns.is_busy:
+                app.client.post(app.conv, arguments[0])
             else:
-                self._commands.put_nowait((command.run(app.shell, *arguments), text))
-        except Refused as error:
-            self._tell(error)
+                self.turns.put(Entered(text, command.run(app.shell, *arguments), is_message))
+        except (UsageError, Refused) as error:
+            self.turns.tell(error)
             return
         self.buffer.reset(append_to_history=True)
         self._told_typing = HOME, 0.0  # a message ends it for the others
         app.desk.history.add_input(text)
         app.desk.keep_draft(app.conv, "")
         app.draw_soon()
-
-    async def _run(self, command: Coroutine[Any, Any, object], text: str) -> None:
-        try:
-            await command
-        except Quit:
-            self._app.leave()
-        except (UsageError, BadSettings, Refused, OSError) as error:
-            self._tell(error)
-            self.offer(text)
-        self._app.draw_soon()
-
-    def _tell(self, error: Exception) -> None:
-        self._app.complain(complaint(error))
-        if isinstance(error, ConnectionError) and not self._app.server.tls:
-            self._app.complain(start_hint(self._app.server.port))

@@ -113,16 +113,12 @@ class Desk:
 
     def keep(self, pending: Pending) -> None:
         """A message of ours is about to be sent."""
+        self.conversations[pending.conv].bottom = None
+        self.conversations[pending.conv].divider = None
         self._journal(lambda journal: journal.send(pending))
 
     def keep_draft(self, conv: str, text: str) -> None:
         self._journal(lambda journal: journal.draft(conv, text))
-
-    def post(self, conv: str, text: str) -> None:
-        """Raises Refused when it cannot be sent at all."""
-        self.client.post(conv, text)
-        self.conversations[conv].bottom = None
-        self.conversations[conv].divider = None
 
     def retry(self, conv: str) -> int:
         """Send again what was refused there; returns how many that are."""

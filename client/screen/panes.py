@@ -118,6 +118,9 @@ def status(app: App, width: int) -> StyleAndTextTuples:
         parts.append(("class:status.trouble", text))
     else:
         parts.append(("", _("connecting") if session.is_wanted else _("not logged in")))
+    if behind := app.composer.turns.waiting:
+        text = ngettext("{number} line waits for an answer", "{number} lines wait for an answer", behind)
+        parts.append(("", text.format(number=behind)))
     if waiting := len(app.desk.journal.unsent):
         parts.append(
             ("", ngettext("{number} not sent yet", "{number} not sent yet", waiting).format(number=waiting))

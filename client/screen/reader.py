@@ -41,22 +41,22 @@ class Reader:
 
     def step(self, by: int) -> None:
         listed = self._app.desk.conversations.listed()
-        self._app.open(listed[(listed.index(self._app.conv) + by) % len(listed)])
+        self._app.go_to(listed[(listed.index(self._app.conv) + by) % len(listed)])
 
     def go_to(self, number: int) -> None:
         listed = self._app.desk.conversations.listed()
         if number < len(listed):
-            self._app.open(listed[number])
+            self._app.go_to(listed[number])
 
     def go_back(self) -> None:
-        self._app.open(self._app.desk.conversations.previous)
+        self._app.go_to(self._app.desk.conversations.previous)
 
     def next_unread(self) -> None:
         conv = self._app.desk.conversations.next_unread()
         if conv is None:
             self._app.tell(_("nothing is unread elsewhere"))
         else:
-            self._app.open(conv)
+            self._app.go_to(conv)
 
     def ask_where(self) -> None:
         question = self._app.composer.question
@@ -68,7 +68,7 @@ class Reader:
 
         def go_to(chosen: str | None) -> None:
             if chosen in found:
-                self._app.open(found[chosen])
+                self._app.go_to(found[chosen])
 
         question.ask(_("go to: "), go_to, completer=completer)
 

@@ -1,0 +1,141 @@
+"""What is typed faster than it is answered, and what the input line offers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from forkchat.wire import msgid as m
+from tests.pane import Pane, Tmux, tmux_server
+from tests.server import Server
+from tests.talk import PASSWORD, Modern, new_name
+
+
+@pytest.fixture(scope="module")
+def tmux() -> Iterator[Tmux]:
+    with tmux_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("-w", "1", config="[limits]\nmessage_rate = 0\nregister_rate = 0\n") as found:
+        yield found
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Nothing is answered."""
+    (worker,) = server.workers().values()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+class TestTypedAhead:
+    def test_a_message_goes_where_the_command_before_it_leads(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        with Modern(server.port).join_in(bo := new_name("bo")) as friend:
+            ops = new_name("ops")
+            group = friend.done(m.CREATE_GROUP, groupname=ops, groupdesc="")["groupid"]
+            pane.type(f"/msg {bo}")
+            pane.sees(f"{bo}> ")
+            with stopped(server):
+                pane.type(f"/join {group}")
+                pane.type("meant for the group")
+                pane.type("and this")
+                pane.sees("2 lines wait for an answer")
+            assert friend.push(m.GROUP_CHAT)["msg"] == "meant for the group"
+            assert friend.push(m.GROUP_CHAT)["msg"] == "and this"
+            pane.sees(f"[{ops}]> ", "│ meant for the group ✓")
+            pane.leave()
+
+    def test_a_line_is_not_split(self, server: Server, tmux: Tmux) -> None:
+        """It goes along with the command; the draft that was there comes back by Up."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        with (
+            Modern(server.port).join_in(bo := new_name("bo")),
+            Modern(server.port).join_in(yu := new_name("yu")) as friend,
+        ):
+            for name in (bo, yu):
+                pane.type(f"/add {name}")
+                pane.sees(f"● {name}")
+            pane.press("M-2")
+            pane.sees(f"{yu}> ")
+            pane.write("a draft for yu")
+            pane.press("M-1")
+            pane.sees(f"{bo}> ")
+            with stopped(server):
+                pane.type(f"/who {new_name('zed')}")
+                pane.type(f"/msg {yu}")
+                pane.sees("1 line waits for an answer")
+                pane.write("bo, this is ")
+                pane.sees(f"{bo}> bo, this is")
+            pane.sees(f"{yu}> bo, this is")
+            pane.type("only for you")
+            assert friend.push(m.ONE_CHAT)["msg"] == "bo, this is only for you"
+            pane.sees("│ bo, this is only for you ✓")
+            pane.press("Up")
+            pane.sees(f"{yu}> bo, this is only for you")
+            pane.press("Up")
+            pane.sees(f"{yu}> a draft for yu")
+            pane.press("C-c", "M-1")
+            pane.shows(lambda screen: screen.splitlines()[-1] == f"{bo}>", "no draft for bo")
+            pane.leave()
+
+    def test_a_command_that_fails(self, server: Server, tmux: Tmux) -> None:
+        """What was to follow it is not sent, and what is typed next replaces it."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        with Modern(server.port).join_in(bo := new_name("bo")) as friend:
+            pane.type(f"/msg {bo}")
+            pane.sees(f"{bo}> ")
+            with stopped(server):
+                pane.type("/join 4711")
+                pane.type("meant for the group")
+                pane.sees("1 line waits for an answer")
+            pane.sees("no such group", "before it failed: meant for the group", f"{bo}> /join 4711")
+            pane.type("/help nosuch")
+            pane.sees("there is no /nosuch", f"{bo}> /help nosuch")
+            pane.type("for bo")
+            assert friend.push(m.ONE_CHAT)["msg"] == "for bo"
+            pane.type("/help nosuch")
+            pane.sees(f"{bo}> /help nosuch")
+            pane.press("BSpace")
+            pane.write("X")
+            pane.sees(f"{bo}> /help nosucX")
+            pane.press("C-c")
+            with stopped(server):
+                pane.type("/join 4712")
+                pane.type("of use later")
+                pane.sees("1 line waits for an answer")
+                pane.press("C-q")
+                pane.sees("ended with 0")
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("logged in as")
+        again.type(f"/msg {bo}")
+        again.sees(f"{bo}> of use later")
+        again.leave()
+
+
+class TestOffers:
+    def test_a_command_replaces_what_the_first_screen_offers(self, server: Server, tmux: Tmux) -> None:
+        with Modern(server.port).join_in(li := new_name("li")):
+            pass
+        pane = Pane(tmux, server.port)
+        pane.sees("> /register")
+        pane.type(f"/login {li}")
+        pane.sees("password: ")
+        pane.type(PASSWORD)
+        pane.sees(f"logged in as {li}")
+        pane.type('/register "/login li"')
+        pane.sees("a name cannot begin with /", '> /register "/login li"')
+        pane.leave()
