@@ -79,7 +79,7 @@ def wrapped(line: str, first: int, room: int) -> list[str]:
             columns = get_cwidth(character)
             while columns > left and row:
                 cut = len(row) if at % 2 else row.rfind(" ") + 1
-                end(cut if cut > len(row) // 2 else len(row))
+                end(cut if cut > len(row) // 2 and get_cwidth(row[cut:]) <= room else len(row))
             row += character
             left -= columns
     return [*found, row]

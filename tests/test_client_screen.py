@@ -40,6 +40,7 @@ def message(seq: int, text: str, sender: int = 2, ts: int = 0) -> Message:
 
 class TestRows:
     @example(line=": :你", first=3, room=2)
+    @example(line=":: :你:", first=6, room=2)
     @given(line=TEXT, first=st.integers(2, 30), room=st.integers(2, 30))
     def test_wrapping_loses_nothing_and_fits(self, line: str, first: int, room: int) -> None:
         rows = wrapped(line, first, room)
