@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +13,7 @@ import pytest
 
 from forkchat.wire import msgid as m
 from tests.pane import Pane, Tmux, tmux_server
-from tests.server import Server
+from tests.server import ROOT, Server, until
 from tests.talk import PASSWORD, Modern, new_name
 
 
@@ -139,3 +141,41 @@ class TestOffers:
         pane.type('/register "/login li"')
         pane.sees("a name cannot begin with /", '> /register "/login li"')
         pane.leave()
+
+
+class TestWidths:
+    """A row that is drawn at the wrong place spoils the screen, and it is others who write it."""
+
+    def test_what_is_drawn_is_as_wide_as_the_terminal_thinks(self, tmux: Tmux) -> None:
+        found = tmux.folder / "widths"
+        command = shlex.join([sys.executable, "-m", "tests.widths", str(found)])
+        tmux.run("new-session", "-d", "-c", str(ROOT), command)
+        until(lambda: found.exists() and "all seen" in found.read_text(), "all characters", 60)
+        assert found.read_text() == "all seen\n"
+
+    def test_in_messages_and_in_the_line(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li := new_name("li"))
+        with Modern(server.port).join_in(bo := new_name("bo")) as friend:
+            pane.type(f"/msg {bo}")
+            pane.sees(f"{bo}> ")
+            user = friend.done(m.LOOKUP, name=li)["id"]
+            for number, text in enumerate(
+                ("🇩🇪🇫🇷 flags", "ह\u093fन\u094dद\u0940 marks", "a\u3164b\uffa0c fillers")
+            ):
+                friend.done(m.ONE_CHAT, toid=user, cid=str(number), msg=text)
+            said = ["│ DEFR flags", "│ ह◌न\u094dद◌ marks", "│ abc fillers"]
+            pane.sees(*said)
+            pane.write("👨\u200d👩\u200d👧 🇩🇪 typed")
+            pane.sees(f"{bo}> 👨👩👧 DE typed", *said)
+            pane.press("Home", "Right", "Delete")
+            pane.sees(f"{bo}> 👨👩👧 DE typed")
+            pane.press("Delete")
+            pane.sees(f"{bo}> 👨👧 DE typed", *said)
+            pane.press("Enter")
+            assert friend.push(m.ONE_CHAT)["msg"] == "👨\u200d👧 🇩🇪 typed"
+            pane.sees("│ 👨👧 DE typed ✓")
+            before = pane.screen()
+            pane.press("C-l")
+            pane.shows(lambda screen: screen == before, "the same, drawn anew")
+            pane.leave()

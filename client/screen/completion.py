@@ -10,6 +10,7 @@ from prompt_toolkit.document import Document
 from client.commands.directory import Directory
 from client.commands.table import Command
 from client.i18n import _
+from client.screen.plain import plainly
 from client.text import clean_line, shown_name
 
 
@@ -31,7 +32,7 @@ class InputCompleter(Completer):
         end = ": " if text == word else " "
         for name, typed in self._names():
             if any(each.casefold().startswith(word.casefold()) for each in (name, typed)):
-                yield Completion(typed + end, -len(word), display=typed)
+                yield Completion(typed + end, -len(word), display=plainly(typed))
 
     def _names_of_commands(self, text: str) -> Iterable[Completion]:
         for command in self._commands.values():

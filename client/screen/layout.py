@@ -27,6 +27,7 @@ from prompt_toolkit.widgets import SearchToolbar
 from client.i18n import _
 from client.screen import panes
 from client.screen.keys import bindings
+from client.screen.plain import Plainly, plainly
 from client.screen.style import STYLE
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def build(app: App) -> Application[None]:
         app.composer.buffer,
         search_buffer_control=history.control,
         preview_search=True,
-        input_processors=[BeforeInput(lambda: panes.prompt(app), "class:prompt")],
+        input_processors=[Plainly(), BeforeInput(lambda: panes.prompt(app), "class:prompt")],
     )
     answer = BufferControl(
         app.composer.question.buffer,
         input_processors=[
+            Plainly(),
             ConditionalProcessor(PasswordProcessor(), Condition(lambda: app.composer.question.is_secret)),
-            BeforeInput(lambda: app.composer.question.label, "class:prompt"),
+            BeforeInput(lambda: plainly(app.composer.question.label), "class:prompt"),
         ],
     )
     text_window = Window(

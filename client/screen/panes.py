@@ -14,6 +14,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.i18n import _, ngettext
 from client.screen.conversations import HOME
+from client.screen.plain import plainly
 from client.screen.rows import Row, shortened
 from client.text import clean_line, shown_name
 from forkchat.wire.conversation import parse_key
@@ -56,13 +57,13 @@ def title(app: App) -> str:
     conv = app.conv
     if conv == HOME:
         return _("forkchat: F1 lists the keys, /help the commands")
-    found = app.directory.title(conv)
+    found = plainly(app.directory.title(conv))
     friend = None if parse_key(conv).group else app.directory.friends.get(app.other(conv))
-    return f"{found}  {_(clean_line(friend.state))}" if friend and friend.state else found
+    return f"{found}  {_(plainly(clean_line(friend.state)))}" if friend and friend.state else found
 
 
 def prompt(app: App) -> str:
-    return (app.directory.title(app.conv) if app.conv else "") + "> "
+    return (plainly(app.directory.title(app.conv)) if app.conv else "") + "> "
 
 
 def listing(app: App, width: int, height: int) -> list[Row]:
@@ -82,7 +83,7 @@ def list_start(app: App, height: int) -> int:
 
 def _entry(app: App, number: int, conv: str, width: int) -> Row:
     chat = app.desk.conversations[conv]
-    name = app.directory.title(conv) if conv else "forkchat"
+    name = plainly(app.directory.title(conv)) if conv else "forkchat"
     head = f"{number} " if 0 < number < 10 else "  "
     style, state = "", " "
     if conv and not parse_key(conv).group:
@@ -138,7 +139,7 @@ def status(app: App, width: int) -> StyleAndTextTuples:
     found: StyleAndTextTuples = []
     left = width
     for number, (style, text) in enumerate(parts):
-        text = shortened((" │ " if number else " ") + text, left)
+        text = shortened((" │ " if number else " ") + plainly(text), left)
         left -= get_cwidth(text)
         found.append((style, text))
     return found

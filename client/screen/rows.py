@@ -11,17 +11,13 @@ from prompt_toolkit.utils import get_cwidth
 from client.commands.wording import moment
 from client.i18n import N_, _
 from client.protocol.events import Message
+from client.screen.plain import plainly
 from client.screen.style import NICKS
 from client.text import LINK, clean, shown_name, wrapped
 
 #: Styled pieces of text: what prompt_toolkit draws.
 Row = list[tuple[str, str]]
 
-_EMOJI = r"[\u2600-\u27bf\U0001f000-\U0001faff]"
-#: What makes one picture of several emoji, or another one of one: terminals do not agree on how wide that
-#: is, and a row that is drawn at the wrong place is worse than the plain pictures. (Between letters the
-#: joiner stays: some scripts need it, and it takes no room.)
-_JOINED = re.compile(rf"\u200d(?={_EMOJI})|\ufe0f|[\U0001f3fb-\U0001f3ff]")
 #: Characters of a message that are drawn: a server's limit is 8 KiB of text, a bad server may have none.
 _MAX_TEXT = 32_768
 #: Below this width a message begins right behind its sender's name.
@@ -38,8 +34,8 @@ def nick_style(user: int) -> str:
 def message_rows(message: Message, width: int, mark: str, style: str, query: str) -> list[Row]:
     """`mark` goes behind the text (sent, read, waiting, failed); `query` is marked in it."""
     at = moment(message.ts).strftime("%H:%M") if message.ts else "--:--"
-    nick = ("class:own" if message.is_own else nick_style(message.sender)), shown_name(message.name)
-    text = _JOINED.sub("", clean(message.text))
+    nick = ("class:own" if message.is_own else nick_style(message.sender)), plainly(shown_name(message.name))
+    text = plainly(clean(message.text))
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + _("… ({number} characters)").format(number=len(text))
     if width < _COMPACT:
@@ -50,7 +46,7 @@ def message_rows(message: Message, width: int, mark: str, style: str, query: str
         name = shortened(nick[1], room)
         head = [("class:time", at + " "), (nick[0], padded(name, room)), ("class:line", " │ ")]
         indent = [("", " " * (6 + room)), ("class:line", " │ ")]
-    return _rows(head, indent, text, mark, style, width, query)
+    return _rows(head, indent, text, mark, style, width, plainly(query))
 
 
 @lru_cache(maxsize=1024)
@@ -58,7 +54,7 @@ def note_rows(text: str, width: int, style: str) -> list[Row]:
     """A line of the client's own."""
     head: Row = [(f"class:{style}", "-- ")]
     indent: Row = [("", "   ")]
-    return _rows(head, indent, clean(text), "", f"class:{style}", width, "")
+    return _rows(head, indent, plainly(clean(text)), "", f"class:{style}", width, "")
 
 
 def rule(text: str, width: int, style: str) -> Row:
