@@ -225,9 +225,8 @@ class TestTwoPeople:
                 pane.sees(f"you are in [{name}]")
             user = friend.done(m.LOOKUP, name=li)["id"]
             pane.type(f"/msg {bo} hi")
-            pane.sees(f"{bo}> ", "hi ✓")
-            pane.press("M-/")
-            pane.sees(f"[{fun}]> ")
+            pane.sees(f"[{fun}]> ", f"to {bo}: hi")
+            assert friend.push(m.ONE_CHAT)["msg"] == "hi"
             pane.press("M-9")  # there is none
             pane.press("M-0")
             pane.press("C-g")

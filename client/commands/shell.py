@@ -108,10 +108,15 @@ class Shell:
         await self._log_in(takeover=True)
 
     async def say(self, conv: str, text: str) -> dict[str, object] | None:
-        """Send a message and, as long as the view has patience, wait until it is stored."""
-        self.view.open(conv)
+        """Send a message and, as long as the view has patience, wait until it is stored. A script's next line
+        goes there, too; on the screen one stays where one is, unless that is nowhere.
+        """
+        if self.view.patience or not self.view.conv:
+            self.view.open(conv)
         cid = self.client.post(conv, text)
         if not self.view.patience:
+            if conv != self.view.conv:
+                self.view.tell(_("to {name}: {text}").format(name=self.directory.title(conv), text=text))
             return None
         try:
             sent = await self.client.acknowledged(cid, self.view.patience)
