@@ -332,6 +332,19 @@ class TestHistory:
         assert (len(problems), new.before("g1", 5, 5)) == (1, [])
         new.close()
 
+    def test_no_database(self, tmp_path: Path) -> None:
+        """It is put aside, and what comes is kept in a new one."""
+        path = tmp_path / "history.sqlite"
+        path.write_bytes(b"this is no database" * 1000)
+        problems: list[str] = []
+        history = History(path, 1, problems.append)
+        assert history.damaged == tmp_path / "history.damaged"
+        history.add([message(1)])
+        history.close()
+        again = History(path, 1, problems.append)
+        assert (again.damaged, again.before("g1", 5, 5), problems) == (None, [message(1)], [])
+        again.close()
+
     def test_of_another_version(self, tmp_path: Path) -> None:
         problems: list[str] = []
         history = History(tmp_path / "history.sqlite", 1, problems.append)
@@ -340,7 +353,8 @@ class TestHistory:
         history.close()
         again = History(tmp_path / "history.sqlite", 1, problems.append)
         assert again.before("g1", 5, 5) == []
-        assert "version 99" in problems[0]
+        assert again.damaged == tmp_path / "history.damaged"
+        assert not problems
         assert (tmp_path / "history.damaged").exists()
         again.close()
 

@@ -50,7 +50,9 @@ class Stand:
 
 
 class History:
-    """Of one user, `me`. `on_problem` is told, in words for people, when it goes on in memory alone."""
+    """Of one user, `me`. `on_problem` is told, in words for people, when it goes on in memory alone.
+    `damaged`: where a file was put that could not be read; there is a new one then.
+    """
 
     def __init__(self, path: Path | None, me: int, on_problem: Callable[[str], None]):
         self._me = me
@@ -58,9 +60,10 @@ class History:
         self._on_problem = on_problem
         self._database = _in_memory()
         self._is_on_disk = False
+        self.damaged: Path | None = None
         if path:
             try:
-                self._database = _open(path, on_problem)
+                self._database, self.damaged = _open(path)
                 self._is_on_disk = True
             except (OSError, sqlite3.Error) as error:
                 on_problem(f"{path}: {error}")
@@ -177,19 +180,21 @@ def _in_memory() -> sqlite3.Connection:
     return database
 
 
-def _open(path: Path, on_problem: Callable[[str], None]) -> sqlite3.Connection:
+def _open(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """And where a damaged one is now that was there."""
     make_private_folder(path.parent)
     database = sqlite3.connect(path)
+    aside = None
     try:
         _check(database)
     except sqlite3.DatabaseError as error:
         database.close()
         if isinstance(error, sqlite3.OperationalError):  # the disk's fault, not the file's
             raise
-        on_problem(f"{path}: {error} -> {_put_aside(path)}")
+        aside = _put_aside(path)
         database = sqlite3.connect(path)
         _check(database)
-    return database
+    return database, aside
 
 
 def _put_aside(path: Path) -> Path:

@@ -302,6 +302,9 @@ class Desk:
             self._journal(Journal.close)
         me = self.directory.me
         self.history = History(folder and folder / "history.sqlite", me[0], self._on_problem)
+        if self.history.damaged:
+            text = _("the messages kept here cannot be read; they are put into {file}, and fetched anew")
+            self.note(HOME, text.format(file=self.history.damaged), "error")
         try:
             self.journal = Journal(folder and folder / "typed.jsonl")
         except BlockingIOError:
