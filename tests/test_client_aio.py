@@ -46,6 +46,25 @@ class TestOneConnection:
             asyncio.run(run(port))
 
 
+class TestLag:
+    def test_what_waits_for_a_connection_is_not_measured(self) -> None:
+        async def run(port: int) -> None:
+            async with Client("127.0.0.1", port) as client:
+                client.session.restore(12, "li", [])
+                login = asyncio.create_task(client.login("li", "secret"))
+                while not client.session.is_wanted:
+                    await asyncio.sleep(0)
+                waits = client.acknowledged(client.post("g1", "before the login is answered"))
+                await login
+                await waits
+                assert client.lag == 0.0
+                await client.send("g1", "now")
+                assert client.lag > 0.0
+
+        with scripted(lambda connection: answer_all(connection, b"")) as port:
+            asyncio.run(run(port))
+
+
 class TestBackoff:
     def test_it_grows_and_differs_up_to_a_bound(self) -> None:
         backoff = Backoff()

@@ -158,7 +158,8 @@ class Client(asyncio.Protocol):
         pending = self.session.send(to, text)
         if self._on_post:
             self._on_post(pending)
-        self._time(pending.cid)
+        if self.session.is_ready:  # else it is the waiting that would be measured
+            self._time(pending.cid)
         self._step([])
         return pending.cid
 
