@@ -18,7 +18,7 @@ from client.local.journal import Journal
 from client.local.settings import Settings
 from client.protocol.events import Friend, Group, LoggedIn, Message
 from client.protocol.outbox import Pending
-from client.screen.completion import InputCompleter
+from client.screen.completion import InputCompleter, Titles
 from client.screen.conversations import Conversation, Conversations
 from client.screen.desk import Desk
 from client.screen.failures import Failures
@@ -238,6 +238,48 @@ class TestCompletion:
         if text.startswith("/"):
             command, (name,) = parse_line("/msg " + found.text)
             assert (command.name, name) == ("msg", completed.strip(' "'))
+
+    @pytest.mark.parametrize(
+        ("text", "completed"),
+        [
+            ("/msg ", ['"#our ops" ', "#tea ", "bo ", "carol ", '"my name" ']),
+            ("/msg my na", ['"my name" ']),
+            ("thanks, my na", ['"my name" ']),
+            ('/msg "ca', ["carol "]),
+            ("look, @ca", ["@carol "]),
+            ("/msg @my", ['"@my name" ']),
+            ("/members ", ['"#our ops" ', "#tea "]),
+            ("/members te", ["#tea "]),
+            ("/members #te", ["#tea "]),
+            ("/remove #tea ca", ["carol "]),
+            ("/set la", ["lang "]),
+            ("/help ms", ["msg "]),
+            ("hello ", []),
+            ("", []),
+        ],
+    )
+    def test_arguments(self, text: str, completed: list[str]) -> None:
+        directory = Directory()
+        friends = [Friend(57, "my name", ""), Friend(58, "carol", ""), Friend(59, "bo", "")]
+        directory.note(LoggedIn(12, "bo", friends, [Group(8, "our ops", ""), Group(9, "tea", "")], False))
+        found = InputCompleter(COMMANDS, directory).get_completions(Document(text), CompleteEvent())
+        assert [completion.text for completion in found] == completed
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("o", ["[ops]", "forkchat", '"my o"', "bob"]),
+            ("op", ["[ops]"]),
+            ("MY", ['"my o"']),
+            ("bb", ["bob"]),
+            ("(", []),
+            ("", ["forkchat", "[ops]", '"my o"', "bob"]),
+        ],
+    )
+    def test_titles_best_first(self, text: str, found: list[str]) -> None:
+        completer = Titles({title: title for title in ("forkchat", "[ops]", '"my o"', "bob")}, lambda _: 0)
+        titles = completer.get_completions(Document(text), CompleteEvent())
+        assert [completion.text for completion in titles] == found
 
 
 class TestNotifier:

@@ -1,21 +1,27 @@
-"""Tab: commands, people and groups by the beginnings of their names."""
+"""Tab: commands, settings, people and groups by the beginnings of their names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, FuzzyCompleter, WordCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from client.commands.directory import Directory
 from client.commands.table import Command
 from client.i18n import _
+from client.local.settings import SETTINGS
 from client.screen.plain import plainly
 from client.text import clean_line, shown_name
 
+#: What can be typed for something, and what is put there for it.
+Word = tuple[str, str]
+
+_NO_RANK = 3
+
 
 class InputCompleter(Completer):
-    """`/com`, the names after it, and at the beginning of a message whom it is for."""
+    """`/com`, what comes after it, and anywhere in a message whom it is about."""
 
     def __init__(self, commands: Mapping[str, Command], directory: Directory):
         self._commands = commands
@@ -26,13 +32,16 @@ class InputCompleter(Completer):
         if text.startswith("/") and (found := list(self._names_of_commands(text))):
             yield from found
             return
-        word = text.rsplit(" ", 1)[-1].rsplit("\n", 1)[-1]
-        if not word:
-            return
-        end = ": " if text == word else " "
-        for name, typed in self._names():
-            if any(each.casefold().startswith(word.casefold()) for each in (name, typed)):
-                yield Completion(typed + end, -len(word), display=plainly(typed))
+        command = self._command(text)
+        start = len(command.name) + 2 if command else 0
+        beginnings = [at for at in range(start, len(text) + 1) if at == start or text[at - 1].isspace()]
+        for at in beginnings:  # the earliest first: a name may have blanks
+            is_argument = command is not None and at == start
+            if text[at:] or is_argument:
+                words = self._words(command.parameters[0] if command and is_argument else "")
+                if found := list(_beginning_with(text[at:], words, ": " if at == 0 else " ")):
+                    yield from found
+                    return
 
     def _names_of_commands(self, text: str) -> Iterable[Completion]:
         for command in self._commands.values():
@@ -42,19 +51,70 @@ class InputCompleter(Completer):
                     f"/{command.name}{end}", -len(text), display=str(command), display_meta=_(command.help)
                 )
 
-    def _names(self) -> list[tuple[str, str]]:
-        """Of people and groups, each as it is and as it is typed: in quotes where it must be."""
-        people = {(clean_line(name), shown_name(name)) for name in self._directory.names()}
-        groups = {(f"#{clean_line(name)}", _group(name)) for name in self._directory.group_names()}
-        return sorted(people | groups, key=lambda name: name[0].casefold())
+    def _command(self, text: str) -> Command | None:
+        """That whose arguments are being typed."""
+        found = (each for each in self._commands.values() if text.startswith(f"/{each.name} "))
+        return next((command for command in found if command.parameters), None)
+
+    def _words(self, parameter: str) -> list[Word]:
+        """What can stand there: people and groups, if nothing else is asked for."""
+        match parameter:
+            case "[COMMAND]":
+                return [(name, name) for name in self._commands]
+            case "[NAME]":
+                return [(name, name) for name in SETTINGS]
+        names, groups = self._directory.names(), self._directory.group_names()
+        words = [word for name in names for word in _typed(name)]
+        words += [word for name in groups for word in _typed(name, "#")]
+        if parameter == "GROUP":
+            words = [(clean_line(name), _marked(name, "#")) for name in groups]
+            words += [word for name in groups for word in _typed(name, "#")]
+        return sorted(words, key=lambda word: word[1].strip('"').casefold())
 
 
-def _group(name: str) -> str:
+def _typed(name: str, mark: str = "") -> list[Word]:
+    """A name as it is, in quotes, and behind an @, each with how it is to be typed."""
+    plain, typed = clean_line(name), _marked(name, mark)
+    at = [] if mark else [(f"@{plain}", _marked(name, "@"))]
+    return [(f"{mark}{plain}", typed), (f'"{mark}{plain}', typed), *at]
+
+
+def _marked(name: str, mark: str) -> str:
+    """In quotes where it must be."""
     shown = shown_name(name)
-    return f'"#{shown[1:]}' if shown[0] == '"' else f"#{shown}"
+    return f'"{mark}{shown[1:]}' if shown[0] == '"' else f"{mark}{shown}"
 
 
-def titles(of: Mapping[str, str], unread: Callable[[str], int]) -> Completer:
-    """Conversations by any letters of their titles, in that order; `of` has the keys by title."""
-    meta = {title: str(unread(conv) or "") for title, conv in of.items()}
-    return FuzzyCompleter(WordCompleter(list(of), sentence=True, meta_dict=dict(meta)), pattern="^.*")
+def _beginning_with(beginning: str, words: Iterable[Word], end: str) -> Iterable[Completion]:
+    fitting = [typed for word, typed in words if word.casefold().startswith(beginning.casefold())]
+    if not beginning:
+        fitting = [typed for typed in fitting if typed.lstrip('"')[0] != "@"]
+    for typed in dict.fromkeys(fitting):
+        yield Completion(typed + end, -len(beginning), display=plainly(typed))
+
+
+class Titles(Completer):
+    """Conversations by letters of their titles: what begins with them, has them together, has them in that
+    order. `of` has the keys by title.
+    """
+
+    def __init__(self, of: Mapping[str, str], unread: Callable[[str], int]):
+        self._of = of
+        self._unread = unread
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        ranks = {title: _rank(title.casefold(), document.text.casefold()) for title in self._of}
+        for title in sorted(
+            (title for title, rank in ranks.items() if rank < _NO_RANK), key=ranks.__getitem__
+        ):
+            unread = str(self._unread(self._of[title]) or "")
+            yield Completion(title, -len(document.text), display=plainly(title), display_meta=unread)
+
+
+def _rank(title: str, letters: str) -> int:
+    if title.lstrip('["').startswith(letters):
+        return 0
+    if letters in title:
+        return 1
+    rest = iter(title)
+    return 2 if all(letter in rest for letter in letters) else _NO_RANK

@@ -8,9 +8,10 @@ from prompt_toolkit.mouse_events import MouseEventType
 
 from client.i18n import _
 from client.screen import panes
-from client.screen.completion import titles
-from client.screen.conversations import Conversation, Key
+from client.screen.completion import Titles
+from client.screen.conversations import HOME, Conversation, Key
 from client.screen.rows import Row
+from forkchat.wire.conversation import parse_key
 
 if TYPE_CHECKING:
     from client.screen.app import App
@@ -33,8 +34,10 @@ class Reader:
         rows, gaps = desk.transcript.draw(desk.current, width, height)
         if gaps and desk.current.conv:
             desk.fetch(desk.current, gaps[0])
-        if desk.current.bottom is None and desk.read():
-            self._app.draw_soon()  # the list was drawn before
+        if desk.current.bottom is None:
+            desk.current.missed = ""
+            if desk.read():
+                self._app.draw_soon()  # the list was drawn before
         return rows
 
     # --- from one conversation to another -----------------------------------------------------------
@@ -49,14 +52,20 @@ class Reader:
             self._app.go_to(listed[number])
 
     def go_back(self) -> None:
-        self._app.go_to(self._app.desk.conversations.previous)
+        previous = self._app.desk.conversations.previous
+        is_left = (
+            previous and (group := parse_key(previous).group) and group not in self._app.directory.groups
+        )
+        self._app.go_to(HOME if is_left else previous)
 
     def next_unread(self) -> None:
         conv = self._app.desk.conversations.next_unread()
-        if conv is None:
-            self._app.tell(_("nothing is unread elsewhere"))
-        else:
+        if conv is not None:
             self._app.go_to(conv)
+        elif self._app.desk.current.unread:
+            self.bottom()
+        else:
+            self._app.tell(_("nothing is unread elsewhere"))
 
     def ask_where(self) -> None:
         question = self._app.composer.question
@@ -64,11 +73,13 @@ class Reader:
             return
         conversations, directory = self._app.desk.conversations, self._app.directory
         found = {directory.title(conv) if conv else "forkchat": conv for conv in conversations.listed()}
-        completer = titles(found, lambda conv: conversations[conv].unread)
+        completer = Titles(found, lambda conv: conversations[conv].unread)
 
         def go_to(chosen: str | None) -> None:
             if chosen in found:
                 self._app.go_to(found[chosen])
+            elif chosen:
+                self._app.complain(_("no conversation has that in its name: {text}").format(text=chosen))
 
         question.ask(_("go to: "), go_to, completer=completer)
 
@@ -114,7 +125,11 @@ class Reader:
         """Begin, or go on to an earlier one."""
         if self.is_searching:
             self._find_before(self._found)
-        elif self._app.conv and not self._app.composer.question.is_open:
+        elif self._app.composer.question.is_open:
+            return
+        elif not self._app.conv:
+            self._app.complain(_("there is nothing to search here: go to a conversation first"))
+        else:
             self._before = self._app.desk.current, self._app.desk.current.bottom
             self._app.composer.question.ask(_("search: "), self._searched, on_text=self.find)
 
@@ -144,7 +159,7 @@ class Reader:
             self._found = found[0].seq
             self.show(self._found)
         is_done = bool(found) or not query
-        label = _("search: ") if is_done else _("search, nothing further: ")
+        label = _("search: ") if is_done else _("search, nothing further on this computer: ")
         self._app.composer.question.relabel(label)
         self._app.draw_soon()
         return is_done
