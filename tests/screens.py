@@ -68,7 +68,7 @@ def talk(tmux: Tmux, page: Page) -> None:
                 mei.done(m.GROUP_CHAT, groupid=groups[1], cid=f"t{number}", msg=f"tea at {number + 3}?")
             mei.done(m.GROUP_CHAT, groupid=groups[0], cid="o", msg="li: the backup is done")
             bo.type("and you?")
-            li.sees("3 unread, Alt+a")
+            li.sees("3 unread conversations, Alt+a")
             page.add("Three conversations with something unread", "Alt+a goes to the mention first.", li)
             li.press("M-a")
             li.sees("── unread ──")

@@ -77,7 +77,8 @@ class TestFirstStart:
             ("the same again: ", "new one"),
         ):
             pane.sees(question)
-            pane.type(answer)
+            pane.paste(f"{answer}\n")  # as it was copied, with its line end
+            pane.press("Enter")
         pane.sees("the password is changed")
         pane.leave()
         again = Pane(tmux, server.port, home=pane.home)
@@ -104,9 +105,10 @@ class TestFirstStart:
         pane = Pane(tmux, port)
         pane.sees(f"to start a server there: forkchat -w 4 -p {port}", "> /register")
         pane.type("li")
-        pane.sees("password for li")
-        pane.press("C-c")
-        pane.sees("interrupted")
+        pane.sees("password for li", "not connected")
+        pane.write(f"{PASSWORD}\r{PASSWORD}\r")
+        pane.sees(f"nothing to chat with at 127.0.0.1, port {port}: Connection refused", times=2)
+        pane.sees(f"to start a server there: forkchat -w 4 -p {port}", times=2)
         pane.leave()
 
     def test_the_server_comes_later(self, tmux: Tmux) -> None:
@@ -135,9 +137,9 @@ class TestFirstStart:
         two.press("C-u")
         two.type("/takeover")
         two.sees(f"logged in as {li}")
-        one.sees("you have logged in elsewhere")
+        one.sees("so this session has ended", "you have logged in elsewhere: /takeover comes back here")
         one.type("/takeover")
-        two.sees("you have logged in elsewhere")
+        two.sees("so this session has ended")
         one.leave()
         two.leave()
 
@@ -155,7 +157,7 @@ class TestTwoPeople:
         one.sees(f"{bo}> ", f"{bo}  online")
         one.type("你好，世界 👋 are you there?")
         one.sees("你好，世界 👋 are you there? ✓")
-        two.sees("1 unread, Alt+a")
+        two.sees("1 unread conversation, Alt+a")
         two.press("M-a")
         two.sees(f"{li} │ 你好，世界 👋 are you there?", "── unread ──", f"{li}> ")
         one.sees("are you there? ✓✓")
@@ -202,7 +204,7 @@ class TestTwoPeople:
         with Modern(server.port).join_in(unique("bo")) as other:
             found = other.done(m.LOOKUP, name=li)
             other.done(m.ONE_CHAT, toid=found["id"], cid="1", msg=evil)
-        pane.sees("1 unread, Alt+a")
+        pane.sees("1 unread conversation, Alt+a")
         pane.press("M-a")
         pane.press("PPage", "PPage", "PPage", "PPage")
         pane.sees("evil gnp.exe")
@@ -239,7 +241,7 @@ class TestTwoPeople:
             friend.done(m.GROUP_CHAT, groupid=groups[ops], cid="o", msg=f"{li.upper()}: look!")
             friend.done(m.ONE_CHAT, toid=user, cid="d1", msg="just you")
             friend.done(m.ONE_CHAT, toid=user, cid="d2", msg="and more")
-            pane.sees("3 unread, Alt+a")
+            pane.sees("3 unread conversations, Alt+a")
             pane.shows(lambda screen: re.search(rf"\[{fun}\] +3", screen), "three in the one group")
             pane.shows(lambda screen: re.search(rf"{bo} +2", screen), "two of the friend")
             pane.press("M-a")  # the mention comes before the other group, which is above it
@@ -248,7 +250,7 @@ class TestTwoPeople:
             pane.sees(f"{bo}> ", "just you", "and more", "── unread ──")
             pane.press("M-a")
             pane.sees(f"[{fun}]> ", "fun 0", "fun 2", "── unread ──")
-            pane.sees("unread, Alt+a", times=0)
+            pane.sees("unread conversation", times=0)
             pane.press("M-a")
             pane.sees("nothing is unread elsewhere")
             pane.press("M-Down")
@@ -279,7 +281,7 @@ class TestKeys:
         li, bo = told
         pane = Pane(tmux, server.port, size=(90, 24))
         pane.enter("login", li)
-        pane.sees("1 unread, Alt+a")
+        pane.sees("1 unread conversation, Alt+a")
         pane.press("M-a")
         pane.sees("line 399 of many", f"{bo}> ")
         pane.press("M-u")
@@ -300,7 +302,7 @@ class TestKeys:
         pane.press("C-s")
         pane.sees("line 050 of many 针 Needle")
         pane.press("C-s")
-        pane.sees("search, nothing further: needle")
+        pane.sees("search, nothing further on this computer: needle")
         pane.press("C-c")
         pane.sees("line 399 of many")
         pane.type("/search 针")
@@ -393,11 +395,15 @@ class TestKeys:
                 pane.sees(f"[k{number}]> ")
             pane.press("C-g")
             pane.sees("go to: ")
+            pane.type("nosuch")
+            pane.sees("no conversation has that in its name: nosuch")
+            pane.press("C-g")
+            pane.sees("go to: ")
             pane.write("k3\rsaid at once\r")
             pane.sees("[k3]> ", "│ said at once ✓")
             for number in range(60):
                 friend.done(m.GROUP_CHAT, groupid=groups[4], cid=str(number), msg=f"line {number:02}")
-            pane.sees("1 unread, Alt+a")
+            pane.sees("1 unread conversation, Alt+a")
             pane.press("M-a")
             pane.sees("[k5]> ", "line 59")
             pane.press("M-u")
@@ -445,6 +451,10 @@ class TestKeys:
             pane.sees("-- Enter goes back")
             pane.press("Enter")
             pane.sees("-- Enter goes back", times=0)
+            pane.press("C-z")  # nobody can go on with us here: the system does nothing
+            pane.write("no ^Z")
+            pane.sees("[k5]> no ^Z")
+            pane.press("C-c")
             pane.press("F1")
             pane.sees(*(f"-- {key.name:12}" for key in KEYS[-12:]))
             pane.spoil("SPOILT")
@@ -457,6 +467,34 @@ class TestKeys:
             keys = named.get(each.name, [each.name.replace("Alt+", "M-").replace("Ctrl+", "C-")])
             assert set(keys) <= pane.pressed, each.name
 
+    def test_what_is_missed_while_one_is_scrolled_back(
+        self, server: Server, tmux: Tmux, told: tuple[str, str]
+    ) -> None:
+        li, bo = told
+        pane = Pane(tmux, server.port, size=(120, 24))
+        with Modern(server.port) as friend:
+            friend.login(name=bo, password=PASSWORD)
+            pane.enter("login", li)
+            pane.press("C-s")
+            pane.sees("there is nothing to search here")
+            pane.press("C-c", "C-c", "C-c")
+            pane.sees("Ctrl+q or /quit leaves")
+            pane.type(f"/msg {bo}")
+            pane.sees("line 399 of many")
+            pane.press("PPage")
+            pane.sees("scrolled back, Alt+End returns")
+            pane.type("/join 4711")
+            pane.sees("no such group")
+            pane.press("C-c")
+            pane.sees("no such group")
+            user = friend.done(m.LOOKUP, name=li)["id"]
+            friend.done(m.ONE_CHAT, toid=user, cid="below", msg="said below")
+            pane.sees("1 new message below, Alt+End returns")
+            pane.press("M-a")
+            pane.sees("│ said below")
+            pane.sees("Alt+End returns", times=0)
+            pane.leave()
+
     def test_pasting(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
         pane.enter("register", unique("li"))
@@ -467,6 +505,10 @@ class TestKeys:
             pane.press("Enter")
             assert friend.push(m.ONE_CHAT)["msg"] == "1\n2\n3"
             pane.paste("\n".join(f"line {number}" for number in range(12)))
+            pane.press("Enter")
+            pane.sees("send these 12 lines as one message? y/n:")
+            pane.press("C-c", "C-c")
+            pane.paste("".join(f"line {number}\n" for number in range(12)))
             pane.press("Enter")
             pane.sees("send these 12 lines as one message? y/n:")
             pane.type("n")
@@ -615,7 +657,7 @@ class TestNotices:
             pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
             friend.done(m.GROUP_CHAT, groupid=group, cid="2", msg="for nobody")
             friend.done(m.GROUP_CHAT, groupid=group, cid="3", msg=f"@{li} come")
-            pane.sees("1 unread, Alt+a")
+            pane.sees("1 unread conversation, Alt+a")
             pane.leave()
         notices = re.findall(rb"\x1b\]9;([^\x07]*)\x07", raw.read_bytes())
         assert notices == [f"{bo} [{ops}]: @{li} come".encode()]
@@ -631,7 +673,7 @@ class TestNotices:
         with Modern(server.port).join_in(unique("bo")) as friend:
             user = friend.done(m.LOOKUP, name=li)["id"]
             friend.done(m.ONE_CHAT, toid=user, cid="1", msg="not a sound")
-            pane.sees("1 unread, Alt+a")
+            pane.sees("1 unread conversation, Alt+a")
             pane.leave()
         assert b"\x07" not in raw.read_bytes()
         assert b"not a sound" not in raw.read_bytes()
@@ -646,6 +688,6 @@ class TestNotices:
             friend.done(
                 m.ONE_CHAT, toid=friend.done(m.LOOKUP, name=li)["id"], cid="1", msg="wake\x07 up; now"
             )
-            pane.sees("1 unread, Alt+a")
+            pane.sees("1 unread conversation, Alt+a")
             pane.leave()
         assert f"\x07\x1bPtmux;\x1b\x1b]9;{bo}: wake up, now\x07\x1b\\".encode() in raw.read_bytes()

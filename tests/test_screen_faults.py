@@ -131,7 +131,9 @@ class TestNothingTypedIsLost:
             again.sees("[ops]> to be said to ops")
             with Modern(port) as elsewhere:
                 elsewhere.login(name="li", password=PASSWORD, takeover=True)
-                again.sees("not logged in", "[ops]> to be said to ops")
+                again.sees(
+                    "you have logged in elsewhere: /takeover comes back here", "[ops]> to be said to ops"
+                )
                 again.press("C-u")
                 again.write(f"/register yu\r{PASSWORD}\r{PASSWORD}\rbegun in ops")
                 again.sees("logged in as yu")
@@ -316,6 +318,8 @@ class TestDisk:
         history.write_bytes(b"this is no database" * 1000)
         again = Pane(tmux, server.port, home=pane.home)
         again.sees("logged in as", "some of what was typed earlier cannot be read")
+        again.sees("the messages kept here cannot be read; they are put into")
+        again.sees("kept in memory only", times=0)
         again.press("M-1")
         again.sees("[ops]> a draft", "│ hello ✓")
         again.leave()
@@ -341,7 +345,7 @@ class TestDisk:
         two.press("C-u")
         two.type("/takeover")
         two.sees("logged in as")
-        one.sees("you have logged in elsewhere")
+        one.sees("so this session has ended", "you have logged in elsewhere: /takeover comes back here")
         two.leave()
         one.leave()
 
@@ -491,6 +495,13 @@ class TestTerminal:
         )
         pane.resize(60, 20)
         pane.shows(lambda screen: "forkchat" in screen, "the list")
+        pane.type(f"/group create {'a-name-of-many-words' * 2}")
+        pane.shows(lambda screen: "[a-name" in screen.splitlines()[-1], "the long name")
+        pane.resize(20, 5)
+        pane.write("fits?")
+        pane.shows(lambda screen: screen.splitlines()[-1] == "[a-na…> fits?", "one row for the line")
+        pane.press("C-c", "M-1")
+        pane.press("M-2")
         for width, height in ((5, 2), (1, 1), (300, 90), (80, 24)):
             pane.resize(width, height)
         pane.sees("│ typed while it shrank ✓")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 from client.aio.server import Server
@@ -29,7 +30,7 @@ _NOTICES = {
 }
 _LOGGED_OUT = {
     "logout": N_("logged out"),
-    "replaced": N_("you have logged in elsewhere, so this session has ended; /login logs in here again"),
+    "replaced": N_("you have logged in elsewhere, so this session has ended; /takeover comes back here"),
     "kicked": N_("the server has ended this session; /login begins another"),
 }
 #: What else comes from the server as a word, or as a sentence of its own.
@@ -126,7 +127,10 @@ def complaint(error: Exception) -> str:
 
 def no_server(server: Server, error: OSError) -> list[str]:
     """What to say when nothing answers."""
-    where, reason = {"host": server.host, "port": server.port}, error.strerror or str(error)
+    where = {"host": server.host, "port": server.port}
+    reason = error.strerror or str(error)
+    if isinstance(error, ConnectionError) and error.errno:  # asyncio's words say the address again
+        reason = os.strerror(error.errno)
     found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=reason, **where)]
     return found if server.tls else [*found, start_hint(server.port)]
 

@@ -18,7 +18,7 @@ from client.i18n import _, ngettext
 from client.local import files
 from client.local.accounts import Accounts
 from client.local.settings import Settings
-from client.protocol.events import Event, Greeted, Message, Retrying
+from client.protocol.events import Event, Greeted, LoggedIn, LoggedOut, Message, Retrying
 from client.screen import panes
 from client.screen.bare import Bare
 from client.screen.commands import screen_commands
@@ -45,7 +45,7 @@ class App:
     """It is also the view (`client.commands.view`) of the commands that are typed in it.
 
     `retry_at`: when the next try to connect is, None while there is a connection; `retry_reason`: why there
-    is none.
+    is none. `is_replaced`: the user has logged in elsewhere since.
     """
 
     patience = 0.0
@@ -68,6 +68,7 @@ class App:
         self.bare: Bare = Bare(self)
         self.retry_at: float | None = None
         self.retry_reason = ""
+        self.is_replaced = False
         self._entrance = Entrance(self, accounts)
         self._notifier = Notifier(settings)
         self._failures = Failures(_FAILURES)
@@ -155,13 +156,18 @@ class App:
         elif self.reader.is_searching and not self.composer.question.is_open:
             self.reader.end_search()
         elif not self.composer.cancel():
-            self.tell(_("Ctrl+q or /quit leaves"))
+            hint, notes = _("Ctrl+q or /quit leaves"), self.desk.current.notes
+            if not notes or notes[-1].text != hint:
+                self.tell(hint)
         self.draw_soon()
 
     def help(self) -> None:
         width = max(len(key.name) for key in KEYS)
         for key in (*KEYS[:5], NUMBERS, *KEYS[5:]):
             self.tell(f"{key.name:{width}}  {_(key.help)}")
+
+    def suspend(self) -> None:
+        self._application.suspend_to_background()
 
     def redraw(self) -> None:
         self._application.renderer.clear()
@@ -225,6 +231,10 @@ class App:
                 self.retry_reason = event.reason
             case Greeted():
                 self.retry_at = None
+            case LoggedIn():
+                self.is_replaced = False
+            case LoggedOut():
+                self.is_replaced = event.reason == "replaced"
         self._entrance.on_event(event)
         self.desk.on_event(event)
         self.draw_soon()

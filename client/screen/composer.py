@@ -83,7 +83,7 @@ class Composer:
         self.buffer.open_in_editor()
 
     def paste(self, text: str) -> None:
-        text = clean(text)
+        text = clean(text).rstrip("\n")  # what was copied with its line end
         if len(text) > _MAX_PASTE:
             self._app.complain(
                 _("that is too long to be pasted: {number} characters, at most {most}").format(

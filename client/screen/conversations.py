@@ -45,6 +45,7 @@ class Conversation:
     void: set[tuple[int, int]] = field(default_factory=set)
     is_fetching: bool = False
     written: int = 0  # notes so far
+    missed: str = ""  # the latest note that came while the end was below the screen
 
     @property
     def conv(self) -> str:
@@ -57,6 +58,8 @@ class Conversation:
     def note(self, text: str, style: str) -> None:
         self.written += 1
         self.notes.append(Note((self.stand.last, self.written), text, style))
+        if self.bottom is not None:
+            self.missed = text
 
 
 class Conversations:

@@ -80,6 +80,7 @@ KEYS = (
         lambda app: app.cancel(),
         always=True,
     ),
+    Key("Ctrl+z", N_("suspend; fg comes back"), (("c-z",),), lambda app: app.suspend(), always=True),
     Key("Ctrl+l", N_("draw the screen anew"), (("c-l",),), lambda app: app.redraw(), always=True),
     Key("Ctrl+q", N_("leave"), (("c-q",),), lambda app: app.leave(), always=True),
 )

@@ -47,7 +47,10 @@ def build(app: App) -> Application[None]:
         app.composer.buffer,
         search_buffer_control=history.control,
         preview_search=True,
-        input_processors=[Plainly(), BeforeInput(lambda: panes.prompt(app), "class:prompt")],
+        input_processors=[
+            Plainly(),
+            BeforeInput(lambda: panes.prompt(app, get_app().output.get_size().columns), "class:prompt"),
+        ],
     )
     answer = BufferControl(
         app.composer.question.buffer,

@@ -13,6 +13,7 @@ from prompt_toolkit.mouse_events import MouseEvent, MouseEventType
 from prompt_toolkit.utils import get_cwidth
 
 from client.i18n import _, ngettext
+from client.protocol.session import State
 from client.screen.conversations import HOME
 from client.screen.plain import plainly
 from client.screen.rows import Row, shortened
@@ -62,8 +63,9 @@ def title(app: App) -> str:
     return f"{found}  {_(plainly(clean_line(friend.state)))}" if friend and friend.state else found
 
 
-def prompt(app: App) -> str:
-    return (plainly(app.directory.title(app.conv)) if app.conv else "") + "> "
+def prompt(app: App, width: int) -> str:
+    """No more than a third of the line."""
+    return (shortened(plainly(app.directory.title(app.conv)), width // 3) if app.conv else "") + "> "
 
 
 def listing(app: App, width: int, height: int) -> list[Row]:
@@ -102,23 +104,44 @@ def _entry(app: App, number: int, conv: str, width: int) -> Row:
     return [("class:list.current" if conv == app.conv else style, text)]
 
 
-def status(app: App, width: int) -> StyleAndTextTuples:
-    """Connection and lag, what waits, who types, what is below the screen."""
-    session, client = app.client.session, app.client
-    parts: list[tuple[str, str]] = []
+def _connection(app: App) -> tuple[str, str]:
+    session, lag = app.client.session, app.client.lag
     if session.is_ready and session.me:
         me = shown_name(app.directory.me[1])
-        lag = client.lag
-        text = f"{me} ● {lag * 1000:.0f} ms" if lag < _SLOW else f"{me} ● {lag:.1f} s"
-        parts.append(("", text))
-    elif app.retry_at is not None:
-        seconds = max(0.0, app.retry_at - time.monotonic())
-        text = _("offline: {reason}; next try in {seconds:.0f} s").format(
-            reason=app.retry_reason or _("the connection is lost"), seconds=seconds
+        return "", f"{me} ● {lag * 1000:.0f} ms" if lag < _SLOW else f"{me} ● {lag:.1f} s"
+    if app.retry_at is not None:
+        seconds = app.retry_at - time.monotonic()
+        reason = app.retry_reason or _("the connection is lost")
+        text = (
+            _("offline: {reason}; next try in {seconds:.0f} s")
+            if seconds > 0
+            else _("offline: {reason}; connecting")
         )
-        parts.append(("class:status.trouble", text))
-    else:
-        parts.append(("", _("connecting") if session.is_wanted else _("not logged in")))
+        return "class:status.trouble", text.format(reason=reason, seconds=seconds)
+    if session.is_wanted:
+        return "", _("connecting")
+    if app.is_replaced:
+        return "class:status.trouble", _("you have logged in elsewhere: /takeover comes back here")
+    return "", _("not connected") if session.state is State.OFFLINE else _("not logged in")
+
+
+def _below(app: App) -> list[tuple[str, str]]:
+    """What one does not see while one is scrolled back."""
+    chat = app.desk.current
+    text = _("scrolled back, Alt+End returns")
+    if chat.unread:
+        text = ngettext(
+            "{number} new message below, Alt+End returns",
+            "{number} new messages below, Alt+End returns",
+            chat.unread,
+        ).format(number=chat.unread)
+    missed = [("class:status.trouble", chat.missed)] if chat.missed else []
+    return [*missed, ("", text)]
+
+
+def status(app: App, width: int) -> StyleAndTextTuples:
+    """Connection and lag, what waits, who types, what is below the screen."""
+    parts = [_connection(app)]
     if behind := app.composer.turns.waiting:
         text = ngettext("{number} line waits for an answer", "{number} lines wait for an answer", behind)
         parts.append(("", text.format(number=behind)))
@@ -127,14 +150,19 @@ def status(app: App, width: int) -> StyleAndTextTuples:
             ("", ngettext("{number} not sent yet", "{number} not sent yet", waiting).format(number=waiting))
         )
     if app.desk.current.bottom is not None:
-        parts.append(("", _("scrolled back, Alt+End returns")))
+        parts += _below(app)
     elif typing := app.desk.typing(app.conv):
         parts.append(
             ("", ngettext("{names} types …", "{names} type …", len(typing)).format(names=", ".join(typing)))
         )
     if others := app.desk.conversations.unread_elsewhere():
         parts.append(
-            ("", ngettext("{number} unread, Alt+a", "{number} unread, Alt+a", others).format(number=others))
+            (
+                "",
+                ngettext(
+                    "{number} unread conversation, Alt+a", "{number} unread conversations, Alt+a", others
+                ).format(number=others),
+            )
         )
     found: StyleAndTextTuples = []
     left = width

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from client.commands.shell import Quit, UsageError
-from client.commands.wording import complaint, start_hint
+from client.commands.wording import complaint, no_server
 from client.i18n import _
 from client.local.settings import BadSettings
 from client.text import clean_line
@@ -92,6 +92,8 @@ class Turns:
         self._app.draw_soon()
 
     def tell(self, error: Exception) -> None:
-        self._app.complain(complaint(error))
-        if isinstance(error, ConnectionError) and not self._app.server.tls:
-            self._app.complain(start_hint(self._app.server.port))
+        if isinstance(error, ConnectionError):
+            for text in no_server(self._app.server, error):
+                self._app.complain(text)
+        else:
+            self._app.complain(complaint(error))
