@@ -223,7 +223,7 @@ class TestNoTLS:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         done = chatcli("--tls", "--ca", papers / "ca.pem", f"127.0.0.1:{port}")
-        assert_no_connection(done, f"nothing to chat with at 127.0.0.1, port {port}: Connect call failed")
+        assert_no_connection(done, f"nothing to chat with at 127.0.0.1, port {port}: Connection refused")
 
     def test_a_plain_client(self, server: Server, papers: Path) -> None:
         with Front(server.port, server_context(papers, "good")) as front:
