@@ -93,6 +93,38 @@ class TestTypedAhead:
             pane.shows(lambda screen: screen.splitlines()[-1] == f"{bo}>", "no draft for bo")
             pane.leave()
 
+    def test_who_has_gone_elsewhere_stays(self, server: Server, tmux: Tmux) -> None:
+        """What waited for the command is a draft where it was typed."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        with (
+            Modern(server.port).join_in(bo := new_name("bo")) as owner,
+            Modern(server.port).join_in(yu := new_name("yu")) as friend,
+        ):
+            ops = new_name("ops")
+            group = owner.done(m.CREATE_GROUP, groupname=ops, groupdesc="")["groupid"]
+            for name in (bo, yu):
+                pane.type(f"/add {name}")
+                pane.sees(f"● {name}")
+            pane.press("M-1")
+            pane.sees(f"{bo}> ")
+            with stopped(server):
+                pane.type(f"/join {group}")
+                pane.type("meant for the group")
+                pane.sees("1 line waits for an answer")
+                pane.press("M-2")
+                pane.write("yu, this is ")
+                pane.sees(f"{yu}> yu, this is")
+            pane.sees(f"-- you are in [{ops}]\n", f"{yu}> yu, this is")
+            pane.type("only for you")
+            assert friend.push(m.ONE_CHAT)["msg"] == "yu, this is only for you"
+            pane.press("M-2")
+            pane.sees(f"{bo}> meant for the group")
+            pane.press("C-c")
+            pane.type(f"/msg #{ops}")
+            pane.sees(f"[{ops}]> ")
+            pane.leave()
+
     def test_a_command_that_fails(self, server: Server, tmux: Tmux) -> None:
         """What was to follow it is not sent, and what is typed next replaces it."""
         pane = Pane(tmux, server.port)

@@ -77,7 +77,8 @@ async def msg(shell: Shell, who: str, text: str = "") -> dict[str, Any] | None:
     if text:
         return await shell.say(conv, text)
     shell.view.open(conv)
-    shell.view.tell(_("what you type now goes to {name}").format(name=shell.directory.title(conv)))
+    if shell.view.conv == conv:
+        shell.view.tell(_("what you type now goes to {name}").format(name=shell.directory.title(conv)))
     return {"conv": conv}
 
 
@@ -150,9 +151,9 @@ async def join(shell: Shell, name: str) -> dict[str, Any]:
     shell.directory.groups[group.id] = group
     conv = group_key(group.id)
     shell.view.open(conv)
-    shell.view.tell(
-        _("you are in {name}; what you type now goes there").format(name=shell.directory.title(conv))
-    )
+    is_there = shell.view.conv == conv
+    text = _("you are in {name}; what you type now goes there") if is_there else _("you are in {name}")
+    shell.view.tell(text.format(name=shell.directory.title(conv)))
     return asdict(group)
 
 

@@ -29,7 +29,7 @@ class View(Protocol):
         """Show a message of the past."""
 
     def open(self, conv: str) -> None:
-        """`conv` is what the user looks at from now on."""
+        """`conv` is what the user looks at from now on, unless they have gone elsewhere."""
 
     def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
         """Ask at once; awaited it is what the user has typed, without its being shown. Raises EOFError when

@@ -130,8 +130,9 @@ class App:
         """It is in the conversation already."""
 
     def open(self, conv: str) -> None:
-        """A command has led there."""
-        self._switch(conv, self.composer.bring_along)
+        """A command has led there; a user who has gone elsewhere meanwhile stays."""
+        if self.composer.turns.leads:
+            self._switch(conv, self.composer.bring_along)
 
     def go_to(self, conv: str) -> None:
         """The user has gone there by a key."""

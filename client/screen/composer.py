@@ -51,7 +51,7 @@ class Composer:
 
     def close(self) -> None:
         """What could not be sent is a draft, with what was being typed."""
-        self._set("\n".join(filter(None, [*self.turns.close(), self.buffer.text])))
+        self._take_back(self.turns.close())
         self.keep_draft()
 
     def enter(self) -> None:
@@ -113,7 +113,8 @@ class Composer:
         return self._app.desk.journal.drafts.get(self._app.conv, "")
 
     def swap_draft(self, left: str) -> None:
-        """A key has led here, from `left`: what was begun there stays there."""
+        """A key has led here, from `left`: what was begun there, and what waits there, stays there."""
+        self._take_back(self.turns.let_go())
         self._app.desk.keep_draft(left, self._keepable())
         self._set(self._draft_here())
 
@@ -143,6 +144,9 @@ class Composer:
         self.buffer.reset(self.buffer.document)
         if not self.buffer.text:
             self._set(self._draft_here())
+
+    def _take_back(self, messages: list[str]) -> None:
+        self._set("\n".join(filter(None, [*messages, self.buffer.text])))
 
     def _set(self, text: str) -> None:
         self.buffer.text = text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from client.commands.shell import Quit, UsageError
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entered:
-    """`text`: the line, as it was typed; `job`: what it asks for."""
+    """`text`: the line, as it was typed; `job`: what it asks for; `leads`: the user goes where that leads."""
 
     text: str
     job: Coroutine[Any, Any, object]
     is_message: bool
+    leads: bool = True
 
 
 class Turns:
     """A message that was typed behind a command goes to where this leads; if it fails, nobody knows where
-    that is, and the message is not sent.
+    that is, and the message is not sent. `leads`: the user goes where the command leads that runs.
     """
 
     def __init__(self, app: App):
         self._app = app
         self._entered: asyncio.Queue[Entered] = asyncio.Queue()
         self._running: asyncio.Task[None] | None = None
+        self.leads = True
         self._has_failed = False  # what had its turn last
 
     @property
@@ -56,20 +58,32 @@ class Turns:
         """What runs; whether there was something."""
         return self._running is not None and self._running.cancel()
 
+    def let_go(self) -> list[str]:
+        """The user has gone elsewhere: commands lead nowhere. Returns the messages that waited for that,
+        and are not sent.
+        """
+        self.leads = False
+        waiting = [self._entered.get_nowait() for _ in range(self._entered.qsize())]
+        for entered in waiting:
+            if entered.is_message:
+                entered.job.close()
+            else:
+                self._entered.put_nowait(replace(entered, leads=False))
+        return [entered.text for entered in waiting if entered.is_message]
+
     def close(self) -> list[str]:
         """The turn of those that still wait will not come; the messages among them."""
-        found = []
+        messages = self.let_go()
         while not self._entered.empty():
-            entered = self._entered.get_nowait()
-            entered.job.close()
-            if entered.is_message:
-                found.append(entered.text)
-        return found
+            self._entered.get_nowait().job.close()
+        return messages
 
     async def work(self) -> None:
         """For as long as the client runs."""
         while True:
-            self._running = self._app.start(self._run(await self._entered.get()))
+            entered = await self._entered.get()
+            self.leads = entered.leads
+            self._running = self._app.start(self._run(entered))
             await asyncio.wait([self._running])
             if self._running.cancelled():
                 self._app.tell(_("interrupted"))
