@@ -542,6 +542,19 @@ class TestKeys:
             pane.press("C-c")
             pane.leave()
 
+    def test_back_from_a_group_that_one_has_left(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", unique("li"))
+        pane.type("/group create one")
+        pane.sees("[one]> ")
+        pane.type("/leave #one")
+        pane.sees("you have left [one]")
+        pane.press("M-/")
+        pane.write("at home")
+        pane.shows(lambda screen: screen.splitlines()[-1] == "> at home", "the home page")
+        pane.press("C-c")
+        pane.leave()
+
     def test_drafts(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
         pane.enter("register", unique("li"))

@@ -455,6 +455,20 @@ class TestTerminal:
             pane.sees("> goes on", times=0)
         pane.leave()
 
+    def test_suspended(self, server: Server, tmux: Tmux) -> None:
+        """It stops as other programs do, and goes on where it was."""
+        pane = Pane(tmux, server.port, shell="set -m")
+        pane.enter("register", new_name("li"))
+        pid = pane.pid()
+        pane.write("half")
+        pane.sees("> half")
+        pane.press("C-z")
+        stopped = signal.SIGTSTP + 128
+        pane.sees(f"ended with {stopped}")
+        os.kill(pid, signal.SIGCONT)
+        pane.sees("> half")
+        kill(pane)
+
     def test_the_wrong_clock(self, server: Server, tmux: Tmux) -> None:
         """Days and times are the server's, here as in the order."""
         clock = Clock(tmux.folder)
