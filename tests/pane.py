@@ -65,7 +65,9 @@ def tmux_server() -> Iterator[Tmux]:
 
 
 class Pane:
-    """One terminal with the client in it. What it writes to standard error is in `errors`."""
+    """One terminal with the client in it. What it writes to standard error is in `errors`; `shell`: a command
+    that comes before it; `pressed`: the keys that were, so far.
+    """
 
     def __init__(
         self,
@@ -74,18 +76,20 @@ class Pane:
         *,
         home: Home | None = None,
         size: tuple[int, int] = (100, 30),
+        shell: str = "true",
         **env: str,
     ):
         self._tmux = tmux
         self.home = home or tmux.home()
         self.errors = self.home.folder / "errors"
+        self.pressed: set[str] = set()
         variables = [
             f"{name}={value}" for name, value in (CLIENT_ENV | {"NO_COLOR": ""} | self.home.env | env).items()
         ]
         arguments = [f"127.0.0.1:{port}"] if port else []
         command = shlex.join(["env", *variables, *CHATCLI, *arguments])
         # What it prints at its end stays to be read.
-        command = f"cd {ROOT}; {command} 2>{self.errors}; echo ended with $?; sleep 1000"
+        command = f"cd {ROOT}; {shell}; {command} 2>{self.errors}; echo ended with $?; sleep 1000"
         width, height = map(str, size)
         self._id = tmux.run("new-session", "-d", "-P", "-F", "#{pane_id}", "-x", width, "-y", height, command)
 
@@ -103,7 +107,13 @@ class Pane:
 
     def press(self, *keys: str) -> None:
         """By tmux's names: C-c, M-a, PPage."""
+        self.pressed.update(keys)
         self._tmux.run("send-keys", "-t", self._id, *keys)
+
+    def spoil(self, text: str) -> None:
+        """Something else writes to the terminal."""
+        tty = self._tmux.run("display-message", "-p", "-t", self._id, "#{pane_tty}")
+        Path(tty).write_text(f"\x1b7\x1b[3;3H{text}\x1b8")
 
     def resize(self, width: int, height: int) -> None:
         self._tmux.run("resize-window", "-t", self._id, "-x", str(width), "-y", str(height))

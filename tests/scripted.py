@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,9 @@ import orjson
 
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
+
+#: What else the answers have, in turn, by the request's msgid.
+Answers = Mapping[int, Iterator[dict[str, Any]]]
 
 
 @contextmanager
@@ -33,23 +36,28 @@ def scripted(play: Callable[[socket.socket], object]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def answer_all(connection: socket.socket, extra: bytes, silent: Container[int] = ()) -> list[dict[str, Any]]:
+def answer_all(
+    connection: socket.socket, extra: bytes, answers: Answers | None = None, silent: Container[int] = ()
+) -> list[dict[str, Any]]:
     """Answer HELLO and LOGIN, acknowledge everything but `silent`, and say `extra` after each answer.
 
     Returns the requests, when the client has gone.
     """
     heard = []
-    fields = {
+    fields: dict[int, dict[str, object]] = {
         m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1, "limits": {"page": 50}},
         m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
         m.LOOKUP: {"id": 57, "name": "bo\x1b[31m"},
     }
+    others = answers or {}
     with connection.makefile("rwb") as stream:
         for text in stream:
             heard.append(request := orjson.loads(text))
             if request["msgid"] in silent:
                 continue
             answer = {"msgid": m.ANSWERS.get(request["msgid"], m.ACK), "rid": request.get("rid"), "errno": 0}
-            stream.write(line(answer | fields.get(request["msgid"], {"seq": 1, "ts": 1})) + extra)
+            answer |= fields.get(request["msgid"], {"seq": 1, "ts": 1})
+            answer |= next(others.get(request["msgid"], iter(())), {})
+            stream.write(line(answer) + extra)
             stream.flush()
     return heard

@@ -96,13 +96,15 @@ class TestPipes:
 
     def test_groups_friends_and_passwords(self, server: Server) -> None:
         li, bo = unique("li"), unique("my friend")
-        chatcli(server.port, f"/register {bo}")
+        chatcli(server.port, f'/register "{bo}"')
         made = chatcli(
             server.port, f"/register {li}", "/group create team", f'/add "{bo}"', f"/unfriend {bo}"
         )
         group = re.search(r"/join (\d+)", made.stdout)
         assert group
-        joined = chatcli(server.port, f"/login {bo}", f"/join {group[1]}", "hello", "/leave #team", "/groups")
+        joined = chatcli(
+            server.port, f'/login "{bo}"', f"/join {group[1]}", "hello", "/leave #team", "/groups"
+        )
         assert "you have left [team]" in joined.stdout
         assert "no groups yet" in joined.stdout
         found = chatcli(server.port, f"/login {li}", "/friends", f"/who {bo}")

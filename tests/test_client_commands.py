@@ -8,7 +8,7 @@ import pytest
 
 from client.aio.server import address
 from client.commands.shell import UsageError
-from client.commands.table import CLASSIC, COMMANDS, parse_line
+from client.commands.table import CLASSIC, COMMANDS, parse_line, without_password
 from client.protocol.events import ConnectionLost
 from client.script.codes import AUTHENTICATION, NETWORK, REJECTED, TIMEOUT, USAGE, exit_code
 from forkchat.errors import AlreadyOnline, Failed, NotLoggedIn, RateLimited, TokenExpired, Unavailable
@@ -18,7 +18,7 @@ from forkchat.errors import AlreadyOnline, Failed, NotLoggedIn, RateLimited, Tok
     ("line", "name", "arguments"),
     [
         ("/register li", "register", ["li"]),
-        ("/register li na", "register", ["li na"]),
+        ('/register "li na"', "register", ["li na"]),
         ("/login 57", "login", ["57"]),
         ("/msg bo hi  there ", "msg", ["bo", "hi  there"]),
         ('/msg "my name" hi', "msg", ["my name", "hi"]),
@@ -67,6 +67,9 @@ def test_parse(line: str, name: str, arguments: list[str]) -> None:
         ("/", "/help lists all"),
         ("/msg", "usage: /msg WHO [TEXT]"),
         ("/quit now", "usage: /quit"),
+        ("/login bo hunter2", "usage: /login WHO (the password is asked for"),
+        ("/register li na", "usage: /register NAME (the password is asked for"),
+        ("/passwd old new", "usage: /passwd (the password is asked for"),
         ("/friends x", "usage: /friends"),
         ("/remove ops", "usage: /remove GROUP WHO"),
         ("chat:57", "usage: chat:ID:TEXT (or, to say it as it is: /say chat:57)"),
@@ -78,6 +81,23 @@ def test_usage(line: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_line(line)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("/login bo hunter2", "/login bo "),
+        ("/login  bo\nhunter2", "/login  bo\n"),
+        ('/register "li na" hunter2', '/register "li na" '),
+        ("/passwd hunter2", "/passwd "),
+        ("/register ", "/register "),
+        ("/login", "/login"),
+        ("/msg bo hunter2", "/msg bo hunter2"),
+        ("login bo hunter2", "login bo hunter2"),
+    ],
+)
+def test_no_password_is_kept(line: str, kept: str) -> None:
+    assert without_password(line) == kept
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=str)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import resource
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +18,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.local.accounts import Account, Accounts
+from client.local.files import write_private
 from client.local.history import History, Stand
 from client.local.journal import Journal
 from client.local.settings import BadSettings, Settings
 from client.protocol.events import Message
 from client.protocol.outbox import Pending
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 class TestSettings:
@@ -190,6 +207,7 @@ class TestJournal:
             )
         path.write_bytes(b"\n".join(lines) + b"\n")
         again = Journal(path)
+        again.tidy()
         assert list(again.unsent) == [f"c{number}" for number in range(20) if number not in bad], seed
         assert again.damaged
         assert len(again.damaged.read_bytes().splitlines()) == 5
@@ -203,6 +221,52 @@ class TestJournal:
             journal.done(f"c{number}")
         assert len(path.read_bytes().splitlines()) < 1100
         journal.close()
+
+    def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
+        """What is on disk is there, with what could not be read of it."""
+        path = tmp_path / "typed.jsonl"
+        path.write_text('{"send": "c1", "conv": "g1", "text": "old"}\ngarbage\n')
+        journal = Journal(path)
+        with full_disk(), pytest.raises(OSError, match="too large"):
+            journal.tidy()
+        assert (list(journal.unsent), journal.damaged, journal.unkept) == (["c1"], None, 1)
+        assert path.read_text().endswith("garbage\n")
+        journal.close()
+        assert journal.damaged
+        assert journal.damaged.read_text() == "garbage\n"
+        assert "garbage" not in path.read_text()
+
+    def test_what_did_not_fit_is_written_at_the_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "typed.jsonl"
+        journal = Journal(path)
+        journal.tidy()
+        with full_disk():
+            for change in (
+                lambda: journal.send(Pending("c1", "g1", "text")),
+                lambda: journal.draft("g1", "a draft"),
+            ):
+                with pytest.raises(OSError, match="too large"):
+                    change()
+            assert journal.unkept == 2
+            with pytest.raises(OSError, match="too large"):
+                journal.close()
+        Journal(path).close()  # nobody holds it any more
+        journal = Journal(path)
+        with full_disk(), pytest.raises(OSError, match="too large"):
+            journal.send(Pending("c2", "g1", "text"))
+        journal.close()
+        assert journal.unkept == 0
+        again = Journal(path)
+        assert list(again.unsent) == ["c2"]
+        again.close()
+
+    def test_in_memory_nothing_is_kept(self) -> None:
+        journal = Journal(None)
+        journal.draft("", "what is typed on the home page is no message")
+        assert journal.unkept == 0
+        journal.draft("g1", "a draft")
+        journal.send(Pending("c1", "g1", "text"))
+        assert journal.unkept == 2
 
     def test_one_at_a_time(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path / "typed.jsonl")
@@ -243,6 +307,31 @@ class TestHistory:
         assert not problems
         again.close()
 
+    def test_a_damaged_page_in_the_middle(self, tmp_path: Path) -> None:
+        """Found only when it is read: what comes before it is used, the file put aside."""
+        path = tmp_path / "history.sqlite"
+        history = History(path, 1, print)
+        history.add(message(seq, "x" * 500) for seq in range(1, 1001))
+        history.close()
+        content = bytearray(path.read_bytes())
+        assert len(content) > 100 * 4096
+        content[60 * 4096 : 64 * 4096] = b"\xff" * 4 * 4096
+        path.write_bytes(content)
+        problems: list[str] = []
+        again = History(path, 1, problems.append)
+        assert not problems
+        kept = len(again.before("g1", 1 << 60, 2000))
+        assert 0 < kept < 1000
+        assert len(problems) == 1
+        assert "malformed" in problems[0]
+        assert again.add([message(1001)])
+        assert len(again.before("g1", 1 << 60, 2000)) == kept + 1
+        again.close()
+        assert (tmp_path / "history.damaged").read_bytes() == content
+        new = History(path, 1, problems.append)
+        assert (len(problems), new.before("g1", 5, 5)) == (1, [])
+        new.close()
+
     def test_of_another_version(self, tmp_path: Path) -> None:
         problems: list[str] = []
         history = History(tmp_path / "history.sqlite", 1, problems.append)
@@ -253,6 +342,25 @@ class TestHistory:
         assert again.before("g1", 5, 5) == []
         assert "version 99" in problems[0]
         assert (tmp_path / "history.damaged").exists()
+        again.close()
+
+    def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
+        """What was seen is there, and in its file the next time."""
+        path = tmp_path / "history.sqlite"
+        problems: list[str] = []
+        history = History(path, 1, problems.append)
+        history.add([message(1)])
+        history.close()
+        with full_disk():
+            full = History(path, 1, problems.append)
+            assert len(problems) == 1
+            full.add([message(2)])
+            assert full.before("g1", 5, 5) == [message(1), message(2)]
+            assert full.find("g1", "TEXT 1", 5) == [message(1)]
+            full.close()
+        again = History(path, 1, problems.append)
+        assert again.before("g1", 5, 5) == [message(1)]
+        assert len(problems) == 1
         again.close()
 
     def test_where_nothing_can_be_written(self, tmp_path: Path) -> None:
@@ -272,3 +380,49 @@ def test_nothing_of_these_is_for_others(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
     assert json.loads((tmp_path / "a/typed.jsonl").read_text())["text"] == "text"
     journal.close()
+
+
+def test_whatever_the_locale(tmp_path: Path) -> None:
+    """Texts are UTF-8 on disk, also where the locale's encoding has no Chinese."""
+    script = """
+import locale, pathlib, sys
+from client.local.accounts import Account, Accounts
+from client.local.journal import Journal
+from client.local.settings import Settings
+from client.protocol.outbox import Pending
+
+assert locale.getpreferredencoding(False) != "UTF-8"
+folder = pathlib.Path(sys.argv[1])
+journal = Journal(folder / "typed.jsonl")
+journal.send(Pending("c1", "g1", "\\u4f60\\u597d"))
+settings = Settings(folder / "chatcli.toml")
+settings.set("bell", "off")
+accounts = Accounts(folder / "accounts.json", "here:6000")
+accounts.save(Account(1, accounts.last().name, "t"))
+"""
+    (tmp_path / "chatcli.toml").write_text("# 我的\n", encoding="utf-8")
+    (tmp_path / "accounts.json").write_text('{"here:6000": [{"id": 1, "name": "李"}]}', encoding="utf-8")
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=env, check=True)
+    assert json.loads((tmp_path / "typed.jsonl").read_text("utf-8"))["text"] == "你好"
+    assert (tmp_path / "chatcli.toml").read_text("utf-8") == "# 我的\nbell = false\n"
+    assert json.loads((tmp_path / "accounts.json").read_text("utf-8"))["here:6000"][0]["name"] == "李"
+
+
+def test_a_new_file_is_there_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its content is on disk before its name, and its name before we go on."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def syncs(file: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    def renames(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", syncs)
+    monkeypatch.setattr(Path, "rename", renames)
+    write_private(tmp_path / "file", "text")
+    assert done == [str(tmp_path / f"file.{os.getpid()}"), "rename", str(tmp_path)]

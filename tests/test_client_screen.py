@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from prompt_toolkit.utils import get_cwidth
 
 from client.commands.directory import Directory
+from client.commands.table import COMMANDS, parse_line
 from client.local.history import History, Stand
 from client.local.journal import Journal
+from client.local.settings import Settings
 from client.protocol.events import Friend, Group, LoggedIn, Message
 from client.protocol.outbox import Pending
+from client.screen.completion import InputCompleter
 from client.screen.conversations import Conversation, Conversations
 from client.screen.desk import Desk
-from client.screen.keys import KEYS
+from client.screen.failures import Failures
+from client.screen.notify import Notifier
 from client.screen.rows import Row, message_rows, nick_style, shortened
 from client.screen.transcript import Transcript
 from client.text import wrapped
@@ -206,11 +212,75 @@ def test_mentions(tmp_path: Path, name: str, text: str, is_mention: bool) -> Non
     desk.close()
 
 
-def test_every_key_is_tried() -> None:
-    """In a terminal, by tests/test_screen.py."""
-    folder = Path(__file__).parent
-    source = "".join((folder / name).read_text() for name in ("test_screen.py", "pane.py"))
-    tmux = {"PgUp": "PPage", "PgDn": "NPage", "Up, Down": "Up"}
-    for key in KEYS:
-        name = tmux.get(key.name, key.name).replace("Alt+", "M-").replace("Ctrl+", "C-")
-        assert f'"{name}"' in source, key.name
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("text", "completed"),
+        [
+            ("/msg #ou", '"#our ops" '),
+            ("/msg #te", "#tea "),
+            ("/msg my", '"my name" '),
+            ("my", '"my name": '),
+            ("/msg evil", "evilgnp "),
+            ("/msg #evil", "#evilgnp "),
+        ],
+    )
+    def test_names_as_they_can_be_typed(self, text: str, completed: str) -> None:
+        directory = Directory()
+        evil = "evil\x1b[31m\u202egnp"
+        friends = [Friend(57, "my name", ""), Friend(58, evil, "")]
+        groups = [Group(8, "our ops", ""), Group(9, "tea", ""), Group(10, evil, "")]
+        directory.note(LoggedIn(12, "li", friends, groups, False))
+        (found,) = InputCompleter(COMMANDS, directory).get_completions(Document(text), CompleteEvent())
+        assert found.text == completed
+        assert found.display_text == completed.rstrip(": ")
+        if text.startswith("/"):
+            command, (name,) = parse_line("/msg " + found.text)
+            assert (command.name, name) == ("msg", completed.strip(' "'))
+
+
+class TestNotifier:
+    @pytest.mark.parametrize(
+        ("bell", "notify", "tmux", "expected"),
+        [
+            ("on", "osc9", False, "\a\x1b]9;bo: up, now\x07"),
+            ("off", "osc777", False, "\x1b]777;notify;bo;up, now\x07"),
+            ("off", "osc777", True, "\x1bPtmux;\x1b\x1b]777;notify;bo;up, now\x07\x1b\\"),
+            ("on", "off", True, "\a"),
+            ("off", "off", False, ""),
+        ],
+    )
+    def test_as_set(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        bell: str,
+        notify: str,
+        tmux: bool,
+        expected: str,
+    ) -> None:
+        monkeypatch.setenv("TMUX", "there") if tmux else monkeypatch.delenv("TMUX", raising=False)
+        settings = Settings(tmp_path / "chatcli.toml")
+        settings.set("bell", bell)
+        settings.set("notify", notify)
+        notifier = Notifier(settings)
+        assert notifier.notice("bo", "up;\x07 now") == expected
+        assert notifier.notice("bo", "and again, at once") == ""
+
+
+def test_a_failure_is_told_of_once(tmp_path: Path) -> None:
+    """One in every drawing would fill the disk."""
+    failures = Failures(tmp_path / "a/failures.log")
+
+    def fail(number: int) -> str:
+        try:
+            raise ValueError(f"number {number}")
+        except ValueError as error:
+            return failures.note(error)
+
+    assert "failures.log" in fail(1)
+    assert fail(2) == ""
+    try:
+        int("nosuch")
+    except ValueError as error:
+        assert "failures.log" in failures.note(error)
+    assert (tmp_path / "a/failures.log").read_text().count("Traceback") == 2

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from client.local.accounts import Accounts
+from client.screen.keys import KEYS
 from forkchat.wire import msgid as m
 from tests.pane import Pane, Tmux, tmux_server
 from tests.server import Server, make_data_dir
@@ -176,6 +177,20 @@ class TestTwoPeople:
         two.leave()
         one.sees(f"○ {bo}")
         one.leave()
+
+    def test_nobody_is_online_while_we_are_not(self, tmux: Tmux) -> None:
+        with Server("-w", "1") as server:
+            pane = Pane(tmux, server.port)
+            pane.enter("register", "li")
+            with Modern(server.port).join_in("bo"):
+                pane.type("/add bo")
+                pane.sees("● bo")
+                pane.press("M-1")
+                pane.sees("bo  online")
+                server.kill()
+                pane.sees("offline: ")
+                pane.sees("bo  online", "● bo", "○ bo", times=0)
+                pane.leave()
 
     def test_escapes_and_overrides_of_others_do_nothing(self, server: Server, tmux: Tmux) -> None:
         li = unique("li")
@@ -342,21 +357,106 @@ class TestKeys:
             pane.press("M-k")
             pane.sees(f"{bo}> half, edited")
             pane.press("C-c")
+            friend.done(
+                m.ONE_CHAT, toid=friend.done(m.LOOKUP, name=li)["id"], cid="1", msg=f"x\n{li}: I agree"
+            )
+            pane.sees("I agree")
             pane.press("M-l")
-            pane.sees(f"{li}: a banana", "-- Enter goes back")
+            pane.sees(f"\n{li}: a banana", f"\n{bo}: x\n      │ {li}: I agree\n-- Enter goes back")
             pane.press("Enter")
             pane.sees("-- Enter goes back", times=0)
-            pane.press("F1")
-            pane.sees("Ctrl+g   ", "Alt+1…9  ", "Ctrl+q   ")
-            pane.press("C-l")
-            pane.sees("Ctrl+q   ")
-            pane.press("C-c")
-            pane.sees("Ctrl+q or /quit leaves")
             pane.type("/mgs bo hi")
             pane.sees("do you mean /msg WHO [TEXT]?", "> /mgs bo hi")
             pane.press("C-c")
             pane.type("/quit")
             pane.sees("ended with 0")
+
+    def test_every_key(self, server: Server, tmux: Tmux) -> None:
+        """Each does what its line of the help says."""
+        li, bo = unique("li"), unique("bo")
+        editor = tmux.folder / "shouter"
+        editor.write_text('#!/bin/sh\nprintf "%s!" "$(cat "$1")" >"$1"\n')
+        editor.chmod(0o755)
+        with Modern(server.port).join_in(li) as owner, Modern(server.port).join_in(bo) as friend:
+            groups = [
+                owner.done(m.CREATE_GROUP, groupname=f"k{n}", groupdesc="")["groupid"] for n in range(1, 10)
+            ]
+            for group in groups:
+                friend.done(m.ADD_GROUP, groupid=group)
+            owner.done(m.LOGINOUT)
+            pane = Pane(tmux, server.port, size=(90, 24), EDITOR=str(editor))
+            pane.enter("login", li)
+            for number in range(1, 10):
+                pane.press(f"M-{number}")
+                pane.sees(f"[k{number}]> ")
+            for key, number in (("M-Up", 8), ("M-Down", 9), ("M-/", 8)):
+                pane.press(key)
+                pane.sees(f"[k{number}]> ")
+            pane.press("C-g")
+            pane.sees("go to: ")
+            pane.write("k3\rsaid at once\r")
+            pane.sees("[k3]> ", "│ said at once ✓")
+            for number in range(60):
+                friend.done(m.GROUP_CHAT, groupid=groups[4], cid=str(number), msg=f"line {number:02}")
+            pane.sees("1 unread, Alt+a")
+            pane.press("M-a")
+            pane.sees("[k5]> ", "line 59")
+            pane.press("M-u")
+            pane.sees("── unread ──", "line 00", "Alt+End returns")
+            pane.press("M-End")
+            pane.sees("line 59")
+            pane.press("PPage")
+            pane.sees("line 59", times=0)
+            pane.press("NPage")
+            pane.sees("line 59")
+            pane.press("C-s")
+            pane.write("line 0")
+            pane.sees("line 09", "search: line 0")
+            pane.press("C-s")
+            pane.sees("line 08")
+            pane.press("C-c")
+            pane.sees("search: ", times=0)
+            for text in ("one", "two"):
+                pane.type(text)
+                pane.sees(f"│ {text} ✓")
+            for key, text in (("Up", "two"), ("Up", "one"), ("Down", "two")):
+                pane.press(key)
+                pane.sees(f"[k5]> {text}")
+            pane.press("C-c")
+            pane.press("C-r")
+            pane.write("on")
+            pane.sees("typed before: on", "[k5]> one")
+            pane.press("Enter")
+            pane.press("C-c")
+            pane.sees("[k5]> one", times=0)
+            pane.write("/unf")
+            pane.press("Tab")
+            pane.sees("[k5]> /unfriend ")
+            pane.press("C-c")
+            pane.write("above")
+            pane.press("M-Enter")
+            pane.write("below")
+            pane.press("M-k")
+            pane.sees("below!")
+            pane.press("Enter")
+            assert friend.push(m.GROUP_CHAT, groupid=groups[4])["msg"] == "one"
+            assert friend.push(m.GROUP_CHAT, groupid=groups[4])["msg"] == "two"
+            assert friend.push(m.GROUP_CHAT, groupid=groups[4])["msg"] == "above\nbelow!"
+            pane.press("M-l")
+            pane.sees("-- Enter goes back")
+            pane.press("Enter")
+            pane.sees("-- Enter goes back", times=0)
+            pane.press("F1")
+            pane.sees(*(f"-- {key.name:12}" for key in KEYS[-12:]))
+            pane.spoil("SPOILT")
+            pane.sees("SPOILT")
+            pane.press("C-l")
+            pane.sees("SPOILT", times=0)
+            pane.leave()
+        named = {"PgUp": ["PPage"], "PgDn": ["NPage"], "Up, Down": ["Up", "Down"]}
+        for each in KEYS:
+            keys = named.get(each.name, [each.name.replace("Alt+", "M-").replace("Ctrl+", "C-")])
+            assert set(keys) <= pane.pressed, each.name
 
     def test_pasting(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
@@ -372,8 +472,25 @@ class TestKeys:
             pane.sees("send these 12 lines as one message? y/n:")
             pane.type("n")
             pane.sees("line 11")
-            pane.write("\ry\r")  # faster than anything can be shown
+            pane.write("\ry\rand then this")  # faster than anything can be shown
             assert friend.push(m.ONE_CHAT)["msg"].endswith("line 10\nline 11")
+            pane.sees(f"{bo}> and then this")
+            pane.press("C-c")
+            pane.write(f"/msg {bo} ")
+            pane.paste("\n".join(f"row {number}" for number in range(30)))
+            pane.press("Enter")
+            pane.sees("send these 30 lines as one message? y/n:")
+            pane.press("C-c")
+            pane.sees("row 29")
+            pane.write("\ry\r")
+            assert friend.push(m.ONE_CHAT)["msg"].startswith("row 0\nrow 1\n")
+            with Modern(server.port).join_in(yu := unique("yu")):
+                lines = "\n".join(f"for {bo} {number}" for number in range(6))
+                pane.write(f"/msg {yu}\r\x1b[200~{lines}\x1b[201~\r")
+                pane.sees("send these 6 lines as one message? y/n:", f"what you type now goes to {yu}")
+                pane.type("y")
+                assert friend.push(m.ONE_CHAT)["msg"] == lines
+                pane.sees(f"{bo}> ")
             pane.paste("x" * 70_000)
             pane.sees("that is too long to be pasted: 70000 characters")
             pane.paste("x" * 9000)
@@ -438,6 +555,27 @@ class TestSettings:
         pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
         pane.leave()
 
+    def test_a_click_in_a_long_list(self, server: Server, tmux: Tmux) -> None:
+        """What is clicked on is opened, wherever the list begins."""
+        li = unique("li")
+        with Modern(server.port).join_in(li) as owner:
+            for number in range(40):
+                owner.done(m.CREATE_GROUP, groupname=f"group{number:02}", groupdesc="")
+        pane = Pane(tmux, server.port)
+        pane.enter("login", li)
+        pane.type("/set mouse on")
+        pane.sees("mouse = on")
+        for middle in ("group20", "group39", "group15", "group00"):
+            pane.press("C-g")
+            pane.sees("go to: ")
+            pane.type(middle)
+            pane.sees(f"[{middle}]> ")
+            for row in (2, 26):
+                (name,) = re.findall(r"\[(group\d\d)\] +│", pane.screen().splitlines()[row - 1])
+                pane.write(f"\x1b[<0;5;{row}M\x1b[<0;5;{row}m")
+                pane.sees(f"[{name}]> ")
+        pane.leave()
+
     def test_no_color(self, server: Server, tmux: Tmux) -> None:
         coloured, plain = Pane(tmux, server.port), Pane(tmux, server.port, NO_COLOR="1")
         for pane, is_coloured in ((coloured, True), (plain, False)):
@@ -457,6 +595,46 @@ class TestSettings:
 
 
 class TestNotices:
+    def test_what_is_looked_at_rings_no_bell(self, server: Server, tmux: Tmux) -> None:
+        """A group's message does for a mention alone."""
+        li, bo, ops = unique("li"), unique("bo"), unique("ops")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        raw = pane.home.folder / "raw"
+        with Modern(server.port).join_in(bo) as friend:
+            group = friend.done(m.CREATE_GROUP, groupname=ops, groupdesc="")["groupid"]
+            pane.type(f"/join {group}")
+            pane.sees(f"[{ops}]> ")
+            pane.record(raw)
+            pane.write("looking")
+            pane.sees("> looking")
+            friend.done(m.GROUP_CHAT, groupid=group, cid="1", msg=f"{li}: seen at once")
+            pane.sees("seen at once")
+            pane.press("C-c", "M-/")
+            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            friend.done(m.GROUP_CHAT, groupid=group, cid="2", msg="for nobody")
+            friend.done(m.GROUP_CHAT, groupid=group, cid="3", msg=f"@{li} come")
+            pane.sees("1 unread, Alt+a")
+            pane.leave()
+        notices = re.findall(rb"\x1b\]9;([^\x07]*)\x07", raw.read_bytes())
+        assert notices == [f"{bo} [{ops}]: @{li} come".encode()]
+
+    def test_switched_off(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li := unique("li"))
+        for setting in ("bell off", "notify off"):
+            pane.type(f"/set {setting}")
+            pane.sees(f"{setting.replace(' ', ' = ')}  ")
+        raw = pane.home.folder / "raw"
+        pane.record(raw)
+        with Modern(server.port).join_in(unique("bo")) as friend:
+            user = friend.done(m.LOOKUP, name=li)["id"]
+            friend.done(m.ONE_CHAT, toid=user, cid="1", msg="not a sound")
+            pane.sees("1 unread, Alt+a")
+            pane.leave()
+        assert b"\x07" not in raw.read_bytes()
+        assert b"not a sound" not in raw.read_bytes()
+
     def test_bell_and_desktop(self, server: Server, tmux: Tmux) -> None:
         li, bo = unique("li"), unique("bo")
         pane = Pane(tmux, server.port)
@@ -469,4 +647,4 @@ class TestNotices:
             )
             pane.sees("1 unread, Alt+a")
             pane.leave()
-        assert f"\x1bPtmux;\x1b\x1b]9;{bo}: wake up, now\x07\x1b\\".encode() in raw.read_bytes()
+        assert f"\x07\x1bPtmux;\x1b\x1b]9;{bo}: wake up, now\x07\x1b\\".encode() in raw.read_bytes()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import repeat
 
 import pytest
 
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
-from tests.pane import Pane, Tmux, tmux_server
-from tests.scripted import answer_all, scripted
+from tests.clock import Clock
+from tests.pane import Home, Pane, Tmux, tmux_server
+from tests.scripted import Answers, answer_all, scripted
 from tests.server import Server, is_alive, make_data_dir, until
-from tests.talk import Modern, new_name
+from tests.talk import PASSWORD, Modern, new_name
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +102,47 @@ class TestNothingTypedIsLost:
             assert got == sorted(set(got), key=got.index)
             pane.leave()
 
+    def test_a_line_that_is_begun_before_the_login(self, tmux: Tmux) -> None:
+        """It stays in the line, whoever comes in."""
+        data_dir = make_data_dir()
+        with Server("-w", "1", data_dir=data_dir) as server:
+            port = server.port
+            pane = Pane(tmux, port)
+            pane.enter("register", "li")
+            pane.type("/group create ops")
+            pane.sees("[ops]> ")
+            pane.type("said before")
+            pane.sees("│ said before ✓")
+            pane.leave()
+        again = Pane(tmux, port, home=pane.home)
+        again.sees("welcome back, li", "offline: ")
+        again.write("half a line")
+        again.sees("> half a line")
+        with Server("-w", "1", "-p", str(port), data_dir=data_dir):
+            again.sees("logged in as li", "li ●", "> half a line")
+            again.press("C-c")
+            again.sees("> half a line", times=0)
+            again.press("Up")
+            again.sees("> said before")
+            again.press("C-c")
+            again.press("M-1")
+            again.sees("[ops]> ")
+            again.write("to be said to ops")
+            again.sees("[ops]> to be said to ops")
+            with Modern(port) as elsewhere:
+                elsewhere.login(name="li", password=PASSWORD, takeover=True)
+                again.sees("not logged in", "[ops]> to be said to ops")
+                again.press("C-u")
+                again.write(f"/register yu\r{PASSWORD}\r{PASSWORD}\rbegun in ops")
+                again.sees("logged in as yu")
+                again.shows(lambda screen: screen.splitlines()[-1] == ">", "yu's home page")
+            again.write(f"/logout\r/login li\r{PASSWORD}\rbegun at home")
+            again.sees("logged in as li", times=2)
+            again.sees("> begun at home")
+            again.press("C-u", "M-1")
+            again.sees("[ops]> begun in ops")
+            again.leave()
+
     def test_refused_messages_stay(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
@@ -168,6 +214,92 @@ class TestDisk:
         again.sees("[ops]> there is room again", "│ hello ✓")
         again.leave()
 
+    def test_full_at_the_start(self, tmux: Tmux) -> None:
+        """What is on disk is shown and sent all the same."""
+        data_dir = make_data_dir()
+        with Server("-w", "1", data_dir=data_dir) as server:
+            port = server.port
+            pane = Pane(tmux, port)
+            pane.enter("register", "li")
+            pane.type("/group create ops")
+            pane.sees("[ops]> ")
+        pane.sees("offline: ")
+        pane.type("from the disk")
+        pane.sees("│ from the disk …")
+        pane.write("a draft")
+        pane.leave()
+        full = Pane(tmux, port, home=pane.home, shell="ulimit -f 0")
+        full.sees("welcome back, li", "1 not sent yet", "File too large: what you type and see now is kept")
+        with Server("-w", "1", "-p", str(port), data_dir=data_dir):
+            full.sees("logged in as li")
+            full.press("M-1")
+            full.sees("[ops]> a draft", "│ from the disk ✓")
+            full.press("C-q")
+            full.sees("1 message or draft is not sent and cannot be kept here: leave and lose it? y/n: ")
+            full.type("n")
+            full.sees("[ops]> a draft")
+            full.press("C-c")
+            full.leave()
+
+    def test_full_until_it_ends(self, tmux: Tmux) -> None:
+        data_dir = make_data_dir()
+        with Server("-w", "1", data_dir=data_dir) as server:
+            port = server.port
+            pane = Pane(tmux, port)
+            pane.enter("register", "li")
+            pane.type("/group create ops")
+            pane.sees("[ops]> ")
+        pane.sees("offline: ")
+        resource.prlimit(pane.pid(), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        pane.type("while it is full")
+        pane.sees("│ while it is full …", "File too large")
+        pane.press("C-q")
+        pane.sees("leave and lose it? y/n: ")
+        pane.press("C-c")
+        pane.sees("leave and lose it?", times=0)
+        resource.prlimit(pane.pid(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        pane.leave()
+        pane.sees("1 message is not sent yet; it goes out when chatcli is started again")
+        with Server("-w", "1", "-p", str(port), data_dir=data_dir):
+            again = Pane(tmux, port, home=pane.home)
+            again.sees("logged in as li")
+            again.press("M-1")
+            again.sees("│ while it is full ✓")
+            again.leave()
+
+    def test_a_damaged_page_in_the_middle(self, server: Server, tmux: Tmux) -> None:
+        """It is met as one scrolls."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        pane.type("/group create ops")
+        pane.sees("[ops]> ")
+        pane.type("the first")
+        pane.sees("│ the first ✓")
+        pane.leave()
+        history = pane.home.file("history.sqlite")
+        with closing(sqlite3.connect(history)) as database, database:
+            ((conv,),) = database.execute("SELECT conv FROM messages").fetchall()
+            rows = [(conv, seq, 57, "bo", f"{seq} {'x' * 500}", seq) for seq in range(2, 2001)]
+            database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)", rows)
+            database.execute("UPDATE conversations SET last = 2000, read = 2000 WHERE conv = ?", (conv,))
+        content = bytearray(history.read_bytes())
+        middle = len(content) // 2 & -4096
+        content[middle : middle + 4 * 4096] = b"\xff" * 4 * 4096
+        history.write_bytes(content)
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("logged in as")
+        again.press("M-1")
+        again.sees("bo │ 2000 xxx")
+        again.type("/history #ops 1100")
+        again.shows(lambda screen: "malformed" in screen or "Alt+End returns" in screen, "it has scrolled")
+        again.press("M-End")
+        again.sees("database disk image is malformed: what you type and see now is kept in")
+        again.write("goes on")
+        again.sees("[ops]> goes on")
+        again.leave()
+        assert history.with_suffix(".damaged").exists()
+        assert not list(pane.home.data.rglob("failures.log"))
+
     def test_damaged_files(self, server: Server, tmux: Tmux) -> None:
         """What can be read is there; the rest is put aside, and said."""
         pane = Pane(tmux, server.port)
@@ -213,8 +345,134 @@ class TestDisk:
         two.leave()
         one.leave()
 
+    def test_the_second_one_has_nothing_on_disk(self, tmux: Tmux) -> None:
+        """So it does not promise what it cannot keep."""
+        with Server("-w", "1") as server:
+            one = Pane(tmux, server.port)
+            one.enter("register", "li")
+            one.type("/group create ops")
+            one.sees("[ops]> ")
+            two = Pane(tmux, server.port, home=one.home)
+            two.sees("another chatcli is open for li", "/takeover ends the session there")
+            two.type("/takeover")
+            two.sees("logged in as li")
+            two.press("M-1")
+            two.sees("[ops]> ")
+        two.sees("offline: ")
+        two.type("for later")
+        two.sees("│ for later …")
+        two.press("C-q")
+        two.sees("1 message or draft is not sent and cannot be kept here: leave and lose it? y/n: ")
+        two.type("n")
+        two.sees("│ for later …", "[ops]> ")
+        two.press("C-q")
+        two.type("y")
+        two.sees("ended with 0", "1 message or draft could not be kept, and is lost")
+        two.sees("it goes out when chatcli is started again", times=0)
+        one.leave()
+
+
+def kept(home: Home) -> bytes:
+    """All that is on disk."""
+    return b"".join(path.read_bytes() for path in home.folder.rglob("*") if path.is_file())
+
+
+class TestPasswords:
+    def test_behind_the_name_it_is_not_kept(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        pane.type("/friends")
+        pane.sees("no friends yet")
+        pane.write("/login bo hunter2")
+        journal = pane.home.file("typed.jsonl")
+        until(lambda: '"/login bo ' in journal.read_text(), "the draft is kept")
+        pane.press("Enter")
+        pane.sees("usage: /login WHO (the password is asked for", "> /login bo hunter2")
+        pane.leave()
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("logged in as", "> /login bo")
+        again.press("C-c")
+        again.sees("> /login", times=0)
+        again.press("Up")
+        again.sees("> /friends")
+        again.sees("hunter2", times=0)
+        again.leave()
+        assert b"hunter2" not in kept(pane.home)
+
+    def test_typed_ahead(self, server: Server, tmux: Tmux) -> None:
+        """It goes to the question, also while an earlier command runs; what comes behind it does not."""
+        li = new_name("li")
+        pane = Pane(tmux, server.port)
+        pane.enter("register", li)
+        pane.write(f"/who {li}\r/passwd\rmy hunter1\rmy hunter2\rmy hunter2\rand this")
+        pane.sees("the old password is wrong", "> and this")
+        pane.sees("hunter", times=0)
+        pane.press("C-c")
+        pane.write(f"/logout\r/login {li}\r{PASSWORD}\r/set mouse\r")
+        pane.sees("mouse = off", f"{li} ●")
+        pane.sees("logged in as", times=2)
+        pane.write("/login bo\rmy hunter3\r")
+        pane.sees("log out first")
+        pane.leave()
+        assert b"hunter" not in kept(pane.home)
+        assert PASSWORD.encode() not in kept(pane.home)
+
+    def test_interrupted_while_it_is_asked_for(self, server: Server, tmux: Tmux) -> None:
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        pane.write("/who nobody-is-called-so\r/passwd\r\x03and this")
+        pane.sees("no such user", "interrupted", "> and this")
+        pane.leave()
+
 
 class TestTerminal:
+    def test_interrupts_from_elsewhere(self, server: Server, tmux: Tmux) -> None:
+        """A signal is what the key is, and the key in the plain view a signal."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        pane.write("half")
+        pane.sees("> half")
+        os.kill(pane.pid(), signal.SIGINT)
+        pane.sees("> half", times=0)
+        for end in (
+            lambda: pane.press("C-c"),
+            lambda: os.kill(pane.pid(), signal.SIGINT),
+            lambda: pane.press("C-d"),
+            lambda: pane.type("not for the line"),
+        ):
+            pane.press("M-l")
+            pane.shows(lambda screen: "-- Enter goes back" in screen, "the plain view")
+            end()
+            pane.sees("-- Enter goes back", times=0)
+            pane.sees("not for the line", times=0)
+            pane.write("goes on")
+            pane.sees("> goes on")
+            pane.press("C-c")
+            pane.sees("> goes on", times=0)
+        pane.leave()
+
+    def test_the_wrong_clock(self, server: Server, tmux: Tmux) -> None:
+        """Days and times are the server's, here as in the order."""
+        clock = Clock(tmux.folder)
+        clock.step(3 * 86_400)
+        pane = Pane(tmux, server.port, LD_PRELOAD=clock.env["LD_PRELOAD"], CLOCK_OFF=clock.env["CLOCK_OFF"])
+        days = {time.strftime("%Y-%m-%d")}
+        pane.enter("register", li := new_name("li"))
+        with Modern(server.port).join_in(bo := new_name("bo")) as friend:
+            pane.type(f"/msg {bo} one")
+            pane.sees("│ one ✓")
+            friend.done(m.ONE_CHAT, toid=friend.push(m.ONE_CHAT)["id"], cid="1", msg="two")
+            pane.sees("│ two")
+            clock.step(-3 * 86_400)
+            pane.type("three")
+            pane.sees("│ three ✓")
+        days.add(time.strftime("%Y-%m-%d"))
+        screen = pane.screen()
+        assert re.findall(r"│ (one|two|three)", screen) == ["one", "two", "three"]
+        assert set(re.findall(r"── \w+, (\d+-\d\d-\d\d) ─", screen)) <= days
+        assert re.search(r"── \w+, \d+-\d\d-\d\d ─", screen), li
+        pane.leave()
+
     def test_tiny(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
@@ -250,7 +508,106 @@ _MEGABYTE = {
 }
 
 
+EVIL = "b\x1b]0;owned\x07\x9b7mo\u202e\u2066!"
+
+
 class TestBadServer:
+    def test_names_full_of_escapes(self, tmux: Tmux) -> None:
+        """Wherever they come from, and wherever they are shown."""
+        login = {
+            "name": EVIL,
+            "friends": [{"id": 57, "name": EVIL, "state": EVIL}],
+            "groups": [{"id": 9, "groupname": EVIL, "role": EVIL}],
+        }
+        message = {"msgid": m.ONE_CHAT, "conv": "d12-57", "id": 57, "name": EVIL, "ts": 1}
+        said = [
+            {"msgid": m.TYPING, "conv": "d12-57", "id": 57, "name": EVIL},
+            {"msgid": m.PRESENCE, "id": 57, "name": EVIL, "state": EVIL},
+            {"msgid": m.EVENT, "kind": "group_joined", "id": 57, "name": EVIL, "conv": "g9"},
+            message | {"msg": "ho", "ephemeral": True},
+        ]
+        extra = b"".join(line(frame) for frame in said)
+        answers: Answers = {
+            m.LOGIN: repeat(login),
+            m.LOOKUP: repeat({"name": EVIL}),
+            m.SYNC: repeat({"convs": [{"conv": "d12-57", "last": 1, "recv": 1, "read": 1}]}),
+            m.FETCH: repeat({"msgs": [message | {"msg": "hi", "seq": 1}], "last": 1}),
+        }
+        with scripted(lambda connection: answer_all(connection, extra, answers)) as port:
+            pane = Pane(tmux, port)
+            raw = pane.home.folder / "raw"
+            pane.record(raw)
+            pane.shows(lambda screen: "connected to" in screen, "it has begun")
+            pane.press("C-u")
+            pane.type("/login li")
+            pane.type(PASSWORD)
+            pane.sees('logged in as "bo!", id 12')
+            for key, title in (("M-1", '["bo!"]>'), ("M-2", '"bo!">')):
+                pane.press(key)
+                pane.sees(title)
+                pane.write("who")
+                pane.press("C-c")
+            pane.sees("│ hi")
+            pane.shows(lambda screen: '"bo!" types' in screen, "who types")
+            pane.write("/msg b")
+            pane.press("Tab")
+            pane.sees('/msg "bo!" ')
+            pane.press("C-c")
+            pane.write("/msg #")
+            pane.press("Tab")
+            pane.sees('/msg "#bo!" ')
+            pane.press("C-c")
+            for command in ("/who 57", "/friends", "/groups", "/nosuch"):
+                pane.type(command)
+            pane.press("C-g")
+            pane.sees("go to: ")
+            pane.press("C-c", "M-l")
+            pane.sees('"bo!": hi', "-- Enter goes back")
+            pane.press("Enter")
+            pane.sees("-- Enter goes back", times=0)
+            pane.leave()
+        data = raw.read_bytes()
+        assert b"owned" not in data
+        assert b"\x9b7m" not in data
+        assert not any(override.encode() in data for override in "\u202e\u2066")
+
+    @pytest.mark.parametrize(
+        "extra",
+        [{"id": 0}, {"friends": [{"id": 2**32, "name": "bo"}]}, {"groups": [{"id": 0, "groupname": "ops"}]}],
+        ids=["oneself", "a friend", "a group"],
+    )
+    def test_ids_that_nobody_has(self, tmux: Tmux, extra: dict[str, object]) -> None:
+        with scripted(lambda connection: answer_all(connection, b"", {m.LOGIN: repeat(extra)})) as port:
+            pane = Pane(tmux, port)
+            pane.sees("connected to")
+            pane.press("C-u")
+            pane.type("/login li")
+            pane.type(PASSWORD)
+            pane.sees("the server's answer is not understood")
+            pane.write("goes on")
+            pane.leave()
+            assert not list(pane.home.data.rglob("failures.log"))
+
+    def test_a_page_that_fails_is_asked_for_again(self, tmux: Tmux) -> None:
+        """By itself: nobody presses a key."""
+        page = {"conv": "g9", "seq": 1, "id": 57, "name": "bo", "msg": "said long ago", "ts": 1}
+        pages = iter([{"errno": 11, "errmsg": "too busy"}, {"msgs": [page], "last": 1}])
+        answers: Answers = {
+            m.LOGIN: repeat({"groups": [{"id": 9, "groupname": "ops", "role": ""}]}),
+            m.SYNC: repeat({"convs": [{"conv": "g9", "last": 1, "recv": 1, "read": 1, "first": 1}]}),
+            m.FETCH: pages,
+        }
+        with scripted(lambda connection: answer_all(connection, b"", answers)) as port:
+            pane = Pane(tmux, port)
+            pane.sees("connected to")
+            pane.press("C-u")
+            pane.type("/login li")
+            pane.type(PASSWORD)
+            pane.sees("logged in as li")
+            pane.press("M-1")
+            pane.sees("bo │ said long ago")
+            pane.leave()
+
     @pytest.mark.parametrize(
         "extra",
         [

@@ -120,7 +120,7 @@ class Client(asyncio.Protocol):
 
     async def register(self, name: str, password: str) -> int:
         """Make an account; returns its id."""
-        return parse.integer(await self.request(m.REG, name=name, password=password), "id")
+        return parse.identifier(await self.request(m.REG, name=name, password=password), "id")
 
     async def login(
         self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any
 
+from client.commands.passwords import Password, Passwords
 from client.commands.shell import Quit, Shell, UsageError
 from client.i18n import _, set_language
 from client.local.settings import SETTINGS
@@ -19,32 +21,25 @@ from forkchat.wire.requests import MAX_SEQ
 PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
 
 
-async def _secret(shell: Shell, variable: str, prompt: str, is_new: bool = False) -> str:
-    """A password that was given, else the user's, who types a new one twice."""
-    if given := shell.given.get(variable):
-        return given
-    try:
-        password = await shell.view.secret(prompt)
-        if is_new and await shell.view.secret(_("the same again: ")) != password:
-            raise UsageError(_("these were two different passwords"))
-    except EOFError:
-        raise UsageError(_("no password; without a terminal set {name}").format(name=variable)) from None
-    if not password:
-        raise UsageError(_("no password, nothing done"))
-    return password
-
-
-async def register(shell: Shell, name: str) -> dict[str, Any]:
+def register(shell: Shell, name: str) -> Coroutine[Any, Any, dict[str, Any]]:
     prompt = _("password for {name}: ").format(name=shown_name(name))
-    password = await _secret(shell, PASSWORD, prompt, is_new=True)
+    return _register(shell, name, Passwords(shell, Password(PASSWORD, prompt, is_new=True)))
+
+
+async def _register(shell: Shell, name: str, passwords: Passwords) -> dict[str, Any]:
+    (password,) = await passwords.get()
     user = await shell.client.register(name, password)
     shell.view.tell(_("registered as {name}; your id is {id}").format(name=shown_name(name), id=user))
     await shell.log_in(str(user), password)
     return {"id": user, "name": name}
 
 
-async def login(shell: Shell, who: str) -> dict[str, Any]:
-    password = await _secret(shell, PASSWORD, _("password: "))
+def login(shell: Shell, who: str) -> Coroutine[Any, Any, dict[str, Any]]:
+    return _login(shell, who, Passwords(shell, Password(PASSWORD, _("password: "))))
+
+
+async def _login(shell: Shell, who: str, passwords: Passwords) -> dict[str, Any]:
+    (password,) = await passwords.get()
     await shell.log_in(who, password)
     return _me(shell)
 
@@ -64,9 +59,13 @@ async def logout(shell: Shell) -> None:
     shell.view.open("")
 
 
-async def passwd(shell: Shell) -> None:
-    old = await _secret(shell, PASSWORD, _("old password: "))
-    new = await _secret(shell, NEW_PASSWORD, _("new password: "), is_new=True)
+def passwd(shell: Shell) -> Coroutine[Any, Any, None]:
+    old = Password(PASSWORD, _("old password: "))
+    return _passwd(shell, Passwords(shell, old, Password(NEW_PASSWORD, _("new password: "), is_new=True)))
+
+
+async def _passwd(shell: Shell, passwords: Passwords) -> None:
+    old, new = await passwords.get()
     await shell.change_password(old, new)
     shell.view.tell(_("the password is changed; sessions elsewhere must log in again"))
 
@@ -130,7 +129,7 @@ async def who(shell: Shell, name: str) -> dict[str, Any]:
 
 async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any]:
     fields = await shell.client.request(m.CREATE_GROUP, groupname=name, groupdesc=desc)
-    group = Group(parse.integer(fields, "groupid"), name, "creator")
+    group = Group(parse.identifier(fields, "groupid"), name, "creator")
     shell.directory.groups[group.id] = group
     shell.view.open(group_key(group.id))
     shell.view.tell(
@@ -144,7 +143,7 @@ async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any
 async def join(shell: Shell, name: str) -> dict[str, Any]:
     fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
     group = Group(
-        parse.integer(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
+        parse.identifier(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
     )
     shell.directory.groups[group.id] = group
     conv = group_key(group.id)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from client.protocol.events import Event, Friend, FriendState, Group, LoggedIn, Message, Notice
+from client.protocol.events import (
+    Disconnected,
+    Event,
+    Friend,
+    FriendState,
+    Group,
+    LoggedIn,
+    LoggedOut,
+    Message,
+    Notice,
+)
 from client.text import shown_name
 from forkchat.wire.conversation import parse_key
 
@@ -40,6 +50,8 @@ class Directory:
                 if known is not None:
                     self.friends[event.id] = Friend(event.id, event.name or known.name, event.state)
                     return known.state != event.state
+            case Disconnected() | LoggedOut():  # nobody tells us of those who come and go
+                self.friends = {user: Friend(user, friend.name, "") for user, friend in self.friends.items()}
             case Message():
                 self._users[event.sender] = event.name
             case Notice():
@@ -80,6 +92,9 @@ class Directory:
     def group(self, group: int) -> str:
         known = self.groups.get(group)
         return known.name if known else f"g{group}"
+
+    def group_names(self) -> list[str]:
+        return [group.name for group in self.groups.values()]
 
     def groups_named(self, name: str) -> list[int]:
         return [group.id for group in self.groups.values() if group.name == name]

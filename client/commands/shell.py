@@ -157,6 +157,6 @@ class Shell:
 
     async def _look_up(self, **fields: str | int) -> int:
         found = await self.client.request(m.LOOKUP, **fields)
-        user, name = parse.integer(found, "id"), parse.text(found, "name")
+        user, name = parse.identifier(found, "id"), parse.text(found, "name")
         self.directory.add_user(user, name)
         return user

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from client.commands import actions
 from client.commands.shell import Shell, UsageError
@@ -14,12 +15,17 @@ from client.i18n import N_, _
 
 @dataclass(frozen=True)
 class Command:
-    """`usage` names the arguments, those in brackets may be left out; the last takes the rest."""
+    """`usage` names the arguments, those in brackets may be left out; the last takes the rest, unless the
+    command `asks_password`: else one could be taken for a part of a name, and be kept.
+
+    `run` asks for passwords when it is called, and does the rest when it is awaited.
+    """
 
     name: str
     usage: str
     help: str
-    run: Callable[..., Awaitable[object]]
+    run: Callable[..., Coroutine[Any, Any, object]]
+    asks_password: bool = False
 
     @property
     def parameters(self) -> list[str]:
@@ -57,13 +63,13 @@ async def help_(shell: Shell, name: str = "") -> dict[str, str]:
 COMMANDS: Table = {
     command.name: command
     for command in (
-        Command("register", "NAME", N_("make an account and log in"), actions.register),
-        Command("login", "WHO", N_("log in"), actions.login),
+        Command("register", "NAME", N_("make an account and log in"), actions.register, True),
+        Command("login", "WHO", N_("log in"), actions.login, True),
         Command(
             "takeover", "", N_("log in although you are online elsewhere, ending that"), actions.takeover
         ),
         Command("logout", "", N_("log out"), actions.logout),
-        Command("passwd", "", N_("change your password"), actions.passwd),
+        Command("passwd", "", N_("change your password"), actions.passwd, True),
         Command("msg", "WHO [TEXT]", N_("say something to someone, or in a #GROUP"), actions.msg),
         Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say),
         Command(
@@ -135,7 +141,7 @@ def _arguments(command: Command, rest: str) -> list[str]:
     found: list[str] = []
     at = 0
     for parameter in command.parameters:
-        is_last = len(found) == len(command.parameters) - 1
+        is_last = len(found) == len(command.parameters) - 1 and not command.asks_password
         match = _WORD.match(rest, at)
         if match is None:
             break
@@ -145,9 +151,26 @@ def _arguments(command: Command, rest: str) -> list[str]:
         else:
             found.append(match[1] if match[1] is not None else match[2])
             at = match.end()
+    if rest[at:].strip() and command.asks_password:
+        text = _('usage: {command} (the password is asked for; a name with blanks is put in "quotes")')
+        raise UsageError(text.format(command=command))
     if len(found) < command.required or rest[at:].strip():
         raise UsageError(_("usage: {command}").format(command=command))
     return found
+
+
+def without_password(line: str, table: Table = COMMANDS) -> str:
+    """What may be kept of a line that is not sent yet: nothing behind the name, where a password is asked
+    for."""
+    name, blank, rest = line.removeprefix("/").partition(" ")
+    command = table.get(name)
+    if not (line.startswith("/") and command and command.asks_password):
+        return line
+    at = 0
+    for _parameter in command.parameters:
+        match = _WORD.match(rest, at)
+        at = match.end() if match else at
+    return f"/{name}{blank}{rest[:at]}"
 
 
 def check_arguments(command: Command, arguments: list[str]) -> list[str]:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from client.protocol.events import Message
-
-
-class Interrupt(Exception):
-    """The user has pressed Ctrl-C at a question.
-
-    Not KeyboardInterrupt: out of a task that would end the event loop.
-    """
 
 
 class View(Protocol):
@@ -37,5 +31,6 @@ class View(Protocol):
     def open(self, conv: str) -> None:
         """`conv` is what the user looks at from now on."""
 
-    async def secret(self, prompt: str) -> str:
-        """What the user types without its being shown. Raises Interrupt; EOFError when there is nobody."""
+    def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
+        """Ask at once; awaited it is what the user has typed, without its being shown. Raises EOFError when
+        there is nobody."""

@@ -93,7 +93,7 @@ class Accounts:
 
     def _servers(self) -> dict[str, list[dict[str, Any]]]:
         with suppress(OSError, ValueError):
-            found = json.loads(self._path.read_text())
+            found = json.loads(self._path.read_text("utf-8"))
             return found if isinstance(found, dict) else {}
         return {}
 

@@ -18,7 +18,10 @@ def make_private_folder(path: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file: after a crash it is the old one or the new one. Raises OSError."""
+    """Replace the file: after a crash it is the old one or the new one, when this has returned the new one.
+
+    Raises OSError.
+    """
     make_private_folder(path.parent)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -27,6 +30,16 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
+        _sync_folder(path.parent)
     except OSError:
         new.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(path: Path) -> None:
+    """A name is kept in its folder: until that is on disk too, a power cut brings the old file back."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

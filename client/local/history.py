@@ -27,7 +27,10 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE inputs (id INTEGER PRIMARY KEY, text TEXT);
 PRAGMA user_version = {_VERSION};
 """
-_ADD = "INSERT OR IGNORE INTO messages (conv, seq, sender, name, text, ts) VALUES (?, ?, ?, ?, ?, ?)"
+_ADD = (
+    "INSERT OR IGNORE INTO messages (conv, seq, sender, name, text, ts)"
+    " VALUES (?, ?, ?, ?, ?, ?) RETURNING seq"
+)
 _SELECT = "SELECT conv, seq, sender, name, text, ts FROM messages WHERE "
 #: Lines of input that are remembered.
 _MAX_INPUTS = 1000
@@ -51,8 +54,9 @@ class History:
 
     def __init__(self, path: Path | None, me: int, on_problem: Callable[[str], None]):
         self._me = me
+        self._path = path
         self._on_problem = on_problem
-        self._database = sqlite3.connect(":memory:")
+        self._database = _in_memory()
         self._is_on_disk = False
         if path:
             try:
@@ -60,8 +64,8 @@ class History:
                 self._is_on_disk = True
             except (OSError, sqlite3.Error) as error:
                 on_problem(f"{path}: {error}")
-        if not self._is_on_disk:
-            self._database.executescript(_SCHEMA)
+                with suppress(sqlite3.Error):  # immutable: reading needs no files beside it then
+                    self._take(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True))
 
     def add(self, messages: Iterable[Message]) -> list[Message]:
         """Keep them; returns those that were not here."""
@@ -70,7 +74,7 @@ class History:
             for message in messages
             if self._run(
                 _ADD, (message.conv, message.seq, message.sender, message.name, message.text, message.ts)
-            ).rowcount
+            )
         ]
 
     def before(self, conv: str, seq: int, limit: int) -> list[Message]:
@@ -104,8 +108,8 @@ class History:
 
     def fact(self, name: str) -> str:
         """A text that was kept under that name; "" if none was."""
-        row = self._run("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else ""
+        rows = self._run("SELECT value FROM facts WHERE name = ?", (name,))
+        return rows[0][0] if rows else ""
 
     def set_fact(self, name: str, value: str) -> None:
         self._run("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
@@ -137,27 +141,40 @@ class History:
             for conv, seq, sender, name, text, ts in self._run(_SELECT + where, parameters)
         ]
 
-    def _run(self, sql: str, parameters: tuple[object, ...] = ()) -> Any:
+    def _run(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        """All rows of the result: a damaged page is found only when it is read."""
         try:
-            return self._database.execute(sql, parameters)
+            return self._database.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             if not self._is_on_disk:
                 raise
             self._move_to_memory(error)
-            return self._database.execute(sql, parameters)
+            return self._database.execute(sql, parameters).fetchall()
 
     def _move_to_memory(self, error: sqlite3.Error) -> None:
-        """The disk is full, or damaged: what can still be read is taken along."""
-        old, self._database, self._is_on_disk = self._database, sqlite3.connect(":memory:"), False
-        self._database.executescript(_SCHEMA)
+        """The disk is full, or the file damaged."""
+        old, self._database, self._is_on_disk = self._database, _in_memory(), False
+        self._take(old)
+        if self._path and not isinstance(error, sqlite3.OperationalError):  # the file's fault, not the disk's
+            with suppress(OSError):
+                _put_aside(self._path)
+        self._on_problem(str(error))
+
+    def _take(self, old: sqlite3.Connection) -> None:
+        """What can be read there is taken along."""
         with suppress(sqlite3.Error):
             for line in old.iterdump():
                 if line.startswith("INSERT"):
                     self._database.execute(line)
         with suppress(sqlite3.Error):
             old.close()
-        _prepare(self._database)
-        self._on_problem(str(error))
+
+
+def _in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:")
+    database.executescript(_SCHEMA)
+    _prepare(database)
+    return database
 
 
 def _open(path: Path, on_problem: Callable[[str], None]) -> sqlite3.Connection:
@@ -169,14 +186,18 @@ def _open(path: Path, on_problem: Callable[[str], None]) -> sqlite3.Connection:
         database.close()
         if isinstance(error, sqlite3.OperationalError):  # the disk's fault, not the file's
             raise
-        aside = path.with_suffix(".damaged")
-        path.rename(aside)
-        for suffix in "-wal", "-shm":
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        on_problem(f"{path}: {error} -> {aside}")
+        on_problem(f"{path}: {error} -> {_put_aside(path)}")
         database = sqlite3.connect(path)
         _check(database)
     return database
+
+
+def _put_aside(path: Path) -> Path:
+    """Where it is now. Raises OSError."""
+    aside = path.rename(path.with_suffix(".damaged"))
+    for suffix in "-wal", "-shm":
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return aside
 
 
 def _check(database: sqlite3.Connection) -> None:

@@ -25,10 +25,11 @@ _COMPACT = 1000
 
 
 class Journal:
-    """`unsent` and `failed` (with the reasons) by cid, `drafts` by conversation.
+    """`unsent` and `failed` (with the reasons) by cid, `drafts` by conversation. `damaged`: where lines were
+    put that could not be read.
 
     Every method that changes something has done so when it raises OSError: then the file alone is behind, and
-    the next change writes all of it.
+    the next change, or `close`, writes all of it.
     """
 
     def __init__(self, path: Path | None):
@@ -36,8 +37,9 @@ class Journal:
         self.unsent: dict[str, Pending] = {}
         self.failed: dict[str, tuple[Pending, str]] = {}
         self.drafts: dict[str, str] = {}
-        self.damaged: Path | None = None  # where lines were put that could not be read
+        self.damaged: Path | None = None
         self._path = path
+        self._bad: list[bytes] = []  # lines that could not be read
         self._lines = 0
         self._is_behind = False
         if path:
@@ -47,9 +49,28 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._load(path)
 
-    def close(self) -> None:
+    @property
+    def unkept(self) -> int:
+        """How many messages and drafts are in memory alone; what is typed on the home page is neither."""
+        if self._path and not self._is_behind:
+            return 0
+        return len(self.unsent) + len(self.failed) + sum(map(bool, self.drafts))
+
+    def tidy(self) -> None:
+        """Write the file anew, with what is to be kept; what could not be read goes into another one."""
         if self._path:
-            os.close(self._lock)
+            self._is_behind = True
+            self._put_aside(self._path.with_suffix(".damaged"))
+            self._compact(self._path)
+            self._is_behind = False
+
+    def close(self) -> None:
+        try:
+            if self._is_behind:
+                self.tidy()
+        finally:
+            if self._path:
+                os.close(self._lock)
 
     def send(self, pending: Pending) -> None:
         self.unsent[pending.cid] = pending
@@ -71,7 +92,6 @@ class Journal:
             self._append({"draft": conv, "text": text})
 
     def _load(self, path: Path) -> None:
-        bad = []
         try:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -80,13 +100,7 @@ class Journal:
             try:
                 self._take(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
-                bad.append(line)
-        if bad:
-            self.damaged = path.with_suffix(".damaged")
-            with open(os.open(self.damaged, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-                file.write(b"".join(line + b"\n" for line in bad))
-        if lines:
-            self._compact()
+                self._bad.append(line)
 
     def _take(self, entry: dict[str, str]) -> None:
         if "send" in entry:
@@ -113,24 +127,35 @@ class Journal:
         if self._path is None:
             return
         if self._is_behind or self._lines > _COMPACT:
-            self._compact()
+            self.tidy()
             return
         try:
-            with open(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _append(self._path, _line(entry).encode())
         except OSError:
             self._is_behind = True
             raise
 
-    def _compact(self) -> None:
-        assert self._path
+    def _put_aside(self, path: Path) -> None:
+        if self._bad:
+            _append(path, b"".join(line + b"\n" for line in self._bad))
+            self.damaged = path
+            self._bad.clear()
+
+    def _compact(self, path: Path) -> None:
         kept = [*(pending for pending, _ in self.failed.values()), *self.unsent.values()]
         entries = [{"send": pending.cid, "conv": pending.conv, "text": pending.text} for pending in kept]
         entries += [{"failed": cid, "reason": reason} for cid, (_, reason) in self.failed.items()]
         entries += [{"draft": conv, "text": text} for conv, text in self.drafts.items()]
-        self._is_behind = True
-        write_private(self._path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
-        self._is_behind = False
+        write_private(path, "".join(map(_line, entries)))
         self._lines = len(entries)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def _append(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

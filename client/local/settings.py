@@ -100,7 +100,7 @@ class Settings:
         import tomlkit  # here alone: reading needs less, and the client starts sooner
 
         value = SETTINGS[name].parse(text)
-        document = tomlkit.parse(self._path.read_text()) if self._path.exists() else tomlkit.document()
+        document = tomlkit.parse(self._path.read_text("utf-8")) if self._path.exists() else tomlkit.document()
         document[name] = value
         self._values[name] = value
         write_private(self._path, tomlkit.dumps(document))
@@ -108,7 +108,7 @@ class Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:

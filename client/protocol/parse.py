@@ -20,7 +20,7 @@ from client.protocol.events import (
 )
 from forkchat.errors import BadRequest, Refused
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import parse_key
+from forkchat.wire.conversation import MAX_ID, parse_key
 from forkchat.wire.requests import MAX_SEQ
 
 Frame = dict[str, Any]
@@ -34,6 +34,14 @@ def integer(frame: Frame, key: str, default: int | None = None, most: int = MAX_
     value = frame.get(key, default)
     if type(value) is not int or not 0 <= value <= most:
         raise BadRequest(f"{key} is missing or no number")
+    return value
+
+
+def identifier(frame: Frame, key: str) -> int:
+    """Of a user or a group."""
+    value = integer(frame, key, most=MAX_ID)
+    if not value:
+        raise BadRequest(f"{key} is 0")
     return value
 
 
@@ -76,7 +84,7 @@ def refusal(frame: Frame) -> Refused | None:
 
 def message(frame: Frame, me: int) -> Message:
     conv = conversation(frame)
-    sender = integer(frame, "id")
+    sender = identifier(frame, "id")
     seq = 0 if frame.get("ephemeral") is True else integer(frame, "seq")
     return Message(
         conv,
@@ -109,7 +117,7 @@ def standings(frame: Frame) -> list[Standing]:
 
 
 def friend(item: Frame) -> Friend:
-    return Friend(integer(item, "id"), text(item, "name"), text(item, "state", ""))
+    return Friend(identifier(item, "id"), text(item, "name"), text(item, "state", ""))
 
 
 def friends(frame: Frame) -> list[Friend]:
@@ -118,13 +126,13 @@ def friends(frame: Frame) -> list[Friend]:
 
 def groups(frame: Frame) -> list[Group]:
     return [
-        Group(integer(item, "id"), text(item, "groupname"), text(item, "role", ""))
+        Group(identifier(item, "id"), text(item, "groupname"), text(item, "role", ""))
         for item in objects(frame, "groups")
     ]
 
 
 def logged_in(frame: Frame, is_resumed: bool) -> LoggedIn:
-    me, name = integer(frame, "id"), text(frame, "name")
+    me, name = identifier(frame, "id"), text(frame, "name")
     return LoggedIn(me, name, friends(frame), groups(frame), is_resumed)
 
 
@@ -136,19 +144,19 @@ def limits(frame: Frame) -> dict[str, int]:
 
 def notice(frame: Frame) -> Notice:
     conv = conversation(frame) if "conv" in frame else ""
-    return Notice(text(frame, "kind"), integer(frame, "id"), text(frame, "name"), conv)
+    return Notice(text(frame, "kind"), identifier(frame, "id"), text(frame, "name"), conv)
 
 
 def friend_state(frame: Frame) -> FriendState:
-    return FriendState(integer(frame, "id"), text(frame, "name", ""), text(frame, "state"))
+    return FriendState(identifier(frame, "id"), text(frame, "name", ""), text(frame, "state"))
 
 
 def receipt(frame: Frame) -> Receipt:
-    return Receipt(conversation(frame), integer(frame, "id"), integer(frame, "seq"))
+    return Receipt(conversation(frame), identifier(frame, "id"), integer(frame, "seq"))
 
 
 def typing(frame: Frame) -> Typing:
-    return Typing(conversation(frame), integer(frame, "id"), text(frame, "name"))
+    return Typing(conversation(frame), identifier(frame, "id"), text(frame, "name"))
 
 
 #: What is told as it comes.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
 import time
-import traceback
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
 from client.aio.client import Client
@@ -22,11 +20,13 @@ from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol.events import Event, Greeted, Message, Retrying
 from client.screen import panes
+from client.screen.bare import Bare
 from client.screen.commands import screen_commands
 from client.screen.composer import Composer
 from client.screen.conversations import Conversation
 from client.screen.desk import Desk
 from client.screen.entrance import Entrance
+from client.screen.failures import Failures
 from client.screen.keys import KEYS, NUMBERS
 from client.screen.layout import build
 from client.screen.notify import Notifier
@@ -38,6 +38,7 @@ from forkchat.wire.conversation import parse_key
 _FRAME = 0.07
 #: Seconds after a key for which the user is taken to see what comes.
 _LOOKS = 10.0
+_FAILURES = files.DATA / "failures.log"
 
 
 class App:
@@ -64,17 +65,21 @@ class App:
         )
         self.composer: Composer = Composer(self)
         self.reader: Reader = Reader(self)
+        self.bare: Bare = Bare(self)
         self.retry_at: float | None = None
         self.retry_reason = ""
         self._entrance = Entrance(self, accounts)
         self._notifier = Notifier(settings)
+        self._failures = Failures(_FAILURES)
         self._frame: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._application = build(self)
 
     async def run(self, user: str) -> int:
         """Until the user leaves; the exit code."""
-        asyncio.get_running_loop().set_exception_handler(self._on_failure)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_failure)
+        loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is one in the plain view alone
         self.start(self.composer.work())
         self.start(self._tick())
         self.start(self._entrance.begin(user))
@@ -84,22 +89,28 @@ class App:
             self.composer.keep_draft()
             for task in self._tasks:
                 task.cancel()
-            unsent = len(self.desk.journal.unsent)
+            self.composer.close()
             await self.client.close()
             self.desk.close()
-        if unsent:
+        self._say_what_waits()
+        return 0
+
+    def _say_what_waits(self) -> None:
+        unsent, lost = len(self.desk.journal.unsent), self.desk.journal.unkept
+        if lost:
+            text = ngettext(
+                "{number} message or draft could not be kept, and is lost",
+                "{number} messages and drafts could not be kept, and are lost",
+                lost,
+            )
+            print(text.format(number=lost))
+        elif unsent:
             text = ngettext(
                 "{number} message is not sent yet; it goes out when chatcli is started again",
                 "{number} messages are not sent yet; they go out when chatcli is started again",
                 unsent,
             )
             print(text.format(number=unsent))
-        return 0
-
-    @property
-    def rows(self) -> int:
-        """Of the terminal."""
-        return self._application.output.get_size().rows
 
     # --- the view -----------------------------------------------------------------------------------
 
@@ -126,17 +137,20 @@ class App:
             self.composer.bring_draft()
             self.draw_soon()
 
-    async def secret(self, prompt: str) -> str:
-        return await self.composer.question.ask(prompt, is_secret=True)
+    def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
+        return self.composer.question.secrets(prompts)
 
     # --- what keys do -------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Ctrl-C: a question, a search, the line, a command."""
-        if self.reader.is_searching and not self.composer.question.is_open:
+        """Ctrl-C: the plain view, a question, a search, the line, a command."""
+        if self.bare.is_shown:
+            self.bare.end()
+        elif self.reader.is_searching and not self.composer.question.is_open:
             self.reader.end_search()
         elif not self.composer.cancel():
             self.tell(_("Ctrl+q or /quit leaves"))
+        self.draw_soon()
 
     def help(self) -> None:
         width = max(len(key.name) for key in KEYS)
@@ -147,6 +161,21 @@ class App:
         self._application.renderer.clear()
 
     def leave(self) -> None:
+        """What would be lost with that is asked about."""
+        self.composer.keep_draft()
+        lost = self.desk.unkept()
+        if not lost:
+            self._exit()
+            return
+        label = ngettext(
+            "{number} message or draft is not sent and cannot be kept here: leave and lose it? y/n: ",
+            "{number} messages and drafts are not sent and cannot be kept here: leave and lose them? y/n: ",
+            lost,
+        )
+        self.composer.question.cancel()
+        self.composer.question.confirm(label.format(number=lost), self._exit)
+
+    def _exit(self) -> None:
         if self._application.is_running and not self._application.is_done:
             self._application.exit()
 
@@ -190,8 +219,8 @@ class App:
                 self.retry_reason = event.reason
             case Greeted():
                 self.retry_at = None
-        self.desk.on_event(event)
         self._entrance.on_event(event)
+        self.desk.on_event(event)
         self.draw_soon()
 
     def _on_news(self, chat: Conversation, message: Message) -> None:
@@ -207,14 +236,17 @@ class App:
 
     def _on_failure(self, _loop: object, context: dict[str, Any]) -> None:
         """A mistake of ours: it must not cost the user what they have on the screen."""
-        error = context.get("exception")
-        if error:
-            self.complain(_failed(error))
+        if error := context.get("exception"):
+            self._failed(error)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self.complain(_failed(error))
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if text := self._failures.note(error):
+            self.complain(text)
 
 
 def run(server: Server, settings: Settings, accounts: Accounts, user: str, given: Mapping[str, str]) -> int:
@@ -225,16 +257,8 @@ def run(server: Server, settings: Settings, accounts: Accounts, user: str, given
 
     try:
         return asyncio.run(go())
+    except KeyboardInterrupt:  # before the loop handles it
+        return 128 + signal.SIGINT
     except Exception as error:
-        print(_failed(error), file=sys.stderr)
+        print(Failures(_FAILURES).note(error), file=sys.stderr)
         return 1
-
-
-def _failed(error: BaseException) -> str:
-    """Write its trace down, and say where."""
-    file: Path = files.DATA / "failures.log"
-    with suppress(OSError):
-        files.make_private_folder(file.parent)
-        with file.open("a") as stream:
-            stream.write("".join(traceback.format_exception(error)))
-    return _("something went wrong in chatcli itself; it is written down in {file}").format(file=file)

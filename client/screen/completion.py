@@ -10,7 +10,7 @@ from prompt_toolkit.document import Document
 from client.commands.directory import Directory
 from client.commands.table import Command
 from client.i18n import _
-from client.text import shown_name
+from client.text import clean_line, shown_name
 
 
 class InputCompleter(Completer):
@@ -29,9 +29,9 @@ class InputCompleter(Completer):
         if not word:
             return
         end = ": " if text == word else " "
-        for name in self._names():
-            if name.casefold().startswith(word.casefold()):
-                yield Completion(name + end, -len(word), display=name)
+        for name, typed in self._names():
+            if any(each.casefold().startswith(word.casefold()) for each in (name, typed)):
+                yield Completion(typed + end, -len(word), display=typed)
 
     def _names_of_commands(self, text: str) -> Iterable[Completion]:
         for command in self._commands.values():
@@ -41,10 +41,16 @@ class InputCompleter(Completer):
                     f"/{command.name}{end}", -len(text), display=str(command), display_meta=_(command.help)
                 )
 
-    def _names(self) -> list[str]:
-        people = {shown_name(name) for name in self._directory.names()}
-        groups = {"#" + group.name for group in self._directory.groups.values()}
-        return sorted(people | groups, key=str.casefold)
+    def _names(self) -> list[tuple[str, str]]:
+        """Of people and groups, each as it is and as it is typed: in quotes where it must be."""
+        people = {(clean_line(name), shown_name(name)) for name in self._directory.names()}
+        groups = {(f"#{clean_line(name)}", _group(name)) for name in self._directory.group_names()}
+        return sorted(people | groups, key=lambda name: name[0].casefold())
+
+
+def _group(name: str) -> str:
+    shown = shown_name(name)
+    return f'"#{shown[1:]}' if shown[0] == '"' else f"#{shown}"
 
 
 def titles(of: Mapping[str, str], unread: Callable[[str], int]) -> Completer:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.history import InMemoryHistory
 
 from client.commands.shell import Quit, UsageError
-from client.commands.table import Command, parse_line
-from client.commands.view import Interrupt
+from client.commands.table import Command, parse_line, without_password
 from client.commands.wording import complaint, start_hint
 from client.i18n import _
 from client.local.settings import BadSettings
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Lines of a message above which one is asked whether it is meant; characters that can be pasted.
 _MAX_LINES, _MAX_PASTE = 5, 65_536
+#: The commands whose last argument is a message.
+_MESSAGES = ("say", "msg", "groupchat")
 #: Seconds between two signs that one is typing, and after the last key until a draft is kept.
 _TYPING_PAUSE, _DRAFT_PAUSE = 4.0, 1.0
 
@@ -49,17 +49,21 @@ class Composer:
         self._told_typing = HOME, 0.0
         self._draft: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
-        self._commands: asyncio.Queue[tuple[Command, list[str], str]] = asyncio.Queue()
+        self._commands: asyncio.Queue[tuple[Coroutine[Any, Any, object], str]] = asyncio.Queue()
 
     async def work(self) -> None:
         """Run the commands, for as long as the client does."""
         while True:
-            command, arguments, text = await self._commands.get()
-            self._running = self._app.start(self._run(command, arguments, text))
+            self._running = self._app.start(self._run(*await self._commands.get()))
             await asyncio.wait([self._running])
             if self._running.cancelled():
                 self._app.tell(_("interrupted"))
             self._running = None
+
+    def close(self) -> None:
+        """The turn of those that still wait will not come."""
+        while not self._commands.empty():
+            self._commands.get_nowait()[0].close()
 
     def enter(self) -> None:
         if self.question.is_open:
@@ -70,10 +74,7 @@ class Composer:
             self.buffer.complete_state = None
             return
         text = valid(self.buffer.text)
-        if text.count("\n") >= _MAX_LINES and not text.startswith("/"):
-            label = _("send these {number} lines as one message? y/n: ").format(number=text.count("\n") + 1)
-            self._app.start(self._confirm(text, self.question.ask(label)))
-        elif text.strip():
+        if text.strip():
             self._accept(text)
 
     def cancel(self) -> bool:
@@ -113,17 +114,24 @@ class Composer:
             self._set(text)
 
     def keep_draft(self) -> None:
-        self._app.desk.keep_draft(self._app.conv, self.buffer.text)
+        text = without_password(valid(self.buffer.text), self._app.shell.commands)
+        self._app.desk.keep_draft(self._app.conv, text)
 
     def bring_draft(self) -> None:
         """The user is in another conversation now."""
         self._set(self._app.desk.journal.drafts.get(self._app.conv, ""))
 
+    def put_away(self) -> None:
+        """Another user is about to come: what was begun in a conversation is this one's draft."""
+        if self._app.conv:
+            self.keep_draft()
+            self.buffer.reset()
+
     def bring_inputs(self) -> None:
-        """Another user is here now."""
+        """Another user is here now. What was begun on the home page stays in the line."""
         self.buffer.history = InMemoryHistory(self._app.desk.history.inputs()[::-1])
-        self.buffer.reset()
-        self.bring_draft()
+        self.buffer.reset(self.buffer.document)
+        self.offer(self._app.desk.journal.drafts.get(HOME, ""))
 
     def _set(self, text: str) -> None:
         self.buffer.text = text
@@ -140,21 +148,35 @@ class Composer:
             self._draft.cancel()
         self._draft = asyncio.get_running_loop().call_later(_DRAFT_PAUSE, self.keep_draft)
 
-    async def _confirm(self, text: str, asked: Coroutine[Any, Any, str]) -> None:
-        with suppress(Interrupt):
-            if (await asked).strip().casefold() in ("y", "yes", "是", "好"):
-                self._accept(text)
-
     def _accept(self, text: str) -> None:
-        """Send a message at once; queue a command behind those that still run. What fails stays there."""
+        """What fails stays in the line; so does, until one has said yes, what is long and perhaps a slip."""
+        try:
+            command, arguments = parse_line(text, self._app.shell.commands)
+        except UsageError as error:
+            self._tell(error)
+            return
+        lines = arguments[-1].count("\n") + 1 if command.name in _MESSAGES else 0
+        if lines > _MAX_LINES:
+            label = _("send these {number} lines as one message? y/n: ").format(number=lines)
+            conv = self._app.conv
+
+            def send() -> None:
+                self._app.open(conv)  # a command may have led elsewhere meanwhile
+                self._do(command, arguments, text)
+
+            self.question.confirm(label, send)
+        else:
+            self._do(command, arguments, text)
+
+    def _do(self, command: Command, arguments: list[str], text: str) -> None:
+        """Send a message at once; queue a command behind those that still run."""
         app = self._app
         try:
-            command, arguments = parse_line(text, app.shell.commands)
             if command.name == "say" and app.conv and app.client.session.me:
                 app.desk.post(app.conv, arguments[0])
             else:
-                self._commands.put_nowait((command, arguments, text))
-        except (UsageError, Refused) as error:
+                self._commands.put_nowait((command.run(app.shell, *arguments), text))
+        except Refused as error:
             self._tell(error)
             return
         self.buffer.reset(append_to_history=True)
@@ -163,13 +185,11 @@ class Composer:
         app.desk.keep_draft(app.conv, "")
         app.draw_soon()
 
-    async def _run(self, command: Command, arguments: list[str], text: str) -> None:
+    async def _run(self, command: Coroutine[Any, Any, object], text: str) -> None:
         try:
-            await command.run(self._app.shell, *arguments)
+            await command
         except Quit:
             self._app.leave()
-        except Interrupt:
-            self._app.tell(_("interrupted"))
         except (UsageError, BadSettings, Refused, OSError) as error:
             self._tell(error)
             self.offer(text)

@@ -44,7 +44,6 @@ class Conversation:
     typing: dict[int, tuple[str, float]] = field(default_factory=dict)
     void: set[tuple[int, int]] = field(default_factory=set)
     is_fetching: bool = False
-    fetch_at: float = 0.0
     written: int = 0  # notes so far
 
     @property
@@ -74,19 +73,17 @@ class Conversations:
         return found
 
     def clear(self) -> None:
-        """Another user is here now; the home page stays."""
-        self._all = {HOME: self[HOME]}
+        """Another user is here now."""
+        self.reset()
         self.current = self.previous = HOME
 
     def load(self, stands: list[Stand]) -> None:
         for stand in stands:
             self[stand.conv].stand = stand
 
-    def reset(self, conv: str) -> None:
-        """Nothing is known of it any more."""
-        self[conv].stand = Stand(conv)
-        self[conv].bottom = None
-        self[conv].void.clear()
+    def reset(self) -> None:
+        """Nothing of them is known any more; the home page stays."""
+        self._all = {HOME: self[HOME]}
 
     def switch(self, conv: str) -> None:
         """The user comes to look at `conv`, what was new in the other one is no longer so."""

@@ -36,7 +36,7 @@ from client.protocol.events import (
 from client.protocol.outbox import Pending
 from client.screen.conversations import HOME, Conversation, Conversations
 from client.screen.transcript import Transcript
-from client.text import clean_line
+from client.text import clean_line, shown_name
 from forkchat.errors import Forbidden, NotFound, NotLoggedIn, NotMember, Refused
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key, parse_key
@@ -68,6 +68,7 @@ class Desk:
         self._on_news = on_news
         self._on_change = on_change
         self._wording = Wording(directory)
+        self._epoch = ""  # the server's, as it said last
         self._tasks: set[asyncio.Task[None]] = set()
         self._open(None)
 
@@ -89,13 +90,20 @@ class Desk:
         self.conversations.load(self.history.stands())
         for conv in self.conversations.listed():
             self._look_for_mentions(self.conversations[conv])
+        self._check_epoch()
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         self._save()
         self.history.close()
-        self.journal.close()
+        self._journal(Journal.close)
+
+    def unkept(self) -> int:
+        """How many messages and drafts will be lost when we end now. The disk is tried once more."""
+        if self.journal.unkept:
+            self._journal(Journal.tidy)
+        return self.journal.unkept
 
     def commit(self) -> None:
         self.history.commit()
@@ -147,7 +155,7 @@ class Desk:
         return False
 
     def typing(self, conv: str) -> list[str]:
-        """Who is typing there."""
+        """Who is typing there, as it is shown."""
         now = time.monotonic()
         return [name for name, until in self.conversations[conv].typing.values() if until > now]
 
@@ -158,20 +166,18 @@ class Desk:
         return bool(name) and bool(re.search(pattern, text, re.IGNORECASE))
 
     def on_event(self, event: Event) -> None:
-        match event:
-            case LoggedIn():
-                self.restore(event.id, event.name)
         is_news = self.directory.note(event)
         match event:
             case Greeted():
-                self._check_epoch(event.epoch)
+                self._epoch = event.epoch
+                self._check_epoch()
             case LoggedIn():
                 self._save()
                 self._start(self._catch_up())
             case Message() if event.seq:
                 self._message(event)
             case Message():
-                self.note(event.conv, f"{event.name}: {clean_line(event.text)}")
+                self.note(event.conv, f"{shown_name(event.name)}: {clean_line(event.text)}")
             case Sent():
                 self._sent(event)
             case SendFailed() if not isinstance(event.refused, NotLoggedIn):
@@ -182,14 +188,14 @@ class Desk:
                 self.history.save(stand)
             case Typing():
                 until = time.monotonic() + _TYPING_TIME
-                self.conversations[event.conv].typing[event.id] = event.name, until
+                self.conversations[event.conv].typing[event.id] = shown_name(event.name), until
         if is_news and not isinstance(event, SendFailed):
             for text in self._wording.tell(event):
                 self.note(self._place_of(event), text)
 
     def fetch(self, chat: Conversation, gap: tuple[int, int]) -> None:
         """Get the end of what is missing there, unless that is under way."""
-        if self.client.session.is_ready and not chat.is_fetching and time.monotonic() >= chat.fetch_at:
+        if self.client.session.is_ready and not chat.is_fetching:
             chat.is_fetching = True
             self._start(self._fetch(chat, gap))
 
@@ -203,7 +209,7 @@ class Desk:
         except (NotMember, NotFound, Forbidden):
             chat.void.add(gap)
         except (Refused, OSError):
-            chat.fetch_at = time.monotonic() + _FETCH_PAUSE
+            await asyncio.sleep(_FETCH_PAUSE)  # what is drawn then asks again
         else:
             if not self.history.add(page):
                 chat.void.add(gap)
@@ -249,7 +255,7 @@ class Desk:
 
     def _message(self, message: Message) -> None:
         chat = self.conversations[message.conv]
-        is_new = bool(self.history.add([message])) and message.seq > chat.stand.last
+        is_new = bool(self.history.add([message])) and message.seq > chat.stand.read
         chat.typing.pop(message.sender, None)
         chat.stand.last = max(chat.stand.last, message.seq)
         if message.is_own:
@@ -281,30 +287,36 @@ class Desk:
             unread = self.history.after(chat.conv, chat.stand.read, _PAGE)
             chat.has_mention = any(self.mentions(message.text) for message in unread if not message.is_own)
 
-    def _check_epoch(self, epoch: str) -> None:
-        """With another database the numbers mean other messages."""
-        if self.directory.me[0] and self.history.fact("epoch") not in ("", epoch):
+    def _check_epoch(self) -> None:
+        """With another database the numbers mean other messages. It is kept with each user's history: one may
+        have been away when it changed.
+        """
+        if not self.directory.me[0] or not self._epoch:
+            return
+        if self.history.fact("epoch") not in ("", self._epoch):
             self.history.forget()
-            for conv in self.conversations.listed():
-                self.conversations.reset(conv)
+            self.conversations.reset()
             self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
-        self.history.set_fact("epoch", epoch)
+        self.history.set_fact("epoch", self._epoch)
 
     def _open(self, folder: Path | None) -> None:
         """The user's files; what cannot be opened is in memory alone, and said so."""
         if folder:
             self.history.close()
-            self.journal.close()
+            self._journal(Journal.close)
         me = self.directory.me
         self.history = History(folder and folder / "history.sqlite", me[0], self._on_problem)
         try:
             self.journal = Journal(folder and folder / "typed.jsonl")
         except BlockingIOError:
             self.journal = Journal(None)
-            self._on_problem(_("another chatcli is open for {name} on this machine").format(name=me[1]))
+            self._on_problem(
+                _("another chatcli is open for {name} on this machine").format(name=shown_name(me[1]))
+            )
         except OSError as error:
             self.journal = Journal(None)
-            self._on_problem(f"{error.filename}: {error.strerror}")
+            self._on_problem(str(error))
+        self._journal(Journal.tidy)
         if self.journal.damaged:
             text = _("some of what was typed earlier cannot be read; it was put into {file}")
             self.note(HOME, text.format(file=self.journal.damaged), "error")
@@ -319,6 +331,7 @@ class Desk:
     def _on_problem(self, text: str) -> None:
         hint = _("what you type and see now is kept in memory only")
         self.note(self.conversations.current, f"{text}: {hint}", "error")
+        self._on_change()
 
     def _save(self) -> None:
         self.history.set_fact("directory", json.dumps(self.directory.dump()))

@@ -28,8 +28,7 @@ class Entrance:
         account = self._accounts.named(parse_who(user)) if user else self._accounts.last()
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
         if account:
-            self._app.desk.restore(account.id, account.name)
-            self._app.composer.bring_inputs()
+            self._come_in(account.id, account.name)
             self._app.desk.note(HOME, _("welcome back, {name}").format(name=shown_name(account.name)))
         if token:
             self._app.shell.resume(token)
@@ -40,11 +39,20 @@ class Entrance:
     def on_event(self, event: Event) -> None:
         match event:
             case LoggedIn():
-                if not event.is_resumed:
-                    self._app.composer.bring_inputs()
+                self._come_in(event.id, event.name)
                 self._app.start(self._keep(event.id, event.name))
             case LoginFailed():
                 self._failed(event.refused)
+
+    def _come_in(self, user: int, name: str) -> None:
+        """What is kept here of this user is brought, unless they are here already."""
+        app = self._app
+        is_other = app.directory.me[0] != user
+        if is_other:
+            app.composer.put_away()
+        app.desk.restore(user, name)
+        if is_other:
+            app.composer.bring_inputs()
 
     async def _welcome(self, name: str) -> None:
         """Nobody can log in by themselves: say how, once we know whether there is a server."""
@@ -59,7 +67,7 @@ class Entrance:
         if name:
             text = _("/login {name} logs in; /register NAME makes an account")
             app.tell(text.format(name=shown_name(name)))
-            app.composer.offer(f"/login {name}")
+            app.composer.offer(f"/login {shown_name(name)}")
         else:
             app.tell(_("no account is known here yet: put your name behind /register and press Enter"))
             app.tell(_("or, if you have one on this server: /login NAME"))
@@ -73,7 +81,7 @@ class Entrance:
         if isinstance(refused, TokenExpired):
             self._app.start(self._app.shell.renew_token(self._app.directory.me[0], ""))
             self._app.complain(_("the last login has expired; log in with the password"))
-            self._app.composer.offer(f"/login {self._app.directory.me[1]}")
+            self._app.composer.offer(f"/login {shown_name(self._app.directory.me[1])}")
         elif isinstance(refused, AlreadyOnline):
             hint = _("/takeover ends the session there and logs in here")
             self._app.complain(f"{reason}; {hint}")

@@ -15,6 +15,7 @@ from prompt_toolkit.utils import get_cwidth
 from client.i18n import _, ngettext
 from client.screen.conversations import HOME
 from client.screen.rows import Row, shortened
+from client.text import clean_line, shown_name
 from forkchat.wire.conversation import parse_key
 
 if TYPE_CHECKING:
@@ -25,15 +26,19 @@ _SLOW = 1.0
 
 
 class Pane(UIControl):
-    """Rows from a function of width and height: no more are made than are seen."""
+    """Rows from a function of width and height: no more are made than are seen. `on_mouse` gets the row, of
+    how many there were in the last drawing, and what happened there.
+    """
 
     def __init__(
-        self, draw: Callable[[int, int], list[Row]], on_mouse: Callable[[int, MouseEventType], None]
+        self, draw: Callable[[int, int], list[Row]], on_mouse: Callable[[int, int, MouseEventType], None]
     ):
         self._draw = draw
         self._on_mouse = on_mouse
+        self._height = 0
 
     def create_content(self, width: int, height: int) -> UIContent:
+        self._height = height
         rows = self._draw(width, height)
         rows = [[]] * (height - len(rows)) + rows
         return UIContent(
@@ -44,7 +49,7 @@ class Pane(UIControl):
         )
 
     def mouse_handler(self, mouse_event: MouseEvent) -> None:
-        self._on_mouse(mouse_event.position.y, mouse_event.event_type)
+        self._on_mouse(mouse_event.position.y, self._height, mouse_event.event_type)
 
 
 def title(app: App) -> str:
@@ -53,7 +58,7 @@ def title(app: App) -> str:
         return _("forkchat: F1 lists the keys, /help the commands")
     found = app.directory.title(conv)
     friend = None if parse_key(conv).group else app.directory.friends.get(app.other(conv))
-    return f"{found}  {_(friend.state)}" if friend and friend.state else found
+    return f"{found}  {_(clean_line(friend.state))}" if friend and friend.state else found
 
 
 def prompt(app: App) -> str:
@@ -101,7 +106,7 @@ def status(app: App, width: int) -> StyleAndTextTuples:
     session, client = app.client.session, app.client
     parts: list[tuple[str, str]] = []
     if session.is_ready and session.me:
-        me = app.directory.me[1]
+        me = shown_name(app.directory.me[1])
         lag = client.lag
         text = f"{me} ● {lag * 1000:.0f} ms" if lag < _SLOW else f"{me} ● {lag:.1f} s"
         parts.append(("", text))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, DummyCompleter, DynamicCompleter
 
-from client.commands.view import Interrupt
 from client.text import valid
 
 
 class Question:
     """At most one is asked at a time. `is_secret`: what is typed is not to be seen, nor remembered.
     `on_change` is called when one is asked, and when it is answered.
+
+    It opens, closes and hands its answer on at once: what is typed next, if in the same read of the
+    terminal, is for what comes then.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Question:
         self.is_secret = False
         self.completer: Completer = DummyCompleter()
         self.on_change: Callable[[], None] = lambda: None
-        self._answer: asyncio.Future[str] | None = None
+        self._then: Callable[[str | None], object] | None = None
         self._on_text: Callable[[str], object] | None = None
         self.buffer = Buffer(
             multiline=False,
@@ -34,36 +35,54 @@ class Question:
 
     @property
     def is_open(self) -> bool:
-        return self._answer is not None
+        return self._then is not None
 
     def ask(
         self,
         label: str,
+        then: Callable[[str | None], object],
         *,
         is_secret: bool = False,
         completer: Completer | None = None,
         on_text: Callable[[str], object] | None = None,
-    ) -> Coroutine[Any, Any, str]:
-        """Ask at once, so that what is typed next is for it; the coroutine MUST be awaited, and has what was
-        typed when Enter was pressed. Both raise Interrupt: for Ctrl-C, and if one is asked already."""
-        if self._answer:
-            raise Interrupt
-        self._answer = asyncio.get_running_loop().create_future()
+    ) -> None:
+        """`then` gets what was typed when Enter is pressed, or None for Ctrl-C. MUST NOT be called while one
+        is open."""
+        self._then, self._on_text = then, on_text
         self.label, self.is_secret = label, is_secret
         self.completer = completer or DummyCompleter()
-        self._on_text = on_text
         self.buffer.reset()
         self.on_change()
-        return self._wait(self._answer)
 
-    async def _wait(self, answer: asyncio.Future[str]) -> str:
-        try:
-            return valid(await answer)
-        finally:
-            self._answer = None
-            self._on_text = None
-            self.buffer.reset()
-            self.on_change()
+    def confirm(self, label: str, then: Callable[[], object]) -> None:
+        """`then` is called for a yes. As `ask`."""
+
+        def take(answer: str | None) -> None:
+            if answer and answer.strip().casefold() in ("y", "yes", "是", "好"):
+                then()
+
+        self.ask(label, take)
+
+    def secrets(self, labels: Sequence[str]) -> asyncio.Future[list[str]]:
+        """What is typed to each of them in turn; cancelled by Ctrl-C. As `ask`."""
+        typed: list[str] = []
+        found: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+
+        def take(answer: str | None) -> None:
+            if answer is None:
+                found.cancel()
+                return
+            typed.append(answer)
+            if len(typed) < len(labels):
+                ask()
+            elif not found.done():
+                found.set_result(typed)
+
+        def ask() -> None:
+            self.ask(labels[len(typed)], take, is_secret=True)
+
+        ask()
+        return found
 
     def accept(self) -> None:
         """Enter: the marked completion, else the first one, else what was typed."""
@@ -72,19 +91,22 @@ class Question:
         if not chosen:  # made anew: who types fast presses Enter before the menu is there
             event = CompleteEvent(completion_requested=True)
             chosen = next(iter(self.completer.get_completions(self.buffer.document, event)), None)
-        self._resolve(chosen.text if chosen else self.buffer.text)
+        self._close(valid(chosen.text if chosen else self.buffer.text))
 
     def relabel(self, label: str) -> None:
         if self.is_open:
             self.label = label
 
     def cancel(self) -> None:
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(Interrupt())
+        self._close(None)
 
-    def _resolve(self, text: str) -> None:
-        if self._answer and not self._answer.done():
-            self._answer.set_result(text)
+    def _close(self, answer: str | None) -> None:
+        then, self._then = self._then, None
+        self._on_text = None
+        self.buffer.reset()
+        self.on_change()
+        if then:
+            then(answer)
 
     def _text_changed(self, _: object) -> None:
         if self._on_text:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.mouse_events import MouseEventType
 
-from client.commands.view import Interrupt
 from client.i18n import _
 from client.screen import panes
 from client.screen.completion import titles
 from client.screen.conversations import Conversation, Key
 from client.screen.rows import Row
-from client.text import clean, shown_name
 
 if TYPE_CHECKING:
     from client.screen.app import App
 
 _END = 1 << 60
 _WHEEL = {MouseEventType.SCROLL_UP: 3, MouseEventType.SCROLL_DOWN: -3}
-#: Messages of the plain view.
-_BARE = 200
 
 
 class Reader:
@@ -72,13 +65,12 @@ class Reader:
         conversations, directory = self._app.desk.conversations, self._app.directory
         found = {directory.title(conv) if conv else "forkchat": conv for conv in conversations.listed()}
         completer = titles(found, lambda conv: conversations[conv].unread)
-        self._app.start(self._go_to(found, question.ask(_("go to: "), completer=completer)))
 
-    async def _go_to(self, found: dict[str, str], asked: Coroutine[Any, Any, str]) -> None:
-        with suppress(Interrupt):
-            chosen = await asked
+        def go_to(chosen: str | None) -> None:
             if chosen in found:
                 self._app.open(found[chosen])
+
+        question.ask(_("go to: "), go_to, completer=completer)
 
     # --- in one conversation ------------------------------------------------------------------------
 
@@ -112,21 +104,6 @@ class Reader:
         desk.transcript.scroll(desk.current, *self._size, rows)
         self._app.draw_soon()
 
-    def bare(self) -> None:
-        self._app.start(self._bare())
-
-    async def _bare(self) -> None:
-        messages = self._app.desk.history.before(self._app.conv, _END, _BARE)
-
-        def show() -> None:
-            for message in messages:
-                print(f"{shown_name(message.name)}: {clean(message.text)}")
-            with suppress(EOFError, KeyboardInterrupt):
-                print(_("-- Enter goes back "), end="", flush=True)  # input() would write it to stderr
-                input()
-
-        await run_in_terminal(show, in_executor=True)
-
     # --- searching, from the latest match to earlier ones, in what is on this machine ---------------
 
     @property
@@ -139,8 +116,7 @@ class Reader:
             self._find_before(self._found)
         elif self._app.conv and not self._app.composer.question.is_open:
             self._before = self._app.desk.current, self._app.desk.current.bottom
-            asked = self._app.composer.question.ask(_("search: "), on_text=self.find)
-            self._app.start(self._search(asked))
+            self._app.composer.question.ask(_("search: "), self._searched, on_text=self.find)
 
     def find(self, text: str) -> bool:
         """The latest message that has the text in it; whether there is one."""
@@ -156,10 +132,8 @@ class Reader:
         self._before = None
         self._app.draw_soon()
 
-    async def _search(self, asked: Coroutine[Any, Any, str]) -> None:
-        try:
-            await asked
-        except Interrupt:
+    def _searched(self, text: str | None) -> None:
+        if text is None:
             self.end_search(is_cancelled=True)
 
     def _find_before(self, seq: int) -> bool:
@@ -177,10 +151,10 @@ class Reader:
 
     # --- the mouse ----------------------------------------------------------------------------------
 
-    def on_wheel(self, _row: int, kind: MouseEventType) -> None:
+    def on_wheel(self, _row: int, _height: int, kind: MouseEventType) -> None:
         if kind in _WHEEL:
             self._scroll(_WHEEL[kind])
 
-    def on_click(self, row: int, kind: MouseEventType) -> None:
+    def on_click(self, row: int, height: int, kind: MouseEventType) -> None:
         if kind == MouseEventType.MOUSE_UP:
-            self.go_to(panes.list_start(self._app, self._app.rows) + row)
+            self.go_to(panes.list_start(self._app, height) + row)

@@ -93,7 +93,7 @@ class Ndjson:
     def open(self, conv: str) -> None:
         self.conv = conv
 
-    async def secret(self, prompt: str) -> str:
+    async def secrets(self, prompts: list[str]) -> list[str]:
         raise EOFError
 
     def _write(self, event: str, **fields: Any) -> None:

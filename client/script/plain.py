@@ -71,5 +71,5 @@ class Plain:
     def open(self, conv: str) -> None:
         self.conv = conv
 
-    async def secret(self, prompt: str) -> str:
+    async def secrets(self, prompts: list[str]) -> list[str]:
         raise EOFError

@@ -1,0 +1,69 @@
+"""The plain view: the last messages without columns or colours, to be selected and copied."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.application import in_terminal
+
+from client.i18n import _
+from client.text import clean, rows, shown_name
+
+if TYPE_CHECKING:
+    from client.screen.app import App
+
+_END = 1 << 60
+#: Messages that it shows, and bytes of a line that ends it.
+_MESSAGES, _LINE = 200, 4096
+
+
+class Bare:
+    """It is left by Enter, or by `end`: no thread waits for a key, which nothing could wake."""
+
+    def __init__(self, app: App):
+        self._app = app
+        self._left: asyncio.Future[None] | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        return self._left is not None
+
+    def show(self) -> None:
+        if self._left is None:
+            self._left = asyncio.get_running_loop().create_future()
+            self._app.start(self._show(self._left))
+
+    def end(self) -> None:
+        if self._left and not self._left.done():
+            self._left.set_result(None)
+
+    async def _show(self, left: asyncio.Future[None]) -> None:
+        try:
+            async with in_terminal():
+                self._print()
+                loop = asyncio.get_running_loop()
+                loop.add_reader(sys.stdin, self._read)
+                try:
+                    await left
+                finally:
+                    loop.remove_reader(sys.stdin)
+                    print()  # what it shows next time begins a line
+        finally:
+            self._left = None
+
+    def _print(self) -> None:
+        """A message's further lines are marked: one could pass for another's message."""
+        for message in self._app.desk.history.before(self._app.conv, _END, _MESSAGES):
+            for row in rows(f"{shown_name(message.name)}: {clean(message.text)}"):
+                print(row)
+        print(_("-- Enter goes back "), end="", flush=True)
+
+    def _read(self) -> None:
+        """The terminal hands on whole lines now."""
+        with suppress(OSError):
+            os.read(sys.stdin.fileno(), _LINE)
+        self.end()
