@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, latency, overload, profile, screen, speed, storm
+from tests.bench import crowd, flood, idle, latency, overload, profile, screen, speed, storm
 
 BENCHES: dict[str, Callable[[], None]] = {
     "speed": speed.run,
@@ -14,6 +14,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "flood": flood.run,
     "crowd": crowd.run,
     "storm": storm.run,
+    "idle": idle.run,
     "screen": screen.run,
     "profile": profile.run,
 }
