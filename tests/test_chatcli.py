@@ -261,12 +261,29 @@ class TestBadServer:
         assert done.returncode == REJECTED
         assert "\x1b" not in done.stdout
 
-    @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"msgid":101}\n'])
-    def test_no_forkchat_at_all(self, greeting: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("greeting", "complaint"),
+        [
+            (b"", "the server has closed the connection at once"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no forkchat server"),
+            (b'{"msgid":101}\n', "what answers there is no forkchat server"),
+            (b'{"msgid":101,"rid":"1","errno":3,"errmsg":"no"}\n', "the server refuses us: no"),
+        ],
+    )
+    def test_no_forkchat_at_all(self, greeting: bytes, complaint: str) -> None:
         with scripted(lambda connection: connection.sendall(greeting)) as port:
             done = chatcli(port, "/login li")
-        assert done.returncode == NETWORK
-        assert "Traceback" not in done.stderr
+        told = f"-- nothing to chat with at 127.0.0.1, port {port}: {complaint}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (NETWORK, "", told)
+
+    def test_who_answers_otherwise_is_not_waited_for(self) -> None:
+        def play(connection: socket.socket) -> None:
+            connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.makefile("rb").read()
+
+        with scripted(play) as port:
+            done = chatcli(port, "/login li")
+        assert (done.returncode, "no forkchat server" in done.stderr) == (NETWORK, True)
 
 
 class TestAlone:

@@ -91,7 +91,8 @@ class Client(asyncio.Protocol):
         return event
 
     async def connect(self) -> None:
-        """Returns when a server has greeted us. Raises ConnectionError or another OSError."""
+        """Returns when a server has greeted us. Raises TimeoutError when it does not, ConnectionError or
+        another OSError when there is none."""
         if self._opening is None or (self._opening.done() and not self._socket):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)  # others may wait for the same

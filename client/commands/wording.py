@@ -57,6 +57,8 @@ _FROM_THE_SERVER = [
     N_("log in first"),
     N_("there is no connection"),
     N_("the connection was lost before the answer came"),
+    N_("what answers there is no forkchat server"),
+    N_("the server has closed the connection at once"),
 ]
 
 
@@ -121,14 +123,15 @@ class Wording:
 def complaint(error: Exception) -> str:
     """What went wrong, of what commands may raise."""
     told = _(error.errmsg) if isinstance(error, Refused) else str(error)
-    return told or _("no answer from the server")
+    return told or _("no answer in time")
 
 
 def no_server(server: Server, error: OSError) -> list[str]:
     """What to say when nothing answers."""
     where, reason = {"host": server.host, "port": server.port}, error.strerror or str(error)
-    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=reason, **where)]
-    return found if server.tls else [*found, start_hint(server.port)]
+    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=_(reason), **where)]
+    can_start = isinstance(error, ConnectionRefusedError) and not server.tls
+    return [*found, start_hint(server.port)] if can_start else found
 
 
 def start_hint(port: int) -> str:

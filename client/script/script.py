@@ -19,7 +19,7 @@ from client.i18n import _
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
 from client.protocol.events import Event
-from client.script.codes import NETWORK, OK, exit_code
+from client.script.codes import OK, exit_code
 from client.script.ndjson import Ndjson
 from client.script.plain import PATIENCE, Plain
 from forkchat.errors import Refused, TokenExpired
@@ -69,7 +69,7 @@ class Script(ABC):
         except OSError as error:
             for text in no_server(self._server, error):
                 self.view.complain(text)
-            return NETWORK
+            return exit_code(error, is_login=True)
         if not self._user:
             return OK
         try:
