@@ -333,6 +333,16 @@ class TestAlone:
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
 
+    @pytest.mark.parametrize(("text", "lines"), [("", []), (" ", []), ("-", []), ("-", ["", ""])])
+    def test_no_text(self, server: Server, text: str, lines: list[str]) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        done = run_chatcli("send", *where, bo, text, lines=lines, password=PASSWORD)
+        assert (done.returncode, done.stderr) == (USAGE, "-- there is no text to send\n")
+        assert run_chatcli("history", *where, bo, password=PASSWORD).stdout == ""
+
     def test_no_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]

@@ -110,7 +110,7 @@ class Shell:
     async def say(self, conv: str, text: str) -> dict[str, object] | None:
         """Send a message and, as long as the view has patience, wait until it is stored."""
         self.view.open(conv)
-        cid = self.client.post(conv, text)
+        cid = self.post(conv, text)
         if not self.view.patience:
             return None
         try:
@@ -118,6 +118,12 @@ class Shell:
         except Refused as error:
             raise Told from error
         return {"conv": sent.conv, "seq": sent.seq, "ts": sent.ts}
+
+    def post(self, conv: str, text: str) -> str:
+        """Send a message without waiting; returns its `cid`. Raises UsageError for one that says nothing."""
+        if not text.strip():
+            raise UsageError(_("there is no text to send"))
+        return self.client.post(conv, text)
 
     async def user(self, who: str) -> int:
         """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""

@@ -34,7 +34,7 @@ class Alone(Script):
             said = text
             if text == "-":
                 said = (await asyncio.to_thread(sys.stdin.buffer.read)).decode(errors="replace").rstrip("\n")
-            cid = self.client.post(await self.shell.conversation(to), said)
+            cid = self.shell.post(await self.shell.conversation(to), said)
             sent = await self.client.acknowledged(cid, self.view.patience)
             self.view.done({"conv": sent.conv, "seq": sent.seq, "ts": sent.ts})
 
