@@ -389,12 +389,14 @@ class TestAlone:
             env = os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": PASSWORD}
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as tail:
                 assert tail.stdout
-                assert json.loads(tail.stdout.readline())["text"] == "message 0"
+                backlog = json.loads(tail.stdout.readline())
+                assert (backlog["text"], backlog["past"]) == ("message 0", True)
                 for number in range(1, 20):
                     bo.done(m.GROUP_CHAT, groupid=other, cid=f"o{number}", msg="not for this")
                     bo.done(m.GROUP_CHAT, groupid=group, cid=str(number), msg=f"message {number}")
-                texts = [json.loads(tail.stdout.readline())["text"] for _ in range(1, 20)]
-                assert texts == [f"message {number}" for number in range(1, 20)]
+                live = [json.loads(tail.stdout.readline()) for _ in range(1, 20)]
+                assert not any("past" in message for message in live)
+                assert [message["text"] for message in live] == [f"message {number}" for number in range(1, 20)]
                 tail.send_signal(signal.SIGINT)
                 assert tail.wait(10) == 128 + signal.SIGINT
 

@@ -79,7 +79,7 @@ class Alone(Script):
         self.directory.note(event)
         match event:
             case Message():
-                self.view.show(event)
+                self.view.on_event(event)
             case LoggedOut(reason=reason) if not self._logged_out.done():
                 self._logged_out.set_result(reason)
             case LoginFailed(refused=refused) if not self._logged_out.done():
