@@ -513,6 +513,8 @@ class TestJson:
             '{"command": "msg", "args": [7, "x"], "tag": 4}',
             '{"command": "who", "args": ["nobody-there"], "tag": 5}',
             '{"command": "friends", "tag": 6}',
+            '{"command": "quit", "tag": 7}',
+            '{"command": "friends", "tag": 8}',
         ]
         done = run_chatcli(f"127.0.0.1:{server.port}", "--json", lines=lines, password=PASSWORD)
         assert done.returncode == USAGE
@@ -526,6 +528,7 @@ class TestJson:
             (4, False, USAGE),
             (5, False, REJECTED),
             (6, True, None),
+            (7, True, None),
         ]
         assert results[6]["code"] == "not_found"
         assert results[7]["value"] == []

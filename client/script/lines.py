@@ -29,8 +29,10 @@ class Lines(Script):
                 if line.strip():
                     failed = await self._do(line)
                     code = code or failed
-        except (EOFError, Quit):
+        except EOFError:
             pass
+        except Quit:
+            self.view.done(None)
         if not await self.client.settle(PATIENCE):
             unsent = self.client.session.unsent
             self.view.complain(_("not acknowledged: {number} messages").format(number=unsent))
