@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from client.commands.passwords import Password, Passwords
-from client.commands.shell import Quit, Shell, UsageError
+from client.commands.shell import Quit, Shell, UsageError, naming
 from client.i18n import _, set_language
 from client.local.settings import SETTINGS
 from client.protocol import parse
@@ -102,7 +102,8 @@ async def add(shell: Shell, who: str) -> dict[str, Any]:
 
 async def unfriend(shell: Shell, who: str) -> dict[str, Any]:
     user = await shell.user(who)
-    await shell.client.request(m.FRIENDS, op="remove", friendid=user)
+    with naming(who):
+        await shell.client.request(m.FRIENDS, op="remove", friendid=user)
     shell.directory.friends.pop(user, None)
     name = shell.directory.user(user)
     shell.view.tell(_("{name} is no friend of yours any more").format(name=shown_name(name)))
@@ -141,7 +142,8 @@ async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any
 
 
 async def join(shell: Shell, name: str) -> dict[str, Any]:
-    fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
+    with naming(name):
+        fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
     group = Group(
         parse.identifier(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
     )
@@ -157,7 +159,8 @@ async def join(shell: Shell, name: str) -> dict[str, Any]:
 async def leave(shell: Shell, name: str) -> None:
     group = shell.group(name)
     title = shell.directory.title(group_key(group))
-    await shell.client.request(m.GROUPS, op="leave", groupid=group)
+    with naming(name):
+        await shell.client.request(m.GROUPS, op="leave", groupid=group)
     shell.directory.groups.pop(group, None)
     if shell.view.conv == group_key(group):
         shell.view.open("")
@@ -171,7 +174,8 @@ async def remove(shell: Shell, name: str, member: str) -> None:
 
 async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
     group = shell.group(name)
-    fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
+    with naming(name):
+        fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
     found = []
     for user in parse.objects(fields, "users"):
         member = parse.friend(user)
@@ -228,7 +232,8 @@ async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
     before, more = MAX_SEQ, True
     while more and len(found) < number:
         limit = min(shell.client.session.page, number - len(found))
-        fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
+        with naming(shell.directory.title(conv)):
+            fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
         page = parse.objects(fields, "msgs")
         found = page + found
         more = fields.get("more") is True and bool(page)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from client.aio.client import Client
@@ -15,7 +16,7 @@ from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol import parse
 from client.text import clean_line, shown_name
-from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, Refused
+from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, NotMember, Refused
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key, pair_key
 
@@ -36,6 +37,15 @@ class UsageError(Exception):
 
 class Told(Exception):
     """It failed for its cause, of which the user knows already from an event."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Whoever is told that there is none, or that they are not in it, is told which."""
+    try:
+        yield
+    except (NotFound, NotMember) as error:
+        raise type(error)(f"{_(clean_line(error.errmsg))}: {what}") from None
 
 
 class Shell:
@@ -130,10 +140,10 @@ class Shell:
         named = parse_who(who)
         if isinstance(named, int):
             if self.directory.user(named) == who and self.client.session.is_ready:
-                await self._look_up(id=named)
+                await self._look_up(who, id=named)
             return named
         known = self.directory.users_named(named)
-        return known[0] if len(known) == 1 else await self._look_up(name=named)
+        return known[0] if len(known) == 1 else await self._look_up(who, name=named)
 
     def group(self, group: str) -> int:
         """The id of a group: `9`, `g9`, or `#` and the name of one of ours."""
@@ -161,8 +171,9 @@ class Shell:
             raise BadRequest(_("this is yourself"))
         return pair_key(self.client.session.me, user)
 
-    async def _look_up(self, **fields: str | int) -> int:
-        found = await self.client.request(m.LOOKUP, **fields)
+    async def _look_up(self, who: str, **fields: str | int) -> int:
+        with naming(who):
+            found = await self.client.request(m.LOOKUP, **fields)
         user, name = parse.identifier(found, "id"), parse.text(found, "name")
         self.directory.add_user(user, name)
         return user

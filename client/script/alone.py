@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from client.commands.actions import fetch_last
+from client.commands.shell import naming
 from client.commands.wording import complaint
 from client.protocol.events import Event, LoggedOut, LoginFailed, Message
 from client.script.codes import exit_code
@@ -35,7 +36,8 @@ class Alone(Script):
             if text == "-":
                 said = (await asyncio.to_thread(sys.stdin.buffer.read)).decode(errors="replace").rstrip("\n")
             cid = self.shell.post(await self.shell.conversation(to), said)
-            sent = await self.client.acknowledged(cid, self.view.patience)
+            with naming(to):
+                sent = await self.client.acknowledged(cid, self.view.patience)
             self.view.done({"conv": sent.conv, "seq": sent.seq, "ts": sent.ts})
 
         return await self._run(job)
