@@ -51,6 +51,7 @@ class TestPipes:
             server.port,
             f"/register {li}",
             f"/add {bo}",
+            f"/add {bo}",
             f"/msg {bo} hi: there",
             "and more",
             f"/group create {ops} for a test",
@@ -69,6 +70,7 @@ class TestPipes:
         ]
         assert re.search(rf"-- {li} \(\d+\) creator, online", done.stdout)
         assert re.search(rf"-- {bo} \(\d+\) (online|offline)", done.stdout)
+        assert re.findall(rf"-- {bo} \(\d+\) is your friend (\w+)", done.stdout) == ["now", "already"]
         waiting = chatcli(server.port, f"/login {bo}")
         assert said(waiting.stdout) == [f"{li}: hi: there", f"{li}: and more"]
         assert said(chatcli(server.port, f"/login {bo}").stdout) == []
@@ -157,7 +159,10 @@ class TestPipes:
         assert group
         assert chatcli(server.port, f"/register {bo}", f"/join {group[1]}").returncode == OK
         assert chatcli(server.port, f"/login {bo}", f"/remove #ops {li}").returncode == REJECTED
-        assert chatcli(server.port, f"/login {li}", f"/remove #ops {bo}").returncode == OK
+        removed = chatcli(server.port, f"/login {li}", f"/remove #ops {bo}", f"/remove #ops {bo}")
+        assert f"-- {bo} is in [ops] no more\n" in removed.stdout
+        complaint = f"-- not a member of this group: #ops {bo}\n"
+        assert (removed.returncode, removed.stderr) == (REJECTED, complaint)
         assert "no groups yet" in chatcli(server.port, f"/login {bo}", "/groups").stdout
 
     def test_an_output_that_has_not_all_letters(self) -> None:
@@ -168,7 +173,10 @@ class TestPipes:
         li, bo = unique("li"), unique("bo")
         chatcli(server.port, f"/register {bo}")
         done = chatcli(server.port, f"/register {li}", f"/msg {bo} " + "x" * 1_000_000, f"/msg {bo} short")
-        assert (done.returncode, "may have 8192 bytes, this one has 1000000" in done.stderr) == (REJECTED, True)
+        assert (done.returncode, "may have 8192 bytes, this one has 1000000" in done.stderr) == (
+            REJECTED,
+            True,
+        )
         assert said(done.stdout) == [f"{li} → {bo}: short"]
 
     @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
@@ -404,7 +412,9 @@ class TestAlone:
                     bo.done(m.GROUP_CHAT, groupid=group, cid=str(number), msg=f"message {number}")
                 live = [json.loads(tail.stdout.readline()) for _ in range(1, 20)]
                 assert not any("past" in message for message in live)
-                assert [message["text"] for message in live] == [f"message {number}" for number in range(1, 20)]
+                assert [message["text"] for message in live] == [
+                    f"message {number}" for number in range(1, 20)
+                ]
                 tail.send_signal(signal.SIGINT)
                 assert tail.wait(10) == 128 + signal.SIGINT
 

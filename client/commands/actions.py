@@ -90,13 +90,17 @@ async def say(shell: Shell, text: str) -> dict[str, Any] | None:
 
 
 async def add(shell: Shell, who: str) -> dict[str, Any]:
-    friend = parse.friend(await shell.client.request(m.ADD_FRIEND, friendid=await shell.user(who)))
+    user = await shell.user(who)
+    is_new = user not in shell.directory.friends
+    with naming(who):
+        friend = parse.friend(await shell.client.request(m.ADD_FRIEND, friendid=user))
     shell.directory.add_friend(friend)
-    shell.view.tell(
-        _("{name} ({id}) is your friend now, and {state}").format(
-            name=shown_name(friend.name), id=friend.id, state=_(friend.state)
-        )
+    text = (
+        _("{name} ({id}) is your friend now, and {state}")
+        if is_new
+        else _("{name} ({id}) is your friend already, and {state}")
     )
+    shell.view.tell(text.format(name=shown_name(friend.name), id=friend.id, state=_(friend.state)))
     return asdict(friend)
 
 
@@ -167,9 +171,14 @@ async def leave(shell: Shell, name: str) -> None:
     shell.view.tell(_("you have left {name}").format(name=title))
 
 
-async def remove(shell: Shell, name: str, member: str) -> None:
+async def remove(shell: Shell, name: str, member: str) -> dict[str, Any]:
     group, user = shell.group(name), await shell.user(member)
-    await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
+    with naming(f"{name} {member}"):
+        await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
+    removed = shell.directory.user(user)
+    title = shell.directory.title(group_key(group))
+    shell.view.tell(_("{name} is in {group} no more").format(name=shown_name(removed), group=title))
+    return {"id": user, "name": removed}
 
 
 async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
