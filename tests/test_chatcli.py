@@ -59,6 +59,8 @@ class TestPipes:
             "/groups",
             f"/members #{ops}",
             f"/history {bo} 1",
+            f"/msg {bo}",
+            "/history 1",
             "/friends",
         )
         assert (done.returncode, done.stderr) == (OK, "")
@@ -66,6 +68,7 @@ class TestPipes:
             f"{li} → {bo}: hi: there",
             f"{li} → {bo}: and more",
             f"[{ops}] {li}: to the group",
+            f"{li} → {bo}: and more",
             f"{li} → {bo}: and more",
         ]
         assert re.search(rf"-- {li} \(\d+\) creator, online", done.stdout)
@@ -132,6 +135,7 @@ class TestPipes:
         [
             (["/nosuch"], USAGE, "there is no /nosuch"),
             (["hello"], USAGE, "to whom? /msg NAME TEXT"),
+            (["/history 20"], USAGE, "of whom? /history WHO NUMBER"),
             (["/friends"], AUTHENTICATION, "log in first"),
             (["/msg bo hi"], AUTHENTICATION, "log in first"),
             (["/login nobody-at-all"], AUTHENTICATION, "wrong name or password"),

@@ -205,14 +205,27 @@ async def groups(shell: Shell) -> list[dict[str, Any]]:
     return [asdict(group) for group in found]
 
 
-async def history(shell: Shell, name: str, number: str = "20") -> dict[str, Any]:
-    conv = await shell.conversation(name)
-    found = await fetch_last(shell, conv, count(number))
+async def history(shell: Shell, who: str = "", number: str = "") -> dict[str, Any]:
+    name, wanted = whose_history(who, number)
+    conv = await shell.conversation(name) if name else shell.view.conv
+    if not conv:
+        raise UsageError(_("of whom? /history WHO NUMBER"))
+    found = await fetch_last(shell, conv, wanted)
     title = shell.directory.title(conv)
     shell.view.tell(_("{number} messages of {name}").format(number=len(found), name=title))
     for message in found:
         shell.view.show(message)
     return {"conv": conv, "count": len(found)}
+
+
+def whose_history(who: str, number: str) -> tuple[str, int]:
+    """WHO, "" for the current conversation, and how many messages; a number alone is how many.
+
+    Raises UsageError.
+    """
+    if who.isdigit() and not number:
+        who, number = "", who
+    return who, count(number or "20")
 
 
 def count(number: str) -> int:

@@ -73,7 +73,7 @@ COMMANDS: Table = {
         Command("msg", "WHO [TEXT]", N_("say something to someone, or in a #GROUP"), actions.msg),
         Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say),
         Command(
-            "history", "WHO [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
+            "history", "[WHO] [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
         ),
         Command("add", "WHO", N_("add a friend: you see when they come and go"), actions.add),
         Command("unfriend", "WHO", N_("take a friend off your list"), actions.unfriend),
