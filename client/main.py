@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from client import i18n
 from client.aio import tls
 from client.aio.server import PORT, TLS_PORT, Server, address
-from client.commands.actions import NEW_PASSWORD, PASSWORD, count
+from client.commands.access import NEW_PASSWORD, PASSWORD
+from client.commands.actions import count
 from client.commands.shell import UsageError
 from client.i18n import _
 from client.local import files
@@ -56,14 +57,16 @@ def main(argv: list[str] | None = None) -> int:
         from client.screen.app import run  # here alone: scripts start without it
 
         return run(server, settings, accounts, user, given)
-    last = accounts.last() if job else None
-    user = user or (settings.text("user") or (last.name if last else "") if job else "")
-    if job and not user:
+    last = accounts.last()
+    usual = "" if user else settings.text("user") or (str(last.id) if last else "")
+    if job and not (user or usual):
         parser.error(_("who? --user NAME, or FORKCHAT_USER"))
 
     async def script() -> int:
-        with_all = server, settings, accounts, user, given, options.json
-        return await (_JOBS[job](Alone(*with_all), options) if job else Lines(*with_all).run())
+        if job:
+            alone = Alone(server, settings, accounts, user or usual, given, options.json)
+            return await _JOBS[job](alone, options)
+        return await Lines(server, settings, accounts, user, given, options.json).run(usual)
 
     try:
         return asyncio.run(script())

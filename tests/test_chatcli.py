@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ class TestPipes:
 
     def test_no_password(self, server: Server) -> None:
         done = chatcli(server.port, "/login li", password="")
-        assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (USAGE, True)
+        assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (AUTHENTICATION, True)
 
     def test_usage(self) -> None:
         for arguments in (["a", "b"], ["host:port"], ["--nosuch"]):
@@ -306,6 +307,77 @@ class TestBadServer:
         assert (done.returncode, "no forkchat server" in done.stderr) == (NETWORK, True)
 
 
+class TestWhoLogsIn:
+    """Those whom a script names, else who did last on this machine."""
+
+    @pytest.fixture
+    def li(self, server: Server, tmp_path: Path) -> str:
+        """Has logged in on this machine, and waits to do so again."""
+        li = unique("li")
+        registered = chatcli(server.port, f"/register {li}")
+        found = re.search(r"your id is (\d+)", registered.stdout)
+        assert found
+        with Modern(server.port) as other:
+            token = other.login(name=li, password=PASSWORD)["token"]
+        self.accounts(server, tmp_path).save(Account(int(found[1]), li, token))
+        until(lambda: self.run(server, tmp_path, f"/login {li}").returncode == OK, "the token logs in")
+        return li
+
+    def accounts(self, server: Server, tmp_path: Path) -> Accounts:
+        return Accounts(tmp_path / "chatcli/accounts.json", f"127.0.0.1:{server.port}")
+
+    def run(
+        self, server: Server, home: Path, *lines: str, password: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return chatcli(server.port, *lines, password=password, XDG_DATA_HOME=str(home), **env)
+
+    def test_who_did_last(self, server: Server, tmp_path: Path, li: str) -> None:
+        done = self.run(server, tmp_path, "/help quit", "/friends", "/logout", "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in first\n")
+        assert done.stdout.count(f"logged in as {li}") == 1
+        done = self.run(server, tmp_path, "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in first\n")
+
+    def test_the_token_has_expired(self, server: Server, tmp_path: Path, li: str) -> None:
+        accounts = self.accounts(server, tmp_path)
+        account = accounts.last()
+        assert account
+        accounts.save(replace(account, token="no such token"))
+        done = self.run(server, tmp_path, "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in with the password\n")
+
+    def test_another_one_who_is_named_first(self, server: Server, tmp_path: Path, li: str) -> None:
+        bo = unique("bo")
+        for line in (f"/register {bo}", f"/login {bo}"):
+            done = self.run(server, tmp_path, line, "/friends", password=PASSWORD)
+            assert (done.returncode, f"logged in as {bo}" in done.stdout, li in done.stdout) == (
+                OK,
+                True,
+                False,
+            )
+
+    def test_without_a_token(self, server: Server, tmp_path: Path) -> None:
+        done = self.run(server, tmp_path, "/login li", FORKCHAT_USER="")
+        assert (done.returncode, "no password" in done.stderr) == (AUTHENTICATION, True)
+        done = self.run(server, tmp_path, "/friends", FORKCHAT_USER="li")
+        assert (done.returncode, "no password" in done.stderr) == (AUTHENTICATION, True)
+
+    def test_who_is_logged_in_already(self, server: Server, tmp_path: Path, li: str) -> None:
+        done = self.run(server, tmp_path, f"/login {li}", "/friends", FORKCHAT_USER=li)
+        assert (done.returncode, done.stderr) == (OK, "")
+        assert done.stdout.count("logged in as") == 1
+
+    def test_one_after_the_other(self, server: Server, tmp_path: Path, li: str) -> None:
+        """The first one's token is good for the next time."""
+        chatcli(server.port, f"/register {(bo := unique('bo'))}")
+        lines = (f"/msg {bo} hi", f"/login {bo}", "to nobody", "/friends")
+        done = self.run(server, tmp_path, *lines, password=PASSWORD, FORKCHAT_USER=li)
+        assert (done.returncode, done.stderr.count("\n"), "to whom?" in done.stderr) == (USAGE, 1, True)
+        assert re.findall(r"logged in as (\S+),", done.stdout) == [li, bo]
+        assert said(done.stdout) == [f"{li} → {bo}: hi", f"{li}: hi"]
+        assert self.run(server, tmp_path, "/friends").returncode == OK
+
+
 class TestAlone:
     """One thing, without a line of input: `chatcli send`, `tail`, `history`."""
 
@@ -335,7 +407,7 @@ class TestAlone:
             (("send", "-u", "LI", "LI"), PASSWORD, USAGE, "TEXT"),
             (("send", "LI", "hi"), PASSWORD, USAGE, "who? --user NAME"),
             (("send", "-u", "LI", "LI", "hi"), "wrong", AUTHENTICATION, "wrong name or password"),
-            (("send", "-u", "LI", "LI", "hi"), "", USAGE, "no password"),
+            (("send", "-u", "LI", "LI", "hi"), "", AUTHENTICATION, "no password"),
             (("tail", "-u", "LI", "g999999"), PASSWORD, REJECTED, "not in this"),
             (("history", "-u", "LI", "g9", "-n", "-5"), PASSWORD, USAGE, "a number from 1 to 10000"),
             (("history", "-u", "LI", BROKEN), PASSWORD, REJECTED, "no such user"),

@@ -16,7 +16,7 @@ from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol import parse
 from client.text import clean_line, shown_name
-from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, NotMember, Refused
+from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, NotMember, Refused, TokenExpired
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key, pair_key
 
@@ -72,9 +72,30 @@ class Shell:
         self._accounts = accounts
         self._login: dict[str, Any] = {}
 
+    def is_logged_in(self, who: str = "") -> bool:
+        """As `who`; "": as anyone."""
+        session = self.client.session
+        return session.is_ready and session.me > 0 and (not who or parse_who(who) in self.directory.me)
+
     async def log_in(self, who: str, password: str) -> None:
         self._login = {"who": parse_who(who), "password": password}
         await self._log_in()
+
+    async def log_in_again(self, who: str) -> bool:
+        """With the token of the last time; whether there is one."""
+        account = self._accounts.named(parse_who(who))
+        token = await asyncio.to_thread(self._accounts.token, account) if account else ""
+        if not account or not token:
+            return False
+        self._login = {"token": token}
+        try:
+            await self._log_in()
+        except TokenExpired:
+            await self.renew_token(account.id, "")
+            raise
+        if self.client.session.token != token:
+            await self.renew_token(account.id, self.client.session.token)
+        return True
 
     async def log_out(self) -> None:
         await self.client.request(m.LOGINOUT)
@@ -106,6 +127,9 @@ class Shell:
         return "token" in self._login
 
     async def _log_in(self, takeover: bool = False) -> None:
+        if self.is_logged_in():
+            await self.client.leave()
+            self.view.open("")
         try:
             await self.client.login(**self._login, takeover=takeover)
         except AlreadyOnline as error:

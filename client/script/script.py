@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from client.aio.client import Client
 from client.aio.server import Server
-from client.commands.actions import PASSWORD
-from client.commands.directory import Directory, parse_who
+from client.commands.access import login
+from client.commands.directory import Directory
+from client.commands.passwords import NoPassword
 from client.commands.shell import Shell, UsageError
 from client.commands.table import COMMANDS
 from client.commands.wording import complaint, no_server
@@ -22,7 +23,7 @@ from client.protocol.events import Event
 from client.script.codes import OK, exit_code
 from client.script.ndjson import Ndjson
 from client.script.plain import PATIENCE, Plain
-from forkchat.errors import Refused, TokenExpired
+from forkchat.errors import Refused
 
 #: What a command may raise because of what the user, the server or the network did.
 TROUBLE = (UsageError, BadSettings, Refused, OSError)
@@ -56,7 +57,6 @@ class Script(ABC):
         )
         self.shell = Shell(self.client, self.view, self.directory, settings, accounts, given, COMMANDS)
         self._server = server
-        self._accounts = accounts
         self._user = user
 
     @abstractmethod
@@ -83,20 +83,12 @@ class Script(ABC):
 
     async def _log_in(self) -> None:
         """With the password that was given, else the token of the last time, else one that is asked for."""
-        account = self._accounts.named(parse_who(self._user))
-        password = self.shell.given.get(PASSWORD, "")
-        token = "" if password or not account else self._accounts.token(account)
-        if account and token:
-            try:
-                await self.client.login(token=token)
-            except TokenExpired:
-                await self.shell.renew_token(account.id, "")
+        try:
+            await login(self.shell, self._user)
+        except NoPassword:
+            if not sys.stdin.isatty():
                 raise
-            if self.client.session.token != token:
-                await self.shell.renew_token(account.id, self.client.session.token)
-            return
-        if not password and sys.stdin.isatty():
             password = await asyncio.to_thread(getpass.getpass, _("password: "))
-        if not password:
-            raise UsageError(_("no password; without a terminal set {name}").format(name=PASSWORD))
-        await self.shell.log_in(self._user, password)
+            if not password:
+                raise
+            await self.shell.log_in(self._user, password)
