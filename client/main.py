@@ -45,9 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"chatcli: {error}", file=sys.stderr)
         return USAGE
     i18n.set_language(settings.text("lang"))
-    job = arguments[0] if arguments and arguments[0] in _JOBS else ""
-    parser = make_parser(job)
-    options = parser.parse_args(arguments[1:] if job else arguments)
+    job, parser, options = parse(arguments)
     server = chosen_server(parser, options, settings)
     accounts = Accounts(files.DATA / "accounts.json", str(server))
     given = _passwords(parser, options.password_file)
@@ -81,9 +79,27 @@ _JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]
 }
 
 
-def make_parser(job: str) -> _Parser:
+#: Of everything that can be asked for.
+_USAGE = """%(prog)s [OPTION ...] [HOST[:PORT]]
+       %(prog)s [OPTION ...] send TO TEXT
+       %(prog)s [OPTION ...] history [-n NUMBER] TO
+       %(prog)s [OPTION ...] tail [-n NUMBER] TO"""
+
+
+def parse(arguments: list[str]) -> tuple[str, _Parser, argparse.Namespace]:
+    """Which of the jobs is asked for, "" for none, its parser, and the options before and behind its name."""
+    options = make_parser("", argparse.REMAINDER).parse_args(arguments)
+    words, options.address = options.address, None
+    job = words[0] if words and words[0] in _JOBS else ""
+    parser = make_parser(job)
+    return job, parser, parser.parse_args(words[1:] if job else words, options)
+
+
+def make_parser(job: str, words: str = "?") -> _Parser:
+    """`words`: how many an address may have, as argparse says it."""
     parser = _Parser(
         prog=f"chatcli {job}".rstrip(),
+        usage=None if job else _USAGE,
         description=_("Chat on a forkchat server."),
         epilog=_("Exit codes: 0 all went well, 1 usage, 2 authentication, 3 network, 4 rejected, 5 timeout.")
         + ("" if job else " " + _("Also: chatcli send, chatcli history, chatcli tail; each has a --help.")),
@@ -104,9 +120,8 @@ def make_parser(job: str) -> _Parser:
             "-n", dest="number", type=_number, default=20, metavar="NUMBER", help=_("messages of the past")
         )
     else:
-        parser.add_argument("address", nargs="?", metavar="HOST[:PORT]", help=where)
-    if job:
-        parser.add_argument("-s", "--server", dest="address", metavar="HOST[:PORT]", help=where)
+        parser.add_argument("address", nargs=words, metavar="HOST[:PORT]", help=where)
+    parser.add_argument("-s", "--server", metavar="HOST[:PORT]", help=where)
     parser.add_argument("--tls", action="store_true", help=_("connect with TLS"))
     parser.add_argument(
         "--ca",
@@ -134,8 +149,12 @@ def chosen_server(parser: _Parser, options: argparse.Namespace, settings: Settin
     authorities = options.ca or (Path(settings.text("ca")) if settings.text("ca") else None)
     if options.ca and not is_tls:
         parser.error(_("--ca is for --tls"))
+    if options.server and options.address:
+        parser.error(_("the server is named twice"))
     try:
-        host, port = address(options.address or settings.text("server"), TLS_PORT if is_tls else PORT)
+        host, port = address(
+            options.server or options.address or settings.text("server"), TLS_PORT if is_tls else PORT
+        )
         return Server(host, port, tls.context(authorities) if is_tls else None)
     except ValueError as error:
         parser.error(str(error))

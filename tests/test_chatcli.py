@@ -219,9 +219,22 @@ class TestPipes:
         assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (AUTHENTICATION, True)
 
     def test_usage(self) -> None:
-        for arguments in (["a", "b"], ["host:port"], ["--nosuch"]):
+        for arguments in (
+            ["a", "b"],
+            ["host:port"],
+            ["--nosuch"],
+            ["-n", "5", "tail", "bo"],
+            ["-s", "a", "b"],
+        ):
             done = subprocess.run([*CHATCLI, *arguments], capture_output=True, text=True, check=False)
             assert (done.returncode, "usage: chatcli" in done.stderr) == (USAGE, True)
+            assert all(job in done.stderr for job in ("send", "history", "tail"))
+
+    def test_no_such_command_or_host(self) -> None:
+        done = run_chatcli("frobnicate")
+        assert done.returncode == NETWORK
+        assert done.stderr.startswith("-- there is no host, nor a command, called frobnicate: ")
+        assert done.stderr.count("\n") == 1
 
     def test_no_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -424,6 +437,26 @@ class TestAlone:
         assert done.returncode == code, done
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        ["SERVER -u LI send bo hi", "SERVER --user=LI send bo hi --json", "-u LI send SERVER bo -- -u"],
+    )
+    def test_options_before_and_behind(self, server: Server, arguments: str) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        for short, real in (("SERVER", f"-s 127.0.0.1:{server.port}"), ("LI", li), ("bo", bo)):
+            arguments = arguments.replace(short, real)
+        done = run_chatcli(*arguments.split(), password=PASSWORD)
+        assert (done.returncode, done.stderr, "--json" in arguments) == (OK, "", bool(done.stdout))
+
+    def test_options_for_lines(self, server: Server) -> None:
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        where = f"127.0.0.1:{server.port}"
+        for arguments in (["-u", li, where], [where, "-u", li], ["-s", where, "-u", li]):
+            assert f"logged in as {li}" in run_chatcli(*arguments, password=PASSWORD).stdout
 
     @pytest.mark.parametrize(("text", "lines"), [("", []), (" ", []), ("-", []), ("-", ["", ""])])
     def test_no_text(self, server: Server, text: str, lines: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime
 
 from client.aio.server import Server
@@ -129,6 +130,8 @@ def complaint(error: Exception) -> str:
 def no_server(server: Server, error: OSError) -> list[str]:
     """What to say when nothing answers."""
     where, reason = {"host": server.host, "port": server.port}, error.strerror or str(error)
+    if isinstance(error, socket.gaierror):
+        return [_("there is no host, nor a command, called {host}: {reason}").format(reason=reason, **where)]
     found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=_(reason), **where)]
     can_start = isinstance(error, ConnectionRefusedError) and not server.tls
     return [*found, start_hint(server.port)] if can_start else found
