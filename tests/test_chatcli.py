@@ -230,6 +230,15 @@ class TestPipes:
             assert (done.returncode, "usage: chatcli" in done.stderr) == (USAGE, True)
             assert all(job in done.stderr for job in ("send", "history", "tail"))
 
+    def test_damaged_settings(self, tmp_path: Path) -> None:
+        file = tmp_path / "forkchat/chatcli.toml"
+        file.parent.mkdir()
+        file.write_text("# mine\nlang =")
+        done = run_chatcli("send", "bo", "hi", XDG_CONFIG_HOME=str(tmp_path))
+        complaint = f"chatcli: {file}: Invalid value (at line 2, column 7)\n"
+        assert (done.returncode, done.stderr) == (USAGE, complaint)
+        assert file.read_text() == "# mine\nlang ="
+
     def test_no_such_command_or_host(self) -> None:
         done = run_chatcli("frobnicate")
         assert done.returncode == NETWORK

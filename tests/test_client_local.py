@@ -67,11 +67,26 @@ class TestSettings:
             Settings(tmp_path / "none").set(name, value)
         assert not (tmp_path / "none").exists()
 
-    @pytest.mark.parametrize("text", ["lang = 7", "nosuch = 1", "no toml", "lang = \udcff"])
-    def test_bad_files(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "file").write_text(text, errors="surrogateescape")
-        with pytest.raises(BadSettings):
-            Settings(tmp_path / "file")
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (b"lang = 7\nnosuch = 1", "lang must be a text in quotes; nosuch is unknown"),
+            (b"no toml", "Expected '=' after a key in a key/value pair (at line 1, column 4)"),
+            (b"# mine\nlang =", "Invalid value (at line 2, column 7)"),
+            (b"# mine\nlang = \xff", "not UTF-8 (at line 2, column 8)"),
+        ],
+    )
+    def test_bad_files(self, tmp_path: Path, content: bytes, problem: str) -> None:
+        file = tmp_path / "file"
+        settings = Settings(file)
+        file.write_bytes(content)
+        with pytest.raises(BadSettings) as caught:
+            Settings(file)
+        assert str(caught.value) == f"{file}: {problem}"
+        if "(at" in problem:
+            with pytest.raises(BadSettings):
+                settings.set("mouse", "on")
+        assert file.read_bytes() == content
 
 
 class TestAccounts:
