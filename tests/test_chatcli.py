@@ -239,6 +239,17 @@ class TestPipes:
         assert (done.returncode, done.stderr) == (USAGE, complaint)
         assert file.read_text() == "# mine\nlang ="
 
+    def test_damaged_accounts(self, server: Server, tmp_path: Path) -> None:
+        file = tmp_path / "chatcli/accounts.json"
+        file.parent.mkdir()
+        for arguments, place in (([], "stderr"), (["--json"], "stdout")):
+            file.write_text("{")
+            where = f"127.0.0.1:{server.port}"
+            done = run_chatcli(where, *arguments, XDG_DATA_HOME=str(tmp_path))
+            told = f"who has logged in here cannot be read; it was put into {file.with_suffix('.damaged')}"
+            assert (done.returncode, told in getattr(done, place)) == (OK, True)
+            assert [path.name for path in file.parent.iterdir()] == ["accounts.damaged"]
+
     def test_no_such_command_or_host(self) -> None:
         done = run_chatcli("frobnicate")
         assert done.returncode == NETWORK

@@ -112,12 +112,18 @@ class TestAccounts:
         assert here.last() == last
 
     @pytest.mark.parametrize(
-        "content", ["", "no json", "[]", '{"here:6000": [{"nosuch": 1}]}', '{"here:6000": 7}']
+        "content",
+        [
+            *("", "no json", "[]", '{"here:6000": 7}', "[" * 100_000, "\udcff"),
+            *('{"here:6000": [{"nosuch": 1}]}', '{"here:6000": [{"id": 1, "name": 7}]}'),
+        ],
     )
-    def test_a_damaged_file_is_as_good_as_none(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / "file").write_text(content)
+    def test_a_damaged_file_is_put_aside(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "file").write_text(content, errors="surrogateescape")
         accounts = Accounts(tmp_path / "file", "here:6000")
         assert accounts.last() is None
+        assert accounts.damaged == tmp_path / "file.damaged"
+        assert accounts.damaged.read_text(errors="surrogateescape") == content
         accounts.save(Account(1, "li", "t"))
         assert accounts.last() == Account(1, "li", "t")
 

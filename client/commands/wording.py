@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import UTC, datetime
+from pathlib import Path
 
 from client.aio.server import Server
 from client.commands.directory import Directory
@@ -135,6 +136,10 @@ def no_server(server: Server, error: OSError) -> list[str]:
     found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=_(reason), **where)]
     can_start = isinstance(error, ConnectionRefusedError) and not server.tls
     return [*found, start_hint(server.port)] if can_start else found
+
+
+def put_aside(file: Path) -> str:
+    return _("who has logged in here cannot be read; it was put into {file}").format(file=file)
 
 
 def start_hint(port: int) -> str:

@@ -15,7 +15,7 @@ from client.commands.directory import Directory
 from client.commands.passwords import NoPassword
 from client.commands.shell import Shell, UsageError
 from client.commands.table import COMMANDS
-from client.commands.wording import complaint, no_server
+from client.commands.wording import complaint, no_server, put_aside
 from client.i18n import _
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
@@ -57,6 +57,7 @@ class Script(ABC):
         )
         self.shell = Shell(self.client, self.view, self.directory, settings, accounts, given, COMMANDS)
         self._server = server
+        self._accounts = accounts
         self._user = user
 
     @abstractmethod
@@ -64,6 +65,8 @@ class Script(ABC):
 
     async def begin(self) -> int:
         """Connect and log in; the exit code if that fails, else OK."""
+        if self._accounts.damaged:
+            self.view.complain(put_aside(self._accounts.damaged))
         try:
             await self.client.connect()
         except OSError as error:
