@@ -28,9 +28,7 @@ async def _register(shell: Shell, name: str, passwords: Passwords) -> dict[str, 
 
 
 def login(shell: Shell, who: str) -> Coroutine[Any, Any, dict[str, Any]]:
-    """By the password that was given or is typed; where there is nobody to type it, by the token of the last
-    time. Whoever else was logged in is so no more.
-    """
+    """By the password that was given or is typed; where nobody can type it, by the token of the last time."""
     return _login(shell, who, Passwords(shell, Password(PASSWORD, _("password: "))))
 
 

@@ -127,9 +127,6 @@ class Shell:
         return "token" in self._login
 
     async def _log_in(self, takeover: bool = False) -> None:
-        if self.is_logged_in():
-            await self.client.leave()
-            self.view.open("")
         try:
             await self.client.login(**self._login, takeover=takeover)
         except AlreadyOnline as error:

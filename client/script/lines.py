@@ -54,6 +54,8 @@ class Lines(Script):
         try:
             command, arguments = self.view.parse(line)
             await self._log_in_usual(command)
+            if command.name == "login":
+                await self._leave_unless(arguments[0])
             is_login = command.name in ("login", "takeover")
             self.view.done(await command.run(self.shell, *arguments))
         except Told as told:
@@ -76,6 +78,13 @@ class Lines(Script):
         if usual and command.name not in _ENTRANCES:
             with suppress(NoPassword):
                 await login(self.shell, usual)
+
+    async def _leave_unless(self, who: str) -> None:
+        """A script need not log out to log in as someone else, as on the screen one must, lest one loses by
+        a slip what one has before oneself."""
+        if self.shell.is_logged_in() and not self.shell.is_logged_in(who):
+            await self.client.leave()
+            self.view.open("")
 
     def _on_event(self, event: Event) -> None:
         if self.directory.note(event):
