@@ -22,8 +22,11 @@ soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30
 fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
 	@$(PY) -m tests.fuzz $(ARGS)
 
-bench: setup  ## measure overload, login floods, crowds, storms, the screen (some of them: ARGS="flood storm")
+bench: setup  ## measure speed, overload, floods, crowds, storms, the screen (some of them: ARGS="speed storm")
 	@$(PY) -m tests.bench $(ARGS)
+
+figures: setup  ## take the last figures into docs/speed.md
+	@$(PY) -m tests.bench.page
 
 lint: setup  ## check format, style and types
 	@$(PY) -m ruff format --check
@@ -40,4 +43,4 @@ locale: setup  ## bring the texts of chatcli into its translations, and compile 
 screens: setup  ## make docs/screens.md from a real run of the client
 	@$(PY) -m tests.screens
 
-.PHONY: help setup run cluster test soak fuzz bench lint format locale screens
+.PHONY: help setup run cluster test soak fuzz bench figures lint format locale screens

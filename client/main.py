@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from client import i18n
 from client.aio import tls
 from client.aio.server import PORT, TLS_PORT, Server, address
-from client.commands.actions import NEW_PASSWORD, PASSWORD, count
+from client.commands.access import NEW_PASSWORD, PASSWORD
+from client.commands.actions import count
 from client.commands.shell import UsageError
 from client.i18n import _
 from client.local import files
@@ -44,9 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"chatcli: {error}", file=sys.stderr)
         return USAGE
     i18n.set_language(settings.text("lang"))
-    job = arguments[0] if arguments and arguments[0] in _JOBS else ""
-    parser = make_parser(job)
-    options = parser.parse_args(arguments[1:] if job else arguments)
+    job, parser, options = parse(arguments)
     server = chosen_server(parser, options, settings)
     accounts = Accounts(files.DATA / "accounts.json", str(server))
     given = _passwords(parser, options.password_file)
@@ -56,14 +55,16 @@ def main(argv: list[str] | None = None) -> int:
         from client.screen.app import run  # here alone: scripts start without it
 
         return run(server, settings, accounts, user, given)
-    last = accounts.last() if job else None
-    user = user or (settings.text("user") or (last.name if last else "") if job else "")
-    if job and not user:
+    last = accounts.last()
+    usual = "" if user else settings.text("user") or (str(last.id) if last else "")
+    if job and not (user or usual):
         parser.error(_("who? --user NAME, or FORKCHAT_USER"))
 
     async def script() -> int:
-        with_all = server, settings, accounts, user, given, options.json
-        return await (_JOBS[job](Alone(*with_all), options) if job else Lines(*with_all).run())
+        if job:
+            alone = Alone(server, settings, accounts, user or usual, given, options.json)
+            return await _JOBS[job](alone, options)
+        return await Lines(server, settings, accounts, user, given, options.json).run(usual)
 
     try:
         return asyncio.run(script())
@@ -78,9 +79,27 @@ _JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]
 }
 
 
-def make_parser(job: str) -> _Parser:
+#: Of everything that can be asked for.
+_USAGE = """%(prog)s [OPTION ...] [HOST[:PORT]]
+       %(prog)s [OPTION ...] send TO TEXT
+       %(prog)s [OPTION ...] history [-n NUMBER] TO
+       %(prog)s [OPTION ...] tail [-n NUMBER] TO"""
+
+
+def parse(arguments: list[str]) -> tuple[str, _Parser, argparse.Namespace]:
+    """Which of the jobs is asked for, "" for none, its parser, and the options before and behind its name."""
+    options = make_parser("", argparse.REMAINDER).parse_args(arguments)
+    words, options.address = options.address, None
+    job = words[0] if words and words[0] in _JOBS else ""
+    parser = make_parser(job)
+    return job, parser, parser.parse_args(words[1:] if job else words, options)
+
+
+def make_parser(job: str, words: str = "?") -> _Parser:
+    """`words`: how many an address may have, as argparse says it."""
     parser = _Parser(
         prog=f"chatcli {job}".rstrip(),
+        usage=None if job else _USAGE,
         description=_("Chat on a forkchat server."),
         epilog=_("Exit codes: 0 all went well, 1 usage, 2 authentication, 3 network, 4 rejected, 5 timeout.")
         + ("" if job else " " + _("Also: chatcli send, chatcli history, chatcli tail; each has a --help.")),
@@ -101,9 +120,8 @@ def make_parser(job: str) -> _Parser:
             "-n", dest="number", type=_number, default=20, metavar="NUMBER", help=_("messages of the past")
         )
     else:
-        parser.add_argument("address", nargs="?", metavar="HOST[:PORT]", help=where)
-    if job:
-        parser.add_argument("-s", "--server", dest="address", metavar="HOST[:PORT]", help=where)
+        parser.add_argument("address", nargs=words, metavar="HOST[:PORT]", help=where)
+    parser.add_argument("-s", "--server", metavar="HOST[:PORT]", help=where)
     parser.add_argument("--tls", action="store_true", help=_("connect with TLS"))
     parser.add_argument(
         "--ca",
@@ -131,8 +149,12 @@ def chosen_server(parser: _Parser, options: argparse.Namespace, settings: Settin
     authorities = options.ca or (Path(settings.text("ca")) if settings.text("ca") else None)
     if options.ca and not is_tls:
         parser.error(_("--ca is for --tls"))
+    if options.server and options.address:
+        parser.error(_("the server is named twice"))
     try:
-        host, port = address(options.address or settings.text("server"), TLS_PORT if is_tls else PORT)
+        host, port = address(
+            options.server or options.address or settings.text("server"), TLS_PORT if is_tls else PORT
+        )
         return Server(host, port, tls.context(authorities) if is_tls else None)
     except ValueError as error:
         parser.error(str(error))

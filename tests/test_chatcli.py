@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ class TestPipes:
             server.port,
             f"/register {li}",
             f"/add {bo}",
+            f"/add {bo}",
             f"/msg {bo} hi: there",
             "and more",
             f"/group create {ops} for a test",
@@ -58,6 +60,8 @@ class TestPipes:
             "/groups",
             f"/members #{ops}",
             f"/history {bo} 1",
+            f"/msg {bo}",
+            "/history 1",
             "/friends",
         )
         assert (done.returncode, done.stderr) == (OK, "")
@@ -66,9 +70,11 @@ class TestPipes:
             f"{li} → {bo}: and more",
             f"[{ops}] {li}: to the group",
             f"{li} → {bo}: and more",
+            f"{li} → {bo}: and more",
         ]
         assert re.search(rf"-- {li} \(\d+\) creator, online", done.stdout)
         assert re.search(rf"-- {bo} \(\d+\) (online|offline)", done.stdout)
+        assert re.findall(rf"-- {bo} \(\d+\) is your friend (\w+)", done.stdout) == ["now", "already"]
         waiting = chatcli(server.port, f"/login {bo}")
         assert said(waiting.stdout) == [f"{li}: hi: there", f"{li}: and more"]
         assert said(chatcli(server.port, f"/login {bo}").stdout) == []
@@ -130,16 +136,25 @@ class TestPipes:
         [
             (["/nosuch"], USAGE, "there is no /nosuch"),
             (["hello"], USAGE, "to whom? /msg NAME TEXT"),
+            (["/history 20"], USAGE, "of whom? /history WHO NUMBER"),
             (["/friends"], AUTHENTICATION, "log in first"),
             (["/msg bo hi"], AUTHENTICATION, "log in first"),
             (["/login nobody-at-all"], AUTHENTICATION, "wrong name or password"),
             (["/register x", "/register x"], REJECTED, ""),
+            (["/register LI", "/who nobody-there"], REJECTED, "-- no such user: nobody-there\n"),
+            (["/register LI", "/msg 999999 hi"], REJECTED, "-- no such user: 999999\n"),
+            (["/register LI", "/unfriend @LI"], REJECTED, "-- not among your friends: @LI\n"),
+            (["/register LI", "/join 999999"], REJECTED, "-- no such group: 999999\n"),
+            (["/register LI", "/members g999999"], REJECTED, "-- you are not in this group: g999999\n"),
+            (["/register LI", "/leave g999999"], REJECTED, ": g999999\n"),
+            (["/register LI", "/history g999999"], REJECTED, ": [g999999]\n"),
         ],
     )
     def test_exit_codes(self, server: Server, lines: list[str], code: int, complaint: str) -> None:
-        done = chatcli(server.port, *lines)
+        li = unique("li")
+        done = chatcli(server.port, *(line.replace("LI", li) for line in lines))
         assert done.returncode == code
-        assert complaint in done.stderr
+        assert complaint.replace("LI", li) in done.stderr
 
     def test_saying_it_as_it_is_and_taking_someone_out(self, server: Server) -> None:
         li, bo = unique("li"), unique("bo")
@@ -149,7 +164,10 @@ class TestPipes:
         assert group
         assert chatcli(server.port, f"/register {bo}", f"/join {group[1]}").returncode == OK
         assert chatcli(server.port, f"/login {bo}", f"/remove #ops {li}").returncode == REJECTED
-        assert chatcli(server.port, f"/login {li}", f"/remove #ops {bo}").returncode == OK
+        removed = chatcli(server.port, f"/login {li}", f"/remove #ops {bo}", f"/remove #ops {bo}")
+        assert f"-- {bo} is in [ops] no more\n" in removed.stdout
+        complaint = f"-- not a member of this group: #ops {bo}\n"
+        assert (removed.returncode, removed.stderr) == (REJECTED, complaint)
         assert "no groups yet" in chatcli(server.port, f"/login {bo}", "/groups").stdout
 
     def test_an_output_that_has_not_all_letters(self) -> None:
@@ -160,7 +178,10 @@ class TestPipes:
         li, bo = unique("li"), unique("bo")
         chatcli(server.port, f"/register {bo}")
         done = chatcli(server.port, f"/register {li}", f"/msg {bo} " + "x" * 1_000_000, f"/msg {bo} short")
-        assert done.returncode == REJECTED
+        assert (done.returncode, "may have 8192 bytes, this one has 1000000" in done.stderr) == (
+            REJECTED,
+            True,
+        )
         assert said(done.stdout) == [f"{li} → {bo}: short"]
 
     @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
@@ -195,12 +216,45 @@ class TestPipes:
 
     def test_no_password(self, server: Server) -> None:
         done = chatcli(server.port, "/login li", password="")
-        assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (USAGE, True)
+        assert (done.returncode, "FORKCHAT_PASSWORD" in done.stderr) == (AUTHENTICATION, True)
 
     def test_usage(self) -> None:
-        for arguments in (["a", "b"], ["host:port"], ["--nosuch"]):
+        for arguments in (
+            ["a", "b"],
+            ["host:port"],
+            ["--nosuch"],
+            ["-n", "5", "tail", "bo"],
+            ["-s", "a", "b"],
+        ):
             done = subprocess.run([*CHATCLI, *arguments], capture_output=True, text=True, check=False)
             assert (done.returncode, "usage: chatcli" in done.stderr) == (USAGE, True)
+            assert all(job in done.stderr for job in ("send", "history", "tail"))
+
+    def test_damaged_settings(self, tmp_path: Path) -> None:
+        file = tmp_path / "forkchat/chatcli.toml"
+        file.parent.mkdir()
+        file.write_text("# mine\nlang =")
+        done = run_chatcli("send", "bo", "hi", XDG_CONFIG_HOME=str(tmp_path))
+        complaint = f"chatcli: {file}: Invalid value (at line 2, column 7)\n"
+        assert (done.returncode, done.stderr) == (USAGE, complaint)
+        assert file.read_text() == "# mine\nlang ="
+
+    def test_damaged_accounts(self, server: Server, tmp_path: Path) -> None:
+        file = tmp_path / "chatcli/accounts.json"
+        file.parent.mkdir()
+        for arguments, place in (([], "stderr"), (["--json"], "stdout")):
+            file.write_text("{")
+            where = f"127.0.0.1:{server.port}"
+            done = run_chatcli(where, *arguments, XDG_DATA_HOME=str(tmp_path))
+            told = f"who has logged in here cannot be read; it was put into {file.with_suffix('.damaged')}"
+            assert (done.returncode, told in getattr(done, place)) == (OK, True)
+            assert [path.name for path in file.parent.iterdir()] == ["accounts.damaged"]
+
+    def test_no_such_command_or_host(self) -> None:
+        done = run_chatcli("frobnicate")
+        assert done.returncode == NETWORK
+        assert done.stderr.startswith("-- there is no host, nor a command, called frobnicate: ")
+        assert done.stderr.count("\n") == 1
 
     def test_no_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -261,12 +315,100 @@ class TestBadServer:
         assert done.returncode == REJECTED
         assert "\x1b" not in done.stdout
 
-    @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"msgid":101}\n'])
-    def test_no_forkchat_at_all(self, greeting: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("greeting", "complaint"),
+        [
+            (b"", "the server has closed the connection at once"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no forkchat server"),
+            (b'{"msgid":101}\n', "what answers there is no forkchat server"),
+            (b'{"msgid":101,"rid":"1","errno":3,"errmsg":"no"}\n', "the server refuses us: no"),
+        ],
+    )
+    def test_no_forkchat_at_all(self, greeting: bytes, complaint: str) -> None:
         with scripted(lambda connection: connection.sendall(greeting)) as port:
             done = chatcli(port, "/login li")
-        assert done.returncode == NETWORK
-        assert "Traceback" not in done.stderr
+        told = f"-- nothing to chat with at 127.0.0.1, port {port}: {complaint}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (NETWORK, "", told)
+
+    def test_who_answers_otherwise_is_not_waited_for(self) -> None:
+        def play(connection: socket.socket) -> None:
+            connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.makefile("rb").read()
+
+        with scripted(play) as port:
+            done = chatcli(port, "/login li")
+        assert (done.returncode, "no forkchat server" in done.stderr) == (NETWORK, True)
+
+
+class TestWhoLogsIn:
+    """Those whom a script names, else who did last on this machine."""
+
+    @pytest.fixture
+    def li(self, server: Server, tmp_path: Path) -> str:
+        """Has logged in on this machine, and waits to do so again."""
+        li = unique("li")
+        registered = chatcli(server.port, f"/register {li}")
+        found = re.search(r"your id is (\d+)", registered.stdout)
+        assert found
+        with Modern(server.port) as other:
+            token = other.login(name=li, password=PASSWORD)["token"]
+        self.accounts(server, tmp_path).save(Account(int(found[1]), li, token))
+        until(lambda: self.run(server, tmp_path, f"/login {li}").returncode == OK, "the token logs in")
+        return li
+
+    def accounts(self, server: Server, tmp_path: Path) -> Accounts:
+        return Accounts(tmp_path / "chatcli/accounts.json", f"127.0.0.1:{server.port}")
+
+    def run(
+        self, server: Server, home: Path, *lines: str, password: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return chatcli(server.port, *lines, password=password, XDG_DATA_HOME=str(home), **env)
+
+    def test_who_did_last(self, server: Server, tmp_path: Path, li: str) -> None:
+        done = self.run(server, tmp_path, "/help quit", "/friends", "/logout", "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in first\n")
+        assert done.stdout.count(f"logged in as {li}") == 1
+        done = self.run(server, tmp_path, "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in first\n")
+
+    def test_the_token_has_expired(self, server: Server, tmp_path: Path, li: str) -> None:
+        accounts = self.accounts(server, tmp_path)
+        account = accounts.last()
+        assert account
+        accounts.save(replace(account, token="no such token"))
+        done = self.run(server, tmp_path, "/friends")
+        assert (done.returncode, done.stderr) == (AUTHENTICATION, "-- log in with the password\n")
+
+    def test_another_one_who_is_named_first(self, server: Server, tmp_path: Path, li: str) -> None:
+        bo = unique("bo")
+        for line in (f"/register {bo}", f"/login {bo}"):
+            done = self.run(server, tmp_path, line, "/friends", password=PASSWORD)
+            assert (done.returncode, f"logged in as {bo}" in done.stdout, li in done.stdout) == (
+                OK,
+                True,
+                False,
+            )
+
+    def test_without_a_token(self, server: Server, tmp_path: Path) -> None:
+        done = self.run(server, tmp_path, "/login li", FORKCHAT_USER="")
+        assert (done.returncode, "no password" in done.stderr) == (AUTHENTICATION, True)
+        done = self.run(server, tmp_path, "/friends", FORKCHAT_USER="li")
+        assert (done.returncode, "no password" in done.stderr) == (AUTHENTICATION, True)
+
+    def test_who_is_logged_in_already(self, server: Server, tmp_path: Path, li: str) -> None:
+        done = self.run(server, tmp_path, f"/login {li}", "/friends", FORKCHAT_USER=li)
+        assert (done.returncode, done.stderr) == (OK, "")
+        assert done.stdout.count("logged in as") == 1
+
+    def test_one_after_the_other(self, server: Server, tmp_path: Path, li: str) -> None:
+        """The first one's token is good for the next time."""
+        chatcli(server.port, f"/register {(bo := unique('bo'))}")
+        lines = (f"/msg {bo} hi", f"/login {bo}", "to nobody", "/friends")
+        done = self.run(server, tmp_path, *lines, password=PASSWORD, FORKCHAT_USER=li)
+        assert (done.returncode, done.stderr.count("\n"), "to whom?" in done.stderr) == (USAGE, 1, True)
+        assert re.findall(r"logged in as (\S+),", done.stdout) == [li, bo]
+        assert said(done.stdout) == [f"{li} → {bo}: hi", f"{li}: hi"]
+        assert self.run(server, tmp_path, "/friends").returncode == OK
 
 
 class TestAlone:
@@ -292,13 +434,13 @@ class TestAlone:
     @pytest.mark.parametrize(
         ("arguments", "password", "code", "complaint"),
         [
-            (("send", "-u", "LI", "nobody-there", "hi"), PASSWORD, REJECTED, "no such user"),
+            (("send", "-u", "LI", "nobody-there", "hi"), PASSWORD, REJECTED, "no such user: nobody-there"),
             (("send", "-u", "LI", "LI", "hi"), PASSWORD, REJECTED, "this is yourself"),
-            (("send", "-u", "LI", "g999999", "hi"), PASSWORD, REJECTED, "no such group"),
+            (("send", "-u", "LI", "g999999", "hi"), PASSWORD, REJECTED, "no such group: g999999"),
             (("send", "-u", "LI", "LI"), PASSWORD, USAGE, "TEXT"),
             (("send", "LI", "hi"), PASSWORD, USAGE, "who? --user NAME"),
             (("send", "-u", "LI", "LI", "hi"), "wrong", AUTHENTICATION, "wrong name or password"),
-            (("send", "-u", "LI", "LI", "hi"), "", USAGE, "no password"),
+            (("send", "-u", "LI", "LI", "hi"), "", AUTHENTICATION, "no password"),
             (("tail", "-u", "LI", "g999999"), PASSWORD, REJECTED, "not in this"),
             (("history", "-u", "LI", "g9", "-n", "-5"), PASSWORD, USAGE, "a number from 1 to 10000"),
             (("history", "-u", "LI", BROKEN), PASSWORD, REJECTED, "no such user"),
@@ -315,6 +457,36 @@ class TestAlone:
         assert done.returncode == code, done
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        ["SERVER -u LI send bo hi", "SERVER --user=LI send bo hi --json", "-u LI send SERVER bo -- -u"],
+    )
+    def test_options_before_and_behind(self, server: Server, arguments: str) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        for short, real in (("SERVER", f"-s 127.0.0.1:{server.port}"), ("LI", li), ("bo", bo)):
+            arguments = arguments.replace(short, real)
+        done = run_chatcli(*arguments.split(), password=PASSWORD)
+        assert (done.returncode, done.stderr, "--json" in arguments) == (OK, "", bool(done.stdout))
+
+    def test_options_for_lines(self, server: Server) -> None:
+        li = unique("li")
+        chatcli(server.port, f"/register {li}")
+        where = f"127.0.0.1:{server.port}"
+        for arguments in (["-u", li, where], [where, "-u", li], ["-s", where, "-u", li]):
+            assert f"logged in as {li}" in run_chatcli(*arguments, password=PASSWORD).stdout
+
+    @pytest.mark.parametrize(("text", "lines"), [("", []), (" ", []), ("-", []), ("-", ["", ""])])
+    def test_no_text(self, server: Server, text: str, lines: list[str]) -> None:
+        li, bo = unique("li"), unique("bo")
+        chatcli(server.port, f"/register {li}")
+        chatcli(server.port, f"/register {bo}")
+        where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
+        done = run_chatcli("send", *where, bo, text, lines=lines, password=PASSWORD)
+        assert (done.returncode, done.stderr) == (USAGE, "-- there is no text to send\n")
+        assert run_chatcli("history", *where, bo, password=PASSWORD).stdout == ""
 
     def test_no_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -362,12 +534,16 @@ class TestAlone:
             env = os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": PASSWORD}
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as tail:
                 assert tail.stdout
-                assert json.loads(tail.stdout.readline())["text"] == "message 0"
+                backlog = json.loads(tail.stdout.readline())
+                assert (backlog["text"], backlog["past"]) == ("message 0", True)
                 for number in range(1, 20):
                     bo.done(m.GROUP_CHAT, groupid=other, cid=f"o{number}", msg="not for this")
                     bo.done(m.GROUP_CHAT, groupid=group, cid=str(number), msg=f"message {number}")
-                texts = [json.loads(tail.stdout.readline())["text"] for _ in range(1, 20)]
-                assert texts == [f"message {number}" for number in range(1, 20)]
+                live = [json.loads(tail.stdout.readline()) for _ in range(1, 20)]
+                assert not any("past" in message for message in live)
+                assert [message["text"] for message in live] == [
+                    f"message {number}" for number in range(1, 20)
+                ]
                 tail.send_signal(signal.SIGINT)
                 assert tail.wait(10) == 128 + signal.SIGINT
 
@@ -484,6 +660,8 @@ class TestJson:
             '{"command": "msg", "args": [7, "x"], "tag": 4}',
             '{"command": "who", "args": ["nobody-there"], "tag": 5}',
             '{"command": "friends", "tag": 6}',
+            '{"command": "quit", "tag": 7}',
+            '{"command": "friends", "tag": 8}',
         ]
         done = run_chatcli(f"127.0.0.1:{server.port}", "--json", lines=lines, password=PASSWORD)
         assert done.returncode == USAGE
@@ -497,6 +675,7 @@ class TestJson:
             (4, False, USAGE),
             (5, False, REJECTED),
             (6, True, None),
+            (7, True, None),
         ]
         assert results[6]["code"] == "not_found"
         assert results[7]["value"] == []

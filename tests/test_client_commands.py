@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from client.aio.server import address
+from client.commands.actions import whose_history
 from client.commands.shell import UsageError
 from client.commands.table import CLASSIC, COMMANDS, parse_line, without_password
 from client.protocol.events import ConnectionLost
@@ -98,6 +99,21 @@ def test_usage(line: str, said: str) -> None:
 )
 def test_no_password_is_kept(line: str, kept: str) -> None:
     assert without_password(line) == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), ("", 20)),
+        (("50",), ("", 50)),
+        (("bo",), ("bo", 20)),
+        (("@50",), ("@50", 20)),
+        (("g9",), ("g9", 20)),
+        (("57", "50"), ("57", 50)),
+    ],
+)
+def test_whose_history(words: tuple[str, ...], expected: tuple[str, int]) -> None:
+    assert whose_history(*words, *[""] * (2 - len(words))) == expected
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=str)

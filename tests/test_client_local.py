@@ -67,11 +67,26 @@ class TestSettings:
             Settings(tmp_path / "none").set(name, value)
         assert not (tmp_path / "none").exists()
 
-    @pytest.mark.parametrize("text", ["lang = 7", "nosuch = 1", "no toml", "lang = \udcff"])
-    def test_bad_files(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "file").write_text(text, errors="surrogateescape")
-        with pytest.raises(BadSettings):
-            Settings(tmp_path / "file")
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (b"lang = 7\nnosuch = 1", "lang must be a text in quotes; nosuch is unknown"),
+            (b"no toml", "Expected '=' after a key in a key/value pair (at line 1, column 4)"),
+            (b"# mine\nlang =", "Invalid value (at line 2, column 7)"),
+            (b"# mine\nlang = \xff", "not UTF-8 (at line 2, column 8)"),
+        ],
+    )
+    def test_bad_files(self, tmp_path: Path, content: bytes, problem: str) -> None:
+        file = tmp_path / "file"
+        settings = Settings(file)
+        file.write_bytes(content)
+        with pytest.raises(BadSettings) as caught:
+            Settings(file)
+        assert str(caught.value) == f"{file}: {problem}"
+        if "(at" in problem:
+            with pytest.raises(BadSettings):
+                settings.set("mouse", "on")
+        assert file.read_bytes() == content
 
 
 class TestAccounts:
@@ -97,12 +112,18 @@ class TestAccounts:
         assert here.last() == last
 
     @pytest.mark.parametrize(
-        "content", ["", "no json", "[]", '{"here:6000": [{"nosuch": 1}]}', '{"here:6000": 7}']
+        "content",
+        [
+            *("", "no json", "[]", '{"here:6000": 7}', "[" * 100_000, "\udcff"),
+            *('{"here:6000": [{"nosuch": 1}]}', '{"here:6000": [{"id": 1, "name": 7}]}'),
+        ],
     )
-    def test_a_damaged_file_is_as_good_as_none(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / "file").write_text(content)
+    def test_a_damaged_file_is_put_aside(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "file").write_text(content, errors="surrogateescape")
         accounts = Accounts(tmp_path / "file", "here:6000")
         assert accounts.last() is None
+        assert accounts.damaged == tmp_path / "file.damaged"
+        assert accounts.damaged.read_text(errors="surrogateescape") == content
         accounts.save(Account(1, "li", "t"))
         assert accounts.last() == Account(1, "li", "t")
 

@@ -13,6 +13,7 @@ from client.aio.server import Server
 from client.local import files
 from client.local.settings import Settings
 from client.main import chosen_server, main, make_parser
+from client.protocol import link
 from client.script.codes import OK, TIMEOUT
 from client.script.plain import Plain
 from forkchat.wire import msgid as m
@@ -44,7 +45,16 @@ def test_nobody_acknowledges(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(Plain, "patience", 0.2)
     with scripted(lambda connection: answer_all(connection, b"", silent={m.ONE_CHAT})) as port:
         assert main(["send", "-s", f"127.0.0.1:{port}", "-u", "li", "bo", "hi"]) == TIMEOUT
-    assert "no answer from the server" in capsys.readouterr().err
+    assert "no answer in time" in capsys.readouterr().err
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORKCHAT_PASSWORD", "secret")
+    monkeypatch.setattr(link, "HELLO_TIME", 0.2)
+    with scripted(lambda connection: connection.makefile().read()) as port:
+        assert main(["send", "-s", f"127.0.0.1:{port}", "-u", "li", "bo", "hi"]) == TIMEOUT
+    told = capsys.readouterr().err
+    assert told == f"-- nothing to chat with at 127.0.0.1, port {port}: no answer in time\n"
 
 
 def test_pages_are_as_long_as_the_server_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,8 +205,9 @@ class TestConnection:
 
     def test_no_answer_to_hello(self, wire: Wire) -> None:
         wire.session.connected(wire.now)
-        only(wire.wait(10), Problem)
+        wire.wait(10)
         assert wire.session.is_finished
+        assert isinstance(only(wire.lose(), Disconnected).failure, TimeoutError)
 
     @pytest.mark.parametrize("reason", ["replaced", "kicked"])
     def test_bye_for_good(self, wire: Wire, reason: str) -> None:

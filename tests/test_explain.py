@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from forkchat.process.embedded import run_dir
-from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
-from tests.bench.accounts import make_accounts
+from tests.bench.accounts import database, make_accounts
 from tests.server import Server, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
 
@@ -30,9 +27,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[Any]:
-    socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
-    with closing(connect(f"mysql://root@/forkchat?unix_socket={socket}")) as connection:
+def cursor(server: Server) -> Iterator[Any]:
+    with closing(database(server)) as connection:
         yield connection.cursor()
 
 
@@ -95,17 +91,17 @@ def live(port: int) -> None:
             )
 
 
-def test_no_statement_scans_a_table(server: Server, database: Any) -> None:
-    fill(server, database)
-    database.execute("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON")
+def test_no_statement_scans_a_table(server: Server, cursor: Any) -> None:
+    fill(server, cursor)
+    cursor.execute("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON")
     live(server.port)
 
     def statements() -> list[str]:
-        database.execute(
+        cursor.execute(
             "SELECT argument FROM mysql.general_log"
             " WHERE command_type = 'Query' AND thread_id <> CONNECTION_ID()"
         )
-        return [row[0] if isinstance(row[0], str) else row[0].decode() for row in database.fetchall()]
+        return [row[0] if isinstance(row[0], str) else row[0].decode() for row in cursor.fetchall()]
 
     # What a worker does by itself every few seconds.
     until(
@@ -123,9 +119,9 @@ def test_no_statement_scans_a_table(server: Server, database: Any) -> None:
     assert len(plans) > 30
     scans = []
     for shape, statement in plans.items():
-        database.execute("EXPLAIN " + statement)
-        names = [column[0] for column in database.description]
-        for row in database.fetchall():
+        cursor.execute("EXPLAIN " + statement)
+        names = [column[0] for column in cursor.description]
+        for row in cursor.fetchall():
             step = dict(zip(names, row, strict=True))
             if int(step["rows"] or 0) > _FEW:
                 scans.append((shape, step))

@@ -6,14 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from forkchat.process.embedded import run_dir
-from forkchat.store.connection import connect
 from forkchat.store.retention import prune
 from forkchat.wire import msgid as m
+from tests.bench.accounts import database
 from tests.server import Server, until
 from tests.talk import UNLIMITED, Modern
 
@@ -24,11 +22,6 @@ _DAY = 86_400_000
 def server() -> Iterator[Server]:
     with Server("-w", "1", config=UNLIMITED) as server:
         yield server
-
-
-def database(server: Server) -> Any:
-    socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
-    return connect(f"mysql://root@/forkchat?unix_socket={socket}")
 
 
 @pytest.fixture

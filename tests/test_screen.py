@@ -310,6 +310,10 @@ class TestKeys:
         pane.press("M-End")
         pane.type(f"/history {bo} 300")
         pane.sees("line 100 of many")
+        pane.press("M-End")
+        pane.sees("line 399 of many")
+        pane.type("/history 300")
+        pane.sees("line 100 of many")
         for _ in range(20):
             pane.press("PPage")
         pane.sees("line 000 of many")

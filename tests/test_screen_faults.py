@@ -325,6 +325,12 @@ class TestDisk:
         again.leave()
         assert journal.with_suffix(".damaged").read_bytes().count(b"\n") == 3
         assert history.with_suffix(".damaged").exists()
+        accounts = pane.home.file("accounts.json")
+        accounts.write_text("{")
+        forgetful = Pane(tmux, server.port, home=pane.home)
+        forgetful.sees("who has logged in here cannot be read", "> /register")
+        forgetful.leave()
+        assert accounts.with_suffix(".damaged").read_text() == "{"
 
     def test_damaged_while_it_runs(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)

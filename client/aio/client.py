@@ -91,7 +91,8 @@ class Client(asyncio.Protocol):
         return event
 
     async def connect(self) -> None:
-        """Returns when a server has greeted us. Raises ConnectionError or another OSError."""
+        """Returns when a server has greeted us. Raises TimeoutError when it does not, ConnectionError or
+        another OSError when there is none."""
         if self._opening is None or (self._opening.done() and not self._socket):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)  # others may wait for the same
@@ -105,18 +106,22 @@ class Client(asyncio.Protocol):
         for task in (self._reconnecting, self._opening):
             if task:
                 task.cancel()
-        if self._socket:
-            self.session.leave()
-            self._step([])
-            closed = self._waiters.expect("closed")
-            self._socket.close()
-            with suppress(TimeoutError):
-                await self._waiters.result("closed", closed, CLOSE_TIME)
-        if self._socket:
-            self._socket.abort()  # TLS would wait longer for the server's farewell
+        await self.leave()
         if self._timer:
             self._timer.cancel()
         self._events.put_nowait(None)
+
+    async def leave(self) -> None:
+        """End the session with its connection: unlike LOGINOUT, that leaves the token good for another."""
+        self.session.leave()
+        if self._socket:
+            self._step([])
+            closed = self._waiters.expect("closed")
+            self._socket.close()
+            # TLS would wait longer for the server's farewell.
+            end = asyncio.get_running_loop().call_later(CLOSE_TIME, self._socket.abort)
+            await self._waiters.result("closed", closed, None)
+            end.cancel()
 
     async def register(self, name: str, password: str) -> int:
         """Make an account; returns its id."""

@@ -58,5 +58,5 @@ class Waiters:
             case Greeted():
                 self.resolve("greeted")
             case Disconnected():
-                self.resolve("greeted", None, ConnectionError("what answers there is no forkchat server"))
+                self.resolve("greeted", None, event.failure)
                 self.resolve("closed")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from client.commands.passwords import Password, Passwords
-from client.commands.shell import Quit, Shell, UsageError
+from client.commands.shell import Quit, Shell, UsageError, naming
 from client.i18n import _, set_language
 from client.local.settings import SETTINGS
 from client.protocol import parse
@@ -16,60 +14,6 @@ from client.text import shown_name
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key
 from forkchat.wire.requests import MAX_SEQ
-
-#: What passwords are called that scripts give in the environment.
-PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
-
-
-def register(shell: Shell, name: str) -> Coroutine[Any, Any, dict[str, Any]]:
-    if name.startswith("/"):
-        raise UsageError(_("a name cannot begin with /, as a command does"))
-    prompt = _("password for {name}: ").format(name=shown_name(name))
-    return _register(shell, name, Passwords(shell, Password(PASSWORD, prompt, is_new=True)))
-
-
-async def _register(shell: Shell, name: str, passwords: Passwords) -> dict[str, Any]:
-    (password,) = await passwords.get()
-    user = await shell.client.register(name, password)
-    shell.view.tell(_("registered as {name}; your id is {id}").format(name=shown_name(name), id=user))
-    await shell.log_in(str(user), password)
-    return {"id": user, "name": name}
-
-
-def login(shell: Shell, who: str) -> Coroutine[Any, Any, dict[str, Any]]:
-    return _login(shell, who, Passwords(shell, Password(PASSWORD, _("password: "))))
-
-
-async def _login(shell: Shell, who: str, passwords: Passwords) -> dict[str, Any]:
-    (password,) = await passwords.get()
-    await shell.log_in(who, password)
-    return _me(shell)
-
-
-async def takeover(shell: Shell) -> dict[str, Any]:
-    await shell.take_over()
-    return _me(shell)
-
-
-def _me(shell: Shell) -> dict[str, Any]:
-    me = shell.client.session.me
-    return {"id": me, "name": shell.directory.user(me)}
-
-
-async def logout(shell: Shell) -> None:
-    await shell.log_out()
-    shell.view.open("")
-
-
-def passwd(shell: Shell) -> Coroutine[Any, Any, None]:
-    old = Password(PASSWORD, _("old password: "))
-    return _passwd(shell, Passwords(shell, old, Password(NEW_PASSWORD, _("new password: "), is_new=True)))
-
-
-async def _passwd(shell: Shell, passwords: Passwords) -> None:
-    old, new = await passwords.get()
-    await shell.change_password(old, new)
-    shell.view.tell(_("the password is changed; sessions elsewhere must log in again"))
 
 
 async def msg(shell: Shell, who: str, text: str = "") -> dict[str, Any] | None:
@@ -93,19 +37,24 @@ async def say(shell: Shell, text: str) -> dict[str, Any] | None:
 
 
 async def add(shell: Shell, who: str) -> dict[str, Any]:
-    friend = parse.friend(await shell.client.request(m.ADD_FRIEND, friendid=await shell.user(who)))
+    user = await shell.user(who)
+    is_new = user not in shell.directory.friends
+    with naming(who):
+        friend = parse.friend(await shell.client.request(m.ADD_FRIEND, friendid=user))
     shell.directory.add_friend(friend)
-    shell.view.tell(
-        _("{name} ({id}) is your friend now, and {state}").format(
-            name=shown_name(friend.name), id=friend.id, state=_(friend.state)
-        )
+    text = (
+        _("{name} ({id}) is your friend now, and {state}")
+        if is_new
+        else _("{name} ({id}) is your friend already, and {state}")
     )
+    shell.view.tell(text.format(name=shown_name(friend.name), id=friend.id, state=_(friend.state)))
     return asdict(friend)
 
 
 async def unfriend(shell: Shell, who: str) -> dict[str, Any]:
     user = await shell.user(who)
-    await shell.client.request(m.FRIENDS, op="remove", friendid=user)
+    with naming(who):
+        await shell.client.request(m.FRIENDS, op="remove", friendid=user)
     shell.directory.friends.pop(user, None)
     name = shell.directory.user(user)
     shell.view.tell(_("{name} is no friend of yours any more").format(name=shown_name(name)))
@@ -144,7 +93,8 @@ async def create_group(shell: Shell, name: str, desc: str = "") -> dict[str, Any
 
 
 async def join(shell: Shell, name: str) -> dict[str, Any]:
-    fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
+    with naming(name):
+        fields = await shell.client.request(m.ADD_GROUP, groupid=shell.group(name))
     group = Group(
         parse.identifier(fields, "groupid"), parse.text(fields, "groupname"), parse.text(fields, "role", "")
     )
@@ -160,21 +110,28 @@ async def join(shell: Shell, name: str) -> dict[str, Any]:
 async def leave(shell: Shell, name: str) -> None:
     group = shell.group(name)
     title = shell.directory.title(group_key(group))
-    await shell.client.request(m.GROUPS, op="leave", groupid=group)
+    with naming(name):
+        await shell.client.request(m.GROUPS, op="leave", groupid=group)
     shell.directory.groups.pop(group, None)
     if shell.view.conv == group_key(group):
         shell.view.open("")
     shell.view.tell(_("you have left {name}").format(name=title))
 
 
-async def remove(shell: Shell, name: str, member: str) -> None:
+async def remove(shell: Shell, name: str, member: str) -> dict[str, Any]:
     group, user = shell.group(name), await shell.user(member)
-    await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
+    with naming(f"{name} {member}"):
+        await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
+    removed = shell.directory.user(user)
+    title = shell.directory.title(group_key(group))
+    shell.view.tell(_("{name} is in {group} no more").format(name=shown_name(removed), group=title))
+    return {"id": user, "name": removed}
 
 
 async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
     group = shell.group(name)
-    fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
+    with naming(name):
+        fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
     found = []
     for user in parse.objects(fields, "users"):
         member = parse.friend(user)
@@ -195,14 +152,27 @@ async def groups(shell: Shell) -> list[dict[str, Any]]:
     return [asdict(group) for group in found]
 
 
-async def history(shell: Shell, name: str, number: str = "20") -> dict[str, Any]:
-    conv = await shell.conversation(name)
-    found = await fetch_last(shell, conv, count(number))
+async def history(shell: Shell, who: str = "", number: str = "") -> dict[str, Any]:
+    name, wanted = whose_history(who, number)
+    conv = await shell.conversation(name) if name else shell.view.conv
+    if not conv:
+        raise UsageError(_("of whom? /history WHO NUMBER"))
+    found = await fetch_last(shell, conv, wanted)
     title = shell.directory.title(conv)
     shell.view.tell(_("{number} messages of {name}").format(number=len(found), name=title))
     for message in found:
         shell.view.show(message)
     return {"conv": conv, "count": len(found)}
+
+
+def whose_history(who: str, number: str) -> tuple[str, int]:
+    """WHO, "" for the current conversation, and how many messages; a number alone is how many.
+
+    Raises UsageError.
+    """
+    if who.isdigit() and not number:
+        who, number = "", who
+    return who, count(number or "20")
 
 
 def count(number: str) -> int:
@@ -231,7 +201,8 @@ async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
     before, more = MAX_SEQ, True
     while more and len(found) < number:
         limit = min(shell.client.session.page, number - len(found))
-        fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
+        with naming(shell.directory.title(conv)):
+            fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
         page = parse.objects(fields, "msgs")
         found = page + found
         more = fields.get("more") is True and bool(page)

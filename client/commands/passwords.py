@@ -17,6 +17,10 @@ class Password:
     is_new: bool = False
 
 
+class NoPassword(UsageError):
+    """There is no password, and nobody who could be asked for it."""
+
+
 class Passwords:
     """They are asked for when this is made, so that what is typed next is for them; a command whose turn
     comes later gets them then.
@@ -38,7 +42,7 @@ class Passwords:
                 typed = iter(await self._typed)
             except EOFError:
                 text = _("no password; without a terminal set {name}")
-                raise UsageError(text.format(name=self._asked[0].variable)) from None
+                raise NoPassword(text.format(name=self._asked[0].variable)) from None
             for each in self._asked:
                 self._given[each.variable] = password = next(typed)
                 if each.is_new and next(typed) != password:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from client.aio.client import Client
@@ -15,7 +16,7 @@ from client.local.accounts import Accounts
 from client.local.settings import Settings
 from client.protocol import parse
 from client.text import clean_line, shown_name
-from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, Refused
+from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, NotMember, Refused, TokenExpired
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key, pair_key
 
@@ -36,6 +37,15 @@ class UsageError(Exception):
 
 class Told(Exception):
     """It failed for its cause, of which the user knows already from an event."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Whoever is told that there is none, or that they are not in it, is told which."""
+    try:
+        yield
+    except (NotFound, NotMember) as error:
+        raise type(error)(f"{_(clean_line(error.errmsg))}: {what}") from None
 
 
 class Shell:
@@ -62,9 +72,30 @@ class Shell:
         self._accounts = accounts
         self._login: dict[str, Any] = {}
 
+    def is_logged_in(self, who: str = "") -> bool:
+        """As `who`; "": as anyone."""
+        session = self.client.session
+        return session.is_ready and session.me > 0 and (not who or parse_who(who) in self.directory.me)
+
     async def log_in(self, who: str, password: str) -> None:
         self._login = {"who": parse_who(who), "password": password}
         await self._log_in()
+
+    async def log_in_again(self, who: str) -> bool:
+        """With the token of the last time; whether there is one."""
+        account = self._accounts.named(parse_who(who))
+        token = await asyncio.to_thread(self._accounts.token, account) if account else ""
+        if not account or not token:
+            return False
+        self._login = {"token": token}
+        try:
+            await self._log_in()
+        except TokenExpired:
+            await self.renew_token(account.id, "")
+            raise
+        if self.client.session.token != token:
+            await self.renew_token(account.id, self.client.session.token)
+        return True
 
     async def log_out(self) -> None:
         await self.client.request(m.LOGINOUT)
@@ -113,7 +144,7 @@ class Shell:
         """
         if self.view.patience or not self.view.conv:
             self.view.open(conv)
-        cid = self.client.post(conv, text)
+        cid = self.post(conv, text)
         if not self.view.patience:
             if conv != self.view.conv:
                 self.view.tell(_("to {name}: {text}").format(name=self.directory.title(conv), text=text))
@@ -124,15 +155,21 @@ class Shell:
             raise Told from error
         return {"conv": sent.conv, "seq": sent.seq, "ts": sent.ts}
 
+    def post(self, conv: str, text: str) -> str:
+        """Send a message without waiting; returns its `cid`. Raises UsageError for one that says nothing."""
+        if not text.strip():
+            raise UsageError(_("there is no text to send"))
+        return self.client.post(conv, text)
+
     async def user(self, who: str) -> int:
         """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""
         named = parse_who(who)
         if isinstance(named, int):
             if self.directory.user(named) == who and self.client.session.is_ready:
-                await self._look_up(id=named)
+                await self._look_up(who, id=named)
             return named
         known = self.directory.users_named(named)
-        return known[0] if len(known) == 1 else await self._look_up(name=named)
+        return known[0] if len(known) == 1 else await self._look_up(who, name=named)
 
     def group(self, group: str) -> int:
         """The id of a group: `9`, `g9`, or `#` and the name of one of ours."""
@@ -160,8 +197,9 @@ class Shell:
             raise BadRequest(_("this is yourself"))
         return pair_key(self.client.session.me, user)
 
-    async def _look_up(self, **fields: str | int) -> int:
-        found = await self.client.request(m.LOOKUP, **fields)
+    async def _look_up(self, who: str, **fields: str | int) -> int:
+        with naming(who):
+            found = await self.client.request(m.LOOKUP, **fields)
         user, name = parse.identifier(found, "id"), parse.text(found, "name")
         self.directory.add_user(user, name)
         return user

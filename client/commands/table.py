@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from client.commands import actions
+from client.commands import access, actions
 from client.commands.shell import Shell, UsageError
 from client.i18n import N_, _
 
@@ -63,17 +63,15 @@ async def help_(shell: Shell, name: str = "") -> dict[str, str]:
 COMMANDS: Table = {
     command.name: command
     for command in (
-        Command("register", "NAME", N_("make an account and log in"), actions.register, True),
-        Command("login", "WHO", N_("log in"), actions.login, True),
-        Command(
-            "takeover", "", N_("log in although you are online elsewhere, ending that"), actions.takeover
-        ),
-        Command("logout", "", N_("log out"), actions.logout),
-        Command("passwd", "", N_("change your password"), actions.passwd, True),
+        Command("register", "NAME", N_("make an account and log in"), access.register, True),
+        Command("login", "WHO", N_("log in"), access.login, True),
+        Command("takeover", "", N_("log in although you are online elsewhere, ending that"), access.takeover),
+        Command("logout", "", N_("log out"), access.logout),
+        Command("passwd", "", N_("change your password"), access.passwd, True),
         Command("msg", "WHO [TEXT]", N_("say something to someone, or in a #GROUP"), actions.msg),
         Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say),
         Command(
-            "history", "WHO [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
+            "history", "[WHO] [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
         ),
         Command("add", "WHO", N_("add a friend: you see when they come and go"), actions.add),
         Command("unfriend", "WHO", N_("take a friend off your list"), actions.unfriend),

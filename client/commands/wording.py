@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import UTC, datetime
+from pathlib import Path
 
 from client.aio.server import Server
 from client.commands.directory import Directory
@@ -58,6 +60,8 @@ _FROM_THE_SERVER = [
     N_("log in first"),
     N_("there is no connection"),
     N_("the connection was lost before the answer came"),
+    N_("what answers there is no forkchat server"),
+    N_("the server has closed the connection at once"),
 ]
 
 
@@ -122,17 +126,24 @@ class Wording:
 def complaint(error: Exception) -> str:
     """What went wrong, of what commands may raise."""
     told = _(error.errmsg) if isinstance(error, Refused) else str(error)
-    return told or _("no answer from the server")
+    return told or _("no answer in time")
 
 
 def no_server(server: Server, error: OSError) -> list[str]:
     """What to say when nothing answers."""
     where = {"host": server.host, "port": server.port}
     reason = error.strerror or str(error)
+    if isinstance(error, socket.gaierror):
+        return [_("there is no host, nor a command, called {host}: {reason}").format(reason=reason, **where)]
     if isinstance(error, ConnectionError) and error.errno:  # asyncio's words say the address again
         reason = os.strerror(error.errno)
-    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=reason, **where)]
-    return found if server.tls else [*found, start_hint(server.port)]
+    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=_(reason), **where)]
+    can_start = isinstance(error, ConnectionRefusedError) and not server.tls
+    return [*found, start_hint(server.port)] if can_start else found
+
+
+def put_aside(file: Path) -> str:
+    return _("who has logged in here cannot be read; it was put into {file}").format(file=file)
 
 
 def start_hint(port: int) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 _READ_SIZE = 1 << 18
 #: Seconds: to connect and be answered; for what is still under way at the end.
 _PATIENCE, _REST = 60.0, 5.0
+#: So many log in at the same time.
+_TOGETHER = 100
 _PING, _PONG = b'{"msgid":102', b'{"msgid":103}\n'
 
 
@@ -93,6 +95,9 @@ class Speaker:
         self.sock = socket.create_connection(role.address, _PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.sendall(role.opening)
+
+    def come_in(self, role: Role) -> None:
+        """Read the answers to the opening. Raises ConnectionError when it is refused."""
         for _ in range(role.answers):
             if role.welcome not in (answer := self._line()):
                 raise ConnectionError(f"refused: {answer.decode(errors='replace')}")
@@ -134,7 +139,12 @@ class Company:
     """The connections of one process."""
 
     def __init__(self, roles: Sequence[Role]):
-        self.speakers = [Speaker(role) for role in roles]
+        self.speakers: list[Speaker] = []
+        for at in range(0, len(roles), _TOGETHER):
+            some = roles[at : at + _TOGETHER]
+            self.speakers += (coming := [Speaker(role) for role in some])
+            for speaker, role in zip(coming, some, strict=True):
+                speaker.come_in(role)
         self._epoll = select.epoll()
         self._by_fd = {speaker.sock.fileno(): speaker for speaker in self.speakers}
         for speaker, role in zip(self.speakers, roles, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
@@ -29,15 +29,17 @@ class Account:
 
 
 class Accounts:
-    """Of one server, the one used last at the end. A damaged file is as good as none.
+    """Of one server, the one used last at the end.
 
-    The screen calls it from threads: what is changed later must not be overtaken.
+    A damaged file is put aside as soon as it is read: `damaged` is where to, and nobody is known. The screen
+    calls it from threads: what is changed later must not be overtaken.
     """
 
     def __init__(self, path: Path, server: str):
         self._path = path
         self._server = server
         self._changing = RLock()
+        self.damaged: Path | None = None
 
     def last(self) -> Account | None:
         known = self._load()
@@ -87,19 +89,33 @@ class Accounts:
         self._store([without if other.id == account.id else other for other in known])
 
     def _load(self) -> list[Account]:
-        with suppress(OSError, ValueError, TypeError, AttributeError):
-            return [Account(**fields) for fields in self._servers().get(self._server, [])]
-        return []
+        return self._servers().get(self._server, [])
 
-    def _servers(self) -> dict[str, list[dict[str, Any]]]:
-        with suppress(OSError, ValueError):
-            found = json.loads(self._path.read_text("utf-8"))
-            return found if isinstance(found, dict) else {}
-        return {}
+    def _servers(self) -> dict[str, list[Account]]:
+        try:
+            found = json.loads(self._path.read_bytes())
+            return {server: [_account(**fields) for fields in known] for server, known in found.items()}
+        except OSError:
+            return {}
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            damaged = self._path.with_suffix(".damaged")
+            with suppress(OSError):
+                self._path.rename(damaged)
+                self.damaged = damaged
+            return {}
 
     def _store(self, accounts: list[Account]) -> None:
-        servers = self._servers() | {self._server: [asdict(account) for account in accounts]}
-        write_private(self._path, json.dumps(servers, indent=1))
+        servers = self._servers() | {self._server: accounts}
+        plain = {server: [asdict(account) for account in known] for server, known in servers.items()}
+        write_private(self._path, json.dumps(plain, indent=1))
+
+
+def _account(**fields: Any) -> Account:
+    """Of the file. Raises TypeError."""
+    account = Account(**fields)
+    if [type(value) for value in astuple(account)] != [int, str, str, bool]:
+        raise TypeError
+    return account
 
 
 def _usable_keyring() -> ModuleType | None:

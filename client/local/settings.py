@@ -12,7 +12,7 @@ from client.local.files import write_private
 
 
 class BadSettings(ValueError):
-    """The file has what cannot be; the text names every such line."""
+    """The file cannot be read, or has what cannot be: the text says where, or names every such setting."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Settings:
         import tomlkit  # here alone: reading needs less, and the client starts sooner
 
         value = SETTINGS[name].parse(text)
+        _read(self._path)  # it may have been edited meanwhile
         document = tomlkit.parse(self._path.read_text("utf-8")) if self._path.exists() else tomlkit.document()
         document[name] = value
         self._values[name] = value
@@ -107,11 +108,22 @@ class Settings:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Raises BadSettings, which says where the file is wrong."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path}: not UTF-8 (at {_end(content[: error.start])})") from None
+    except tomllib.TOMLDecodeError as error:
+        where = str(error).replace("end of document", _end(content))
+        raise BadSettings(f"{path}: {where}") from None
+
+
+def _end(content: bytes) -> str:
+    """Where it ends, as tomllib names places."""
+    *lines, last = content.decode().split("\n")
+    return f"line {len(lines) + 1}, column {len(last) + 1}"

@@ -81,8 +81,9 @@ class Chats:
 
     def send(self, to: str | int, text: str) -> Pending:
         """Raises BadRequest, TooLarge; UnicodeEncodeError for text that is no Unicode."""
-        if len(text.encode()) > self._link.limits["text"]:
-            raise TooLarge(f"a text may have {self._link.limits['text']} bytes")
+        limit, size = self._link.limits["text"], len(text.encode())
+        if size > limit:
+            raise TooLarge(f"a text may have {limit} bytes, this one has {size}")
         conv = destination(to, self.me)
         self._link.check_size(*Pending("0" * 32, conv, text).fields(self.me))
         pending = Pending(secrets.token_hex(16), conv, text)

@@ -73,9 +73,13 @@ class LoggedOut:
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The connection ended. `is_wanted`: someone is logged in on it, so it should come back."""
+    """The connection ended. `is_wanted`: someone is logged in on it, so it should come back.
+
+    `failure`: why it was of no use from the start; None: it was greeted.
+    """
 
     is_wanted: bool
+    failure: OSError | None = None
 
 
 @dataclass(frozen=True)

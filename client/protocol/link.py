@@ -34,10 +34,14 @@ Then = Callable[[Answer], list[Event]]
 
 
 class Link:
-    """`now` is the time of the owner's last call; `limits` and `epoch` are the server's (docs/wire.md)."""
+    """`now` is the time of the owner's last call; `limits` and `epoch` are the server's (docs/wire.md).
+
+    `failure`: why the connection cannot be used, if it ends now; None once the server has greeted us.
+    """
 
     def __init__(self, agent: str) -> None:
         self.now = 0.0
+        self.failure: OSError | None = None
         self.is_up = False
         self.is_greeted = False
         self.is_finished = False
@@ -52,12 +56,14 @@ class Link:
         self._opened_at = 0.0
         self._heard_at = 0.0
         self._is_pinged = False
+        self._has_answered = False
 
     def open(self, now: float, greeted: Then) -> None:
         """There is a connection: say HELLO. `greeted` gets the answer, `limits` and `epoch` are set."""
         self.now = self._opened_at = self._heard_at = now
         self.is_up = True
-        self.is_greeted = self.is_finished = self._is_pinged = False
+        self.failure = ConnectionError("the server has closed the connection at once")
+        self.is_greeted = self.is_finished = self._is_pinged = self._has_answered = False
         self._decoder = FrameDecoder(MAX_FRAME)
         self._out.clear()
         self.ask(m.HELLO, {"ver": 1, "ua": self._agent}, partial(self._on_hello, greeted))
@@ -103,6 +109,9 @@ class Link:
         """`handle` gets every frame that answers no request of ours; it may raise BadRequest."""
         self.now = self._heard_at = now
         self._is_pinged = False
+        if not self.is_greeted:
+            self._has_answered = True
+            self.failure = ConnectionError("what answers there is no forkchat server")
         try:
             frames = self._decoder.feed(data)
         except FrameTooLong:
@@ -118,6 +127,9 @@ class Link:
                 return self._answer(rid, frame)
             return handle(frame)
         except BadRequest as error:
+            if not self.is_greeted:
+                self.is_finished = True
+                return []
             return [Problem(f"the server sent something that is not understood: {error.errmsg}")]
 
     def _answer(self, rid: str, frame: parse.Frame) -> list[Event]:
@@ -129,25 +141,27 @@ class Link:
             return then(Answer(rid, msgid, {}, refused))
 
     def _on_hello(self, greeted: Then, answer: Answer) -> list[Event]:
-        problems: list[Event] = []
         if answer.refused:
             self.is_finished = True
             if self.is_up:
-                problems.append(Problem(f"the server refuses us: {answer.refused.errmsg}"))
+                self.failure = ConnectionError(f"the server refuses us: {answer.refused.errmsg}")
         else:
             epoch, limits = parse.text(answer.fields, "epoch"), parse.limits(answer.fields)
             self._heartbeat = max(1.0, parse.seconds(answer.fields, "heartbeat") or 30.0)
             self.epoch = epoch
             self.limits |= limits
             self.is_greeted = True
-        return [*problems, *greeted(answer)]
+            self.failure = None
+        return greeted(answer)
 
     def tick(self, now: float) -> list[Event]:
         self.now = now
         silence = now - self._heard_at
         if not self.is_greeted and now >= self._opened_at + HELLO_TIME:
             self.is_finished = True
-            return [Problem("what answers there is no forkchat server")]
+            if not self._has_answered:
+                self.failure = TimeoutError("no answer in time")
+            return []
         if silence >= DEAD_TIME:
             self.is_finished = True
             return [Problem("the server has been silent for too long")]

@@ -113,7 +113,7 @@ class Session:
 
     def disconnected(self, now: float) -> list[Event]:
         self.state = State.OFFLINE
-        return [Disconnected(self.is_wanted), *self._link.close(now)]
+        return [Disconnected(self.is_wanted, self._link.failure), *self._link.close(now)]
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         events = self._link.receive(data, now, self._on_frame)

@@ -20,11 +20,11 @@ def screen_commands(app: App) -> Table:
         if not app.reader.find(text):
             app.tell(_("nothing that is here has that in it: {text}").format(text=text))
 
-    async def history(shell: Shell, who: str = "", number: str = "20") -> None:
-        count = actions.count(number)
-        if who:
-            app.open(await shell.conversation(who))
-        app.reader.show_last(count)
+    async def history(shell: Shell, who: str = "", number: str = "") -> None:
+        name, wanted = actions.whose_history(who, number)
+        if name:
+            app.open(await shell.conversation(name))
+        app.reader.show_last(wanted)
 
     async def retry(shell: Shell) -> None:
         number = app.desk.retry(app.conv)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from client.commands.directory import parse_who
-from client.commands.wording import no_server
+from client.commands.wording import no_server, put_aside
 from client.i18n import _
 from client.local.accounts import Account, Accounts
 from client.protocol.events import Event, LoggedIn, LoginFailed
@@ -26,6 +26,8 @@ class Entrance:
     async def begin(self, user: str) -> None:
         """`user`: who is to log in; "" for whoever did last."""
         account = self._accounts.named(parse_who(user)) if user else self._accounts.last()
+        if self._accounts.damaged:
+            self._app.complain(put_aside(self._accounts.damaged))
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
         if account:
             self._come_in(account.id, account.name)

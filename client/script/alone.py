@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from client.commands.actions import fetch_last
+from client.commands.shell import naming
 from client.commands.wording import complaint
 from client.protocol.events import Event, LoggedOut, LoginFailed, Message
 from client.script.codes import exit_code
@@ -34,8 +35,9 @@ class Alone(Script):
             said = text
             if text == "-":
                 said = (await asyncio.to_thread(sys.stdin.buffer.read)).decode(errors="replace").rstrip("\n")
-            cid = self.client.post(await self.shell.conversation(to), said)
-            sent = await self.client.acknowledged(cid, self.view.patience)
+            cid = self.shell.post(await self.shell.conversation(to), said)
+            with naming(to):
+                sent = await self.client.acknowledged(cid, self.view.patience)
             self.view.done({"conv": sent.conv, "seq": sent.seq, "ts": sent.ts})
 
         return await self._run(job)
@@ -79,7 +81,7 @@ class Alone(Script):
         self.directory.note(event)
         match event:
             case Message():
-                self.view.show(event)
+                self.view.on_event(event)
             case LoggedOut(reason=reason) if not self._logged_out.done():
                 self._logged_out.set_result(reason)
             case LoginFailed(refused=refused) if not self._logged_out.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from client.commands.passwords import NoPassword
 from client.commands.shell import UsageError
 from client.local.settings import BadSettings
 from client.protocol.events import ConnectionLost
@@ -13,6 +14,8 @@ OK, USAGE, AUTHENTICATION, NETWORK, REJECTED, TIMEOUT = range(6)
 def exit_code(error: BaseException | None, is_login: bool) -> int:
     """What an error means; `is_login`: it came of logging in."""
     match error:
+        case NoPassword():
+            return AUTHENTICATION
         case UsageError() | BadSettings():
             return USAGE
         case TimeoutError():

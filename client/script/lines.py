@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from client.commands.access import login
+from client.commands.passwords import NoPassword
 from client.commands.shell import Quit, Told
 from client.commands.table import Command
 from client.commands.wording import complaint
@@ -12,13 +16,18 @@ from client.script.plain import PATIENCE
 from client.script.script import TROUBLE, Script
 from client.script.streams import Input
 
+#: For these nobody need be logged in; and these say themselves who is.
+_FOR_ANYONE, _ENTRANCES = ("help", "set", "quit"), ("register", "login", "takeover")
+
 
 class Lines(Script):
-    async def run(self) -> int:
+    async def run(self, usual: str) -> int:
         """Commands from standard input, until it ends and everything was acknowledged and shown.
 
-        Returns the exit code: that of the first command that failed.
+        `usual`: who logs in when it comes to that and nobody else was named; "" for nobody. Returns the exit
+        code: that of the first command that failed.
         """
+        self._usual = usual
         code = await self.begin()
         if code:
             return code
@@ -29,8 +38,10 @@ class Lines(Script):
                 if line.strip():
                     failed = await self._do(line)
                     code = code or failed
-        except (EOFError, Quit):
+        except EOFError:
             pass
+        except Quit:
+            self.view.done(None)
         if not await self.client.settle(PATIENCE):
             unsent = self.client.session.unsent
             self.view.complain(_("not acknowledged: {number} messages").format(number=unsent))
@@ -39,9 +50,13 @@ class Lines(Script):
         return code
 
     async def _do(self, line: str) -> int:
-        command: Command | None = None
+        is_login = True
         try:
             command, arguments = self.view.parse(line)
+            await self._log_in_usual(command)
+            if command.name == "login":
+                await self._leave_unless(arguments[0])
+            is_login = command.name in ("login", "takeover")
             self.view.done(await command.run(self.shell, *arguments))
         except Told as told:
             assert told.__cause__
@@ -49,10 +64,27 @@ class Lines(Script):
             self.view.failed("", code, told.__cause__)
             return code
         except TROUBLE as error:
-            code = exit_code(error, bool(command and command.name in ("login", "takeover")))
+            code = exit_code(error, is_login)
             self.view.failed(complaint(error), code, error)
             return code
         return OK
+
+    async def _log_in_usual(self, command: Command) -> None:
+        """Before the first command that needs someone, unless it says whom: what waits for the user is not
+        for a script of another name."""
+        if command.name in _FOR_ANYONE:
+            return
+        usual, self._usual = self._usual, ""
+        if usual and command.name not in _ENTRANCES:
+            with suppress(NoPassword):
+                await login(self.shell, usual)
+
+    async def _leave_unless(self, who: str) -> None:
+        """A script need not log out to log in as someone else, as on the screen one must, lest one loses by
+        a slip what one has before oneself."""
+        if self.shell.is_logged_in() and not self.shell.is_logged_in(who):
+            await self.client.leave()
+            self.view.open("")
 
     def _on_event(self, event: Event) -> None:
         if self.directory.note(event):

@@ -10,19 +10,20 @@ from collections.abc import Mapping
 
 from client.aio.client import Client
 from client.aio.server import Server
-from client.commands.actions import PASSWORD
-from client.commands.directory import Directory, parse_who
+from client.commands.access import login
+from client.commands.directory import Directory
+from client.commands.passwords import NoPassword
 from client.commands.shell import Shell, UsageError
 from client.commands.table import COMMANDS
-from client.commands.wording import complaint, no_server
+from client.commands.wording import complaint, no_server, put_aside
 from client.i18n import _
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
 from client.protocol.events import Event
-from client.script.codes import NETWORK, OK, exit_code
+from client.script.codes import OK, exit_code
 from client.script.ndjson import Ndjson
 from client.script.plain import PATIENCE, Plain
-from forkchat.errors import Refused, TokenExpired
+from forkchat.errors import Refused
 
 #: What a command may raise because of what the user, the server or the network did.
 TROUBLE = (UsageError, BadSettings, Refused, OSError)
@@ -64,12 +65,14 @@ class Script(ABC):
 
     async def begin(self) -> int:
         """Connect and log in; the exit code if that fails, else OK."""
+        if self._accounts.damaged:
+            self.view.complain(put_aside(self._accounts.damaged))
         try:
             await self.client.connect()
         except OSError as error:
             for text in no_server(self._server, error):
                 self.view.complain(text)
-            return NETWORK
+            return exit_code(error, is_login=True)
         if not self._user:
             return OK
         try:
@@ -83,20 +86,12 @@ class Script(ABC):
 
     async def _log_in(self) -> None:
         """With the password that was given, else the token of the last time, else one that is asked for."""
-        account = self._accounts.named(parse_who(self._user))
-        password = self.shell.given.get(PASSWORD, "")
-        token = "" if password or not account else self._accounts.token(account)
-        if account and token:
-            try:
-                await self.client.login(token=token)
-            except TokenExpired:
-                await self.shell.renew_token(account.id, "")
+        try:
+            await login(self.shell, self._user)
+        except NoPassword:
+            if not sys.stdin.isatty():
                 raise
-            if self.client.session.token != token:
-                await self.shell.renew_token(account.id, self.client.session.token)
-            return
-        if not password and sys.stdin.isatty():
             password = await asyncio.to_thread(getpass.getpass, _("password: "))
-        if not password:
-            raise UsageError(_("no password; without a terminal set {name}").format(name=PASSWORD))
-        await self.shell.log_in(self._user, password)
+            if not password:
+                raise
+            await self.shell.log_in(self._user, password)

@@ -31,7 +31,11 @@ class _Channel:
         self.awaited = 0  # confirmations that are still to come
         self.is_confirmed = False
         self.is_idle = False  # nobody held it at the last sweep
-        self.waiters: list[Future[None]] = []
+        self.waiters: list[Future[None]] | None = None
+
+    def take_waiters(self) -> list[Future[None]]:
+        waiters, self.waiters = self.waiters or [], None
+        return waiters
 
 
 def _ignore(_reply: Any) -> None:
@@ -90,6 +94,7 @@ class Router:
         elif not self._subscriber.is_up:
             confirmed.set_exception(Unavailable("Redis cannot be reached"))
         else:
+            channel.waiters = channel.waiters or []
             channel.waiters.append(confirmed)
         return confirmed
 
@@ -113,8 +118,7 @@ class Router:
         for channel in self._channels.values():
             channel.is_confirmed = False
             channel.awaited = 0
-            waiters, channel.waiters = channel.waiters, []
-            for waiter in waiters:
+            for waiter in channel.take_waiters():
                 waiter.set_exception(Unavailable("the connection to Redis was lost"))
 
     def _on_push(self, push: list[Any]) -> None:
@@ -135,8 +139,7 @@ class Router:
         if channel.awaited > 0:
             return
         channel.is_confirmed = True
-        waiters, channel.waiters = channel.waiters, []
-        for waiter in waiters:
+        for waiter in channel.take_waiters():
             waiter.set_result(None)
         if self._is_restoring and all(c.is_confirmed for c in self._channels.values()):
             self._is_restoring = False

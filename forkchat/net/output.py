@@ -36,6 +36,8 @@ class Output(Protocol):
 class StreamOutput:
     """Frames joined into as few writes as there can be."""
 
+    __slots__ = ("_chunks", "handed", "queued")
+
     def __init__(self) -> None:
         self.queued = 0
         self.handed = 0
@@ -61,6 +63,8 @@ class StreamOutput:
 
 class PacedOutput:
     """One send a frame, while little is unsent: the classic client takes one `recv` for one frame."""
+
+    __slots__ = ("_frames", "handed", "queued")
 
     def __init__(self) -> None:
         self.queued = 0

@@ -22,19 +22,17 @@ class Inbox:
         self._loop = loop
         self._connection = connection
         self._handle = handle
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes] | None = None  # made when something must wait: most never does
         self.is_held = False
 
     def feed(self, frames: list[bytes]) -> None:
         if self.is_held or self._waiting:
-            self._waiting.extend(frames)
-            self._limit()
+            self._keep(frames)
             return
         for at, frame in enumerate(frames):
             self._handle(frame)
             if self.is_held:
-                self._waiting.extend(frames[at + 1 :])
-                self._limit()
+                self._keep(frames[at + 1 :])
                 return
 
     def hold(self) -> None:
@@ -47,15 +45,18 @@ class Inbox:
             self._loop.call_later(0, self._pump)
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self._waiting = None
+
+    def _keep(self, frames: list[bytes]) -> None:
+        if frames:
+            self._waiting = self._waiting or deque()
+            self._waiting.extend(frames)
+            if len(self._waiting) > _MAX:
+                self._connection.pause()
 
     def _pump(self) -> None:
         while self._waiting and not self.is_held and not self._connection.is_closing:
             self._handle(self._waiting.popleft())
-        self._limit()
-
-    def _limit(self) -> None:
-        if len(self._waiting) > _MAX:
-            self._connection.pause()
-        elif not self._waiting:
+        if not self._waiting:
+            self._waiting = None
             self._connection.resume()

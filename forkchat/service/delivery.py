@@ -86,9 +86,9 @@ class Delivery:
         """Deliver nothing more to it; False if it was not attached, or has been replaced here."""
         for group in list(session.groups):
             self.leave(session, group)
-        for conv in session.pairs:
+        for conv in session.pairs or ():
             self._unfollow(conv, session)
-        session.pairs.clear()
+        session.pairs = None
         if self.sessions.get(session.user) is not session:
             return False
         del self.sessions[session.user]
@@ -110,6 +110,7 @@ class Delivery:
             session = self.sessions.get(user)
             if session is not None and stream.followers.get(user) is not session:
                 stream.followers[user] = session
+                session.pairs = session.pairs or set()
                 session.pairs.add(conv)
         return stream
 

@@ -15,7 +15,7 @@ from forkchat.service.peer import Peer
 #: Hashes that wait. Each takes about a tenth of a second: beyond this nobody would wait for theirs.
 _MAX_WAITING = 50
 # One lane: the thread pool that four would need only takes processors away from the chat.
-_hasher = PasswordHasher(parallelism=1)
+HASHER = PasswordHasher(parallelism=1)
 #: Checked when there is no such user, so that the answer takes as long.
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$" + "A" * 43
 
@@ -32,7 +32,7 @@ def new_token() -> str:
 def hash_password(lane: Lane, password: str) -> Future[str]:
     """Raises Unavailable when too many wait."""
     _check_room(lane)
-    return lane.run(_hasher.hash, password)
+    return lane.run(HASHER.hash, password)
 
 
 def verify(lane: Lane, peer: Peer, stored: str | None, password: str) -> Future[bool]:
@@ -48,7 +48,7 @@ def _verify(peer: Peer, stored: str | None, password: str) -> bool:
     if peer.is_closed:  # nobody's answer: the next in the queue has it sooner
         raise Unavailable("the client has gone")
     try:
-        return _hasher.verify(stored or _NOBODY, password) and stored is not None
+        return HASHER.verify(stored or _NOBODY, password) and stored is not None
     except VerificationError:
         return False
 

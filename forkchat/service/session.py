@@ -22,7 +22,7 @@ class Session:
     on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
     `groups` are those whose channels are held for it, each with the version of its members that the user
     is known to be one of (0 since the login); `pairs` the one-to-one conversations it has been active in
-    since it came.
+    since it came. Like what else most sessions never need, they are made when the first comes.
     """
 
     __slots__ = (
@@ -46,11 +46,11 @@ class Session:
         self.claim = claim
         self.token = token  # digest of the login token, b"" for none
         self.groups: dict[int, int] = {}
-        self.pairs: set[str] = set()
+        self.pairs: set[str] | None = None
         self.sent: dict[str, int] = {}
         self._early: list[Outgoing | bytes] | None = []
         self._is_lagging = False
-        self._marks: deque[tuple[int, str, int]] = deque()
+        self._marks: deque[tuple[int, str, int]] | None = None
 
     def start_at(self, conv: str, seq: int) -> None:
         """Everything up to `seq` was, or will be, given to it by other means."""
@@ -137,4 +137,5 @@ class Session:
     def mark(self, conv: str, seq: int) -> None:
         """What was written to the peer so far holds the conversation up to `seq`, if it was taken."""
         if not self.peer.is_closed:
+            self._marks = self._marks or deque()
             self._marks.append((self.peer.queued, conv, seq))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, latency, overload, profile, screen, speed, storm
+from tests.bench import crowd, flood, idle, latency, logins, overload, profile, scale, screen, speed, storm
 
 BENCHES: dict[str, Callable[[], None]] = {
     "speed": speed.run,
     "latency": latency.run,
+    "logins": logins.run,
+    "scale": scale.run,
     "overload": overload.run,
     "flood": flood.run,
     "crowd": crowd.run,
     "storm": storm.run,
+    "idle": idle.run,
     "screen": screen.run,
     "profile": profile.run,
 }

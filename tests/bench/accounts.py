@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from typing import Any
 from urllib.parse import quote
 
 from client.load.roles import Account
@@ -14,13 +15,15 @@ from tests.server import Server
 _CHUNK = 1000
 
 
+def database(server: Server) -> Any:
+    """A connection to the private MariaDB of a server."""
+    socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
+    return connect(f"mysql://root@/forkchat?unix_socket={socket}")
+
+
 def make_accounts(server: Server, count: int) -> list[Account]:
     """New ones, who log in by token; nobody knows a password of theirs."""
-    socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
-    with (
-        closing(connect(f"mysql://root@/forkchat?unix_socket={socket}")) as connection,
-        connection.cursor() as cursor,
-    ):
+    with closing(database(server)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT COALESCE(MAX(id), 0) FROM user")
         first = int(cursor.fetchone()[0]) + 1
         accounts = [Account(id, f"token of {id}") for id in range(first, first + count)]

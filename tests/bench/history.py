@@ -27,6 +27,17 @@ def report(name: str, figures: dict[str, dict[str, Any]]) -> None:
         delays = ", ".join(f"{part} {ms} ms" for part, ms in figure.get("ms", {}).items())
         row = f"{what:{width}}  {figure['rate']:12,}  {spread:20} {ratio:>5} {figure['lost']:5}  {costs}"
         print(f"{row}  {delays}".rstrip())
+    _keep(name, figures)
+
+
+def note(name: str, figures: dict[str, float]) -> None:
+    """The same for single numbers."""
+    for what, number in figures.items():
+        print(f"{what:40} {number:,.2f}".rstrip("0").rstrip("."))
+    _keep(name, {what: round(number, 2) for what, number in figures.items()})
+
+
+def _keep(name: str, figures: dict[str, Any]) -> None:
     kept = json.loads(FILE.read_text()) if FILE.exists() else {}
     kept[name] = {"at": datetime.now(UTC).isoformat(timespec="minutes"), **_machine(), "figures": figures}
     FILE.write_text(json.dumps(kept, indent=1) + "\n")

@@ -29,7 +29,7 @@ class Field:
         self.pairs = stack.enter_context(Floor("pairs"))
         self.group = stack.enter_context(Floor("group"))
         self.one = stack.enter_context(Server("-w", "2", config=QUIET))
-        self.two = stack.enter_context(Server("-w", "2", *_services(self.one), config=QUIET))
+        self.two = stack.enter_context(Server("-w", "2", *services(self.one), config=QUIET))
         self.figures: dict[str, Figure] = {}
         self.near: list[Address] = [("127.0.0.1", self.one.port)]
         self.both: list[Address] = [*self.near, ("127.0.0.1", self.two.port)]
@@ -87,7 +87,7 @@ def _parts(accounts: list[Account]) -> list[list[Account]]:
     return [accounts[at : at + size] for at in range(0, len(accounts), size)]
 
 
-def _services(server: Server) -> list[str]:
+def services(server: Server) -> list[str]:
     """The flags of a host that shares another one's private services."""
     run = run_dir(server.data_dir)
     mysql = f"mysql://root@/forkchat?unix_socket={quote(str(run / 'mysql.sock'))}"
