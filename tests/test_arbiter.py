@@ -153,6 +153,8 @@ def test_it_ends_and_leaves_nothing_behind(tmp_path: Path, signum: signal.Signal
         assert pid_file.read_text() == f"{server.pid}\n"
         family = children(server.pid)
         with connect(server) as client:
+            client.sendall(b'{"msgid":100}\n')
+            assert client.recv(4096)  # a worker has it: what still waits to be accepted is reset
             server.send(signum)
             assert server.wait() == 0
             client.settimeout(5)

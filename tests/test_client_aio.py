@@ -54,7 +54,8 @@ class TestLag:
                 login = asyncio.create_task(client.login("li", "secret"))
                 while not client.session.is_wanted:
                     await asyncio.sleep(0)
-                waits = client.acknowledged(client.post("g1", "before the login is answered"))
+                cid = client.post("g1", "before the login is answered")
+                waits = asyncio.create_task(client.acknowledged(cid))
                 await login
                 await waits
                 assert client.lag == 0.0
