@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_READ_SIZE = 1 << 18
+#: More than malloc takes from its heap would be a mapping of its own for each read.
+_READ_SIZE = 1 << 16
 #: Seconds: to connect and be answered; for what is still under way at the end.
 _PATIENCE, _REST = 60.0, 5.0
 #: So many log in at the same time.

@@ -23,7 +23,8 @@ from forkchat.runtime import STAGE_BUS, Future, Lane, Loop
 
 Reply = Callable[[Any], object]
 
-_READ_SIZE = 262144
+#: A larger buffer would be a memory mapping of its own for each read.
+_READ_SIZE = 65536
 #: Seconds: to connect; for the oldest command to be answered; between looks at it.
 _CONNECT_TIMEOUT, _REPLY_TIMEOUT, _CHECK = 3.0, 5.0, 1.0
 #: Seconds between attempts to connect: first, most.

@@ -19,7 +19,7 @@ from tests.server import Server
 from tests.talk import QUIET
 
 _PAIRS, _MEMBERS, _COMPANIES = 100, 100, 2
-_TURNS, _SECONDS, _WARM = 5, 4.0, 1.0
+_TURNS, _SECONDS, _WARM = 5, 3.0, 1.0
 
 
 class Field:
