@@ -164,19 +164,18 @@ class Company:
         began = time.monotonic()
         self._talk(play, end, tally)
         tally.seconds = time.monotonic() - began
-        silent = Play(0.0, share=1 << 60, is_timed=play.is_timed)
-        self._talk(silent, time.monotonic() + _REST, Tally())
+        self._talk(play, time.monotonic() + _REST, Tally(), is_rest=True)
         tally.lost = self._missing()
         return tally
 
-    def _talk(self, play: Play, until: float, tally: Tally) -> None:
-        """Until that time; or, with nothing to say, until all was heard."""
+    def _talk(self, play: Play, until: float, tally: Tally, is_rest: bool = False) -> None:
+        """Until that time; at rest nothing is said, and it ends when all was heard."""
         by_fd, poll, share = self._by_fd, self._epoll.poll, play.share
-        is_rest = share == 1 << 60
+        is_paced, answers = bool(play.rate) and not is_rest, not play.rate and not is_rest
         said, began = 0, time.monotonic()
         while (now := time.monotonic()) < until and not (is_rest and not self._missing()):
             timeout = until - now
-            if play.rate:
+            if is_paced:
                 due = int((now - began) * play.rate)
                 for at in range(said, due):
                     self._say(self.speakers[at % len(self.speakers)], 1, play)
@@ -192,7 +191,7 @@ class Company:
                 if speaker.times:
                     now = time.monotonic()
                     tally.delays += [now - speaker.times.popleft() for _ in range(count)]
-                if not play.rate and (owed := (before + count) // share - before // share):
+                if answers and (owed := (before + count) // share - before // share):
                     self._say(speaker, owed, play)
 
     def _say(self, speaker: Speaker, count: int, play: Play) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from forkchat.store.database import Cursor, Pool
 
 #: Conversations looked at, and messages deleted, in one transaction: its locks are short.
@@ -54,17 +56,20 @@ def _prune(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, room
 
     Messages stand in the order of their times: who looks at the earliest finds the oldest.
     """
-    cursor.execute(
-        "SELECT seq, ts FROM message WHERE conv = %s AND seq >= %s ORDER BY seq LIMIT %s", (conv, first, room)
-    )
-    found = 0
-    for seq, ts in cursor:
-        if seq > last and ts >= oldest:
-            break
-        first, found = seq + 1, found + 1
+    # Most conversations have nothing to be deleted, which the first message shows.
+    found = _count(cursor, conv, first, last, oldest, 1) and _count(cursor, conv, first, last, oldest, room)
     if found:
+        first += found
         cursor.execute(
             "UPDATE conversation SET first_seq = GREATEST(first_seq, %s) WHERE conv = %s", (first, conv)
         )
         cursor.execute("DELETE FROM message WHERE conv = %s AND seq < %s", (conv, first))
     return found
+
+
+def _count(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, most: int) -> int:
+    """How many of the earliest `most` messages are to be deleted."""
+    cursor.execute(
+        "SELECT seq, ts FROM message WHERE conv = %s AND seq >= %s ORDER BY seq LIMIT %s", (conv, first, most)
+    )
+    return sum(1 for _ in takewhile(lambda row: row[0] <= last or row[1] < oldest, cursor))
