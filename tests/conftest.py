@@ -1,4 +1,4 @@
-"""What tests share: a server, and settings of hypothesis."""
+"""What tests share: a server, terminals, and settings of hypothesis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.pane import Tmux, tmux_server
 from tests.server import Server
 from tests.talk import UNLIMITED
 
@@ -19,3 +20,9 @@ settings.load_profile("busy")
 def server() -> Iterator[Server]:
     with Server("-w", "4", config=UNLIMITED) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def tmux() -> Iterator[Tmux]:
+    with tmux_server() as found:
+        yield found

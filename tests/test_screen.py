@@ -14,15 +14,9 @@ import pytest
 from client.local.accounts import Accounts
 from client.screen.keys import KEYS
 from forkchat.wire import msgid as m
-from tests.pane import Pane, Tmux, tmux_server
+from tests.pane import Pane, Tmux
 from tests.server import Server, make_data_dir
 from tests.talk import PASSWORD, Modern
-
-
-@pytest.fixture(scope="module")
-def tmux() -> Iterator[Tmux]:
-    with tmux_server() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

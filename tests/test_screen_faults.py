@@ -17,16 +17,10 @@ import pytest
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from tests.clock import Clock
-from tests.pane import Home, Pane, Tmux, tmux_server
+from tests.pane import Home, Pane, Tmux
 from tests.scripted import Answers, answer_all, scripted
 from tests.server import Server, is_alive, make_data_dir, until
 from tests.talk import PASSWORD, Modern, new_name
-
-
-@pytest.fixture(scope="module")
-def tmux() -> Iterator[Tmux]:
-    with tmux_server() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from forkchat.wire import msgid as m
-from tests.pane import Pane, Tmux, tmux_server
+from tests.pane import Pane, Tmux
 from tests.server import ROOT, Server, until
 from tests.talk import PASSWORD, Modern, new_name
-
-
-@pytest.fixture(scope="module")
-def tmux() -> Iterator[Tmux]:
-    with tmux_server() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
