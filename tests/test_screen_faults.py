@@ -510,10 +510,10 @@ class TestTerminal:
         pane.resize(60, 20)
         pane.shows(lambda screen: "forkchat" in screen, "the list")
         pane.type(f"/group create {'a-name-of-many-words' * 2}")
-        pane.shows(lambda screen: "[a-name" in screen.splitlines()[-1], "the long name")
+        pane.shows(lambda screen: "\n[a-name" in screen, "the long name")
         pane.resize(20, 5)
         pane.write("fits?")
-        pane.shows(lambda screen: screen.splitlines()[-1] == "[a-na…> fits?", "one row for the line")
+        pane.shows(lambda screen: screen.splitlines()[-1:] == ["[a-na…> fits?"], "one row for the line")
         pane.press("C-c", "M-1")
         pane.press("M-2")
         for width, height in ((5, 2), (1, 1), (300, 90), (80, 24)):
