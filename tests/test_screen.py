@@ -229,7 +229,7 @@ class TestTwoPeople:
             pane.sees("go to: ")
             pane.write("forkc")
             pane.press("Enter")
-            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            pane.shows(lambda screen: screen.splitlines()[-1:] == [">"], "the home page")
             for number in range(3):
                 friend.done(m.GROUP_CHAT, groupid=groups[fun], cid=f"f{number}", msg=f"fun {number}")
             friend.done(m.GROUP_CHAT, groupid=groups[ops], cid="o", msg=f"{li.upper()}: look!")
@@ -250,7 +250,7 @@ class TestTwoPeople:
             pane.press("M-Down")
             pane.sees(f"[{ops}]> ")
             pane.press("M-Up", "M-Up")
-            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            pane.shows(lambda screen: screen.splitlines()[-1:] == [">"], "the home page")
             pane.press("M-3")
             pane.sees(f"{bo}> ")
         pane.leave()
@@ -549,7 +549,7 @@ class TestKeys:
         pane.sees("you have left [one]")
         pane.press("M-/")
         pane.write("at home")
-        pane.shows(lambda screen: screen.splitlines()[-1] == "> at home", "the home page")
+        pane.shows(lambda screen: screen.splitlines()[-1:] == ["> at home"], "the home page")
         pane.press("C-c")
         pane.leave()
 
@@ -606,7 +606,7 @@ class TestSettings:
             pane.write("\x1b[<64;50;10M")
         pane.sees("number 39", times=0)
         pane.write("\x1b[<0;5;1M\x1b[<0;5;1m")
-        pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+        pane.shows(lambda screen: screen.splitlines()[-1:] == [">"], "the home page")
         pane.leave()
 
     def test_a_click_in_a_long_list(self, server: Server, tmux: Tmux) -> None:
@@ -665,7 +665,7 @@ class TestNotices:
             friend.done(m.GROUP_CHAT, groupid=group, cid="1", msg=f"{li}: seen at once")
             pane.sees("seen at once")
             pane.press("C-c", "M-/")
-            pane.shows(lambda screen: screen.splitlines()[-1] == ">", "the home page")
+            pane.shows(lambda screen: screen.splitlines()[-1:] == [">"], "the home page")
             friend.done(m.GROUP_CHAT, groupid=group, cid="2", msg="for nobody")
             friend.done(m.GROUP_CHAT, groupid=group, cid="3", msg=f"@{li} come")
             pane.sees("1 unread conversation, Alt+a")

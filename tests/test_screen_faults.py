@@ -131,7 +131,7 @@ class TestNothingTypedIsLost:
                 again.press("C-u")
                 again.write(f"/register yu\r{PASSWORD}\r{PASSWORD}\rbegun in ops")
                 again.sees("logged in as yu")
-                again.shows(lambda screen: screen.splitlines()[-1] == ">", "yu's home page")
+                again.shows(lambda screen: screen.splitlines()[-1:] == [">"], "yu's home page")
             again.write(f"/logout\r/login li\r{PASSWORD}\rbegun at home")
             again.sees("logged in as li", times=2)
             again.sees("> begun at home")

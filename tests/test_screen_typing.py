@@ -84,7 +84,7 @@ class TestTypedAhead:
             pane.press("Up")
             pane.sees(f"{yu}> a draft for yu")
             pane.press("C-c", "M-1")
-            pane.shows(lambda screen: screen.splitlines()[-1] == f"{bo}>", "no draft for bo")
+            pane.shows(lambda screen: screen.splitlines()[-1:] == [f"{bo}>"], "no draft for bo")
             pane.leave()
 
     def test_who_has_gone_elsewhere_stays(self, server: Server, tmux: Tmux) -> None:
