@@ -149,7 +149,7 @@ class Pane:
             raise AssertionError(f"{error}, on:\n{self.screen()}\n{self.errors.read_text()}") from None
 
     def enter(self, command: str, name: str) -> None:
-        """Register or log in, in place of what the input line offers."""
+        """Register or log in, in place of what the input line offers, until the login is kept on disk too."""
         self.shows(lambda screen: re.search(r"connected to|welcome back", screen), "it has begun")
         self.press("C-u")
         self.type(f"/{command} {name}")
@@ -159,6 +159,7 @@ class Pane:
             self.sees("the same again")
             self.type(PASSWORD)
         self.sees(f"logged in as {name}")
+        until(lambda: list(self.home.data.rglob("accounts.json")), "the login is kept")
 
     def leave(self) -> None:
         self.press("C-q")
