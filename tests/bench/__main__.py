@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import crowd, flood, idle, latency, logins, overload, profile, scale, screen, speed, storm
+from tests.bench import (
+    crowd,
+    flood,
+    idle,
+    latency,
+    logins,
+    overload,
+    profile,
+    scale,
+    screen,
+    speed,
+    storm,
+    volume,
+)
 
 BENCHES: dict[str, Callable[[], None]] = {
     "speed": speed.run,
@@ -17,6 +30,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "crowd": crowd.run,
     "storm": storm.run,
     "idle": idle.run,
+    "volume": volume.run,
     "screen": screen.run,
     "profile": profile.run,
 }

@@ -15,10 +15,10 @@ from tests.server import Server
 _CHUNK = 1000
 
 
-def database(server: Server) -> Any:
-    """A connection to the private MariaDB of a server."""
+def database(server: Server, read_timeout: int = 60) -> Any:
+    """A connection to the private MariaDB of a server; a statement may take so many seconds."""
     socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
-    return connect(f"mysql://root@/forkchat?unix_socket={socket}")
+    return connect(f"mysql://root@/forkchat?unix_socket={socket}", read_timeout=read_timeout)
 
 
 def make_accounts(server: Server, count: int) -> list[Account]:
