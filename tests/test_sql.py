@@ -45,6 +45,8 @@ def formatted(source: str) -> Iterator[str]:
                 return name in literals and is_literal(literals[name])
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return is_literal(left) and is_literal(right)
+            case ast.BinOp(left=repeated, op=ast.Mult()):
+                return is_literal(repeated)
             case ast.JoinedStr(values=parts):
                 return all(map(is_literal, parts))
             case ast.FormattedValue(value=value):
@@ -82,7 +84,14 @@ def test_every_statement_is_a_literal() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ['f"SELECT {name}"', '"SELECT %s" % name', '"SELECT " + name', '"SELECT {}".format(name)', "sql"],
+    [
+        'f"SELECT {name}"',
+        '"SELECT %s" % name',
+        '"SELECT " + name',
+        "name * 2",
+        '"SELECT {}".format(name)',
+        "sql",
+    ],
 )
 def test_a_formatted_statement_is_found(statement: str) -> None:
     assert list(formatted(f"cursor.execute({statement})")) == [statement]

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 from unittest.mock import ANY
 
@@ -16,8 +15,9 @@ import pytest
 from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.store import Draft, Outcome, Store
+from forkchat.store import Outcome, Store
 from forkchat.store.connection import connect
+from forkchat.store.writer import Decided
 from tests.server import Server, children
 
 _BODY = b'{"name":"a","msg":"hi"}'
@@ -38,6 +38,10 @@ class Worker:
     def __init__(self, url: str):
         self._loop = EventLoop()
         self.store = Store(self._loop, lambda name: ThreadLane(self._loop, name), url, 1, 10_000)
+        self.store.writer.on_decided = self._decided
+        self.outcomes: dict[int, Outcome | Refused] = {}
+        self._tickets = count()
+        self._awaited: list[int] = []
 
     def close(self) -> None:
         self.store.close()
@@ -51,21 +55,24 @@ class Worker:
 
     def append(self, sends: list[tuple[str, int, bytes]], body: bytes = _BODY) -> list[Outcome | Refused]:
         """What became of (conversation, sender, cid), appended in one turn."""
-        outcomes: dict[int, Outcome | Refused] = {}
-
-        def done(at: int, _draft: Draft, outcome: Outcome | Refused) -> None:
-            outcomes[at] = outcome
-            if len(outcomes) == len(sends):
-                self._loop.stop()
-
-        def send() -> None:
-            for at, (conv, sender, cid) in enumerate(sends):
-                users = tuple(map(int, conv[1:].split("-"))) if conv[0] == "d" else ()
-                self.store.writer.append(conv, users, sender, cid, body, partial(done, at))
-
-        self._loop.post(send)
+        self._loop.post(lambda: self._awaited.extend(self.give(sends, body)))
+        self._awaited.clear()
         self._loop.run()
-        return [outcomes[at] for at in range(len(sends))]
+        return [self.outcomes[ticket] for ticket in self._awaited]
+
+    def give(self, sends: list[tuple[str, int, bytes]], body: bytes = _BODY) -> list[int]:
+        """Append these; by what their `outcomes` will be found."""
+        tickets = []
+        for conv, sender, cid in sends:
+            users = tuple(map(int, conv[1:].split("-"))) if conv[0] == "d" else ()
+            tickets.append(next(self._tickets))
+            self.store.writer.append(conv, users, sender, cid, body, tickets[-1])
+        return tickets
+
+    def _decided(self, decided: Decided) -> None:
+        self.outcomes.update({draft.ticket: outcome for draft, outcome in decided})
+        if self.outcomes.keys() >= set(self._awaited):
+            self._loop.stop()
 
 
 @pytest.fixture
@@ -151,14 +158,10 @@ def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pa
     with closing(connect(url)) as holder:
         holder.begin()
         holder.cursor().execute("SELECT 1 FROM conversation WHERE conv = %s FOR UPDATE", (held.encode(),))
-        outcomes: list[Outcome | Refused] = []
-        for n in range(3):
-            worker.store.writer.append(
-                held, (a, b), a, b"h%d" % n, _BODY, lambda _, outcome: outcomes.append(outcome)
-            )
+        waiting = worker.give([(held, a, b"h%d" % n) for n in range(3)])
         for n in range(10):
             assert seqs(worker.append([(free, a, b"f%d" % n)])) == [2 + n]
-        assert outcomes == []
+        assert not worker.outcomes.keys() & set(waiting)
         holder.rollback()
     assert seqs(worker.append([(held, a, b"last")])) == [5]
-    assert seqs(outcomes) == [2, 3, 4]
+    assert seqs([worker.outcomes[ticket] for ticket in waiting]) == [2, 3, 4]

@@ -20,7 +20,7 @@ VERSION = 1
 class Accounts:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
-        registry.add(
+        registry.update(
             {
                 m.HELLO: self.hello,
                 m.REG: self.register,
@@ -69,7 +69,7 @@ class Accounts:
         """A new password ends all tokens; this session gets a new one."""
         if request["op"] != "password":
             raise BadRequest("op must be password")
-        if "old" not in request.fields or "new" not in request.fields:
+        if "old" not in request or "new" not in request:
             raise BadRequest("old or new is missing")
         context, session = self._context, peer.session
         assert session is not None

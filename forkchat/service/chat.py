@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,22 @@ from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
 from forkchat.wire.chat import ChatMessage, encode_body, ephemeral_frame, modern_frame
-from forkchat.wire.conversation import Conversation, group_key, pair_key, parse_key
+from forkchat.wire.conversation import Conversation, group_key, pair, parse_key
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
-    from forkchat.store import Draft, Outcome
+    from forkchat.store.writer import Decided
 
 
 class Chat:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
-        registry.add({m.ONE_CHAT: self.chat, m.GROUP_CHAT: self.chat, m.TYPING: self.typing})
+        registry.update({m.ONE_CHAT: self.chat, m.GROUP_CHAT: self.chat, m.TYPING: self.typing})
+        context.store.writer.on_decided = self._decided
 
     def chat(self, peer: Peer, request: Request) -> None:
-        """Store the message, then publish it, then acknowledge it (in this order: HACKING.md)."""
+        """Have the message stored; `_decided` goes on with it."""
         session = peer.session
         assert session is not None
         conv, key = _conversation(session.user, request)
@@ -42,30 +44,43 @@ class Chat:
             return
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
-        done = partial(self._stored, peer, request, key)
-        self._context.store.writer.append(conv, key.users, session.user, cid, body, done)
+        self._context.store.writer.append(conv, key.users, session.user, cid, body, (peer, request, key))
 
-    def _stored(
-        self, peer: Peer, request: Request, key: Conversation, draft: Draft, outcome: Outcome | Refused
-    ) -> None:
-        if isinstance(outcome, Refused):
-            peer.refuse(request.msgid, request.rid, outcome)
-            return
-        context, conv, sender = self._context, draft.conv, draft.sender
-        seq, ts, version, is_dup = outcome
-        channel = channel_of(conv, key, sender)
-        fields = {"conv": conv, "seq": seq, "ts": ts}
-        if is_dup:
-            # The worker that stored it may have died before it published it.
-            context.router.publish_surely(channel, payload.look(conv, seq))
-            context.delivery.note(conv, seq)
-            fields["dup"] = True
-        else:
-            frame = modern_frame(ChatMessage(conv, seq, sender, draft.cid, ts, draft.body))
-            context.router.publish_surely(channel, payload.message(conv, seq, sender, version, frame))
-            context.delivery.feed(Outgoing(conv, seq, sender, frame), version)
-        context.store.cursors.acknowledge(sender, conv, seq)
-        peer.answer(request, fields)
+    def _decided(self, decided: Decided) -> None:
+        """Publish what is stored, hand it to who is here, then acknowledge it (in this order: HACKING.md)."""
+        self._tell_others(decided)
+        cursors = self._context.store.cursors
+        for draft, outcome in decided:
+            peer, request, _ = draft.ticket
+            if isinstance(outcome, Refused):
+                peer.refuse(request.msgid, request.rid, outcome)
+                continue
+            cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
+            fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
+            peer.answer(request, fields | {"dup": True} if outcome.is_dup else fields)
+
+    def _tell_others(self, decided: Decided) -> None:
+        """One publish for a channel, however many messages there are."""
+        published: dict[str, list[bytes]] = defaultdict(list)
+        stored: dict[str, list[Outgoing]] = defaultdict(list)
+        for draft, outcome in decided:
+            if isinstance(outcome, Refused):
+                continue
+            conv, sender = draft.conv, draft.sender
+            seq, ts, version, is_dup = outcome
+            channel = published[channel_of(conv, draft.ticket[2], sender)]
+            if is_dup:
+                # The worker that stored it may have died before it published it.
+                channel.append(payload.look(conv, seq))
+                self._context.delivery.note(conv, seq)
+            else:
+                frame = modern_frame(ChatMessage(conv, seq, sender, draft.cid, ts, draft.body))
+                channel.append(payload.message(conv, seq, sender, version, frame))
+                stored[conv].append(Outgoing(conv, seq, sender, frame, version))
+        for name, parts in published.items():
+            self._context.router.publish_surely(name, b"".join(parts))
+        for conv, outs in stored.items():
+            self._context.delivery.feed(conv, outs)
 
     def typing(self, peer: Peer, request: Request) -> Fields:
         session = peer.session
@@ -112,4 +127,4 @@ def _conversation(sender: int, request: Request) -> tuple[str, Conversation]:
         raise BadRequest("toid is missing")
     if to == sender:
         raise BadRequest("this is yourself")
-    return pair_key(sender, to), Conversation((sender, to) if sender < to else (to, sender), 0)
+    return pair(sender, to)

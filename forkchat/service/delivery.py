@@ -6,6 +6,7 @@ was had, and read from MySQL what does not come within a moment.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -116,13 +117,13 @@ class Delivery:
 
     # Messages.
 
-    def feed(self, out: Outgoing, version: int) -> None:
-        """A message that was published, or committed here."""
-        stream = self.stream(out.conv)
+    def feed(self, conv: str, outs: list[Outgoing]) -> None:
+        """Messages of a conversation, in its order, that were published or committed here."""
+        stream = self.stream(conv)
         if not stream.followers:
-            del self.streams[out.conv]
+            del self.streams[conv]
             return
-        if not stream.feed(out, version, False):
+        if not stream.feed(outs):
             self._locate(stream)
         elif stream.known > stream.last:
             self._expect(stream, _MOMENT)
@@ -145,24 +146,27 @@ class Delivery:
 
     def on_message(self, channel: str, data: bytes) -> None:
         """What the router received for a conversation."""
-        words, frame = payload.split(data)
-        kind = words[0]
-        if kind == b"M":
-            conv, seq, sender, version = words[1].decode(), int(words[2]), int(words[3]), int(words[4])
-            self.feed(Outgoing(conv, seq, sender, frame), version)
-        elif kind == b"L":
-            self.note(words[1].decode(), int(words[2]))
-        elif kind == b"V":
-            self.members_changed(words[1].decode())
-        elif kind == b"E":
-            out = Outgoing(words[1].decode(), 0, int(words[2]), frame)
-            for session in self._followers(channel):
-                session.deliver(out, False)
-        elif kind == b"F":
-            but = int(words[1])
-            for session in self._followers(channel):
-                if session.user != but:
-                    session.push(frame)
+        messages: dict[str, list[Outgoing]] = {}
+        for words, frame in payload.parts(data):
+            kind = words[0]
+            if kind == b"M":
+                conv, seq, sender, version = words[1].decode(), int(words[2]), int(words[3]), int(words[4])
+                messages.setdefault(conv, []).append(Outgoing(conv, seq, sender, frame, version))
+            elif kind == b"L":
+                self.note(words[1].decode(), int(words[2]))
+            elif kind == b"V":
+                self.members_changed(words[1].decode())
+            elif kind == b"E":
+                out = Outgoing(words[1].decode(), 0, int(words[2]), frame)
+                for session in self._followers(channel):
+                    session.deliver([out])
+            elif kind == b"F":
+                but = int(words[1])
+                for session in self._followers(channel):
+                    if session.user != but:
+                        session.push(frame)
+        for conv, outs in messages.items():
+            self.feed(conv, outs)
 
     def _followers(self, channel: str) -> list[Session]:
         """The local sessions that a channel is for."""
@@ -246,12 +250,13 @@ class Delivery:
                 self.on_regress(stream.conv)
                 return
             log.debug("delivery.filled", conv=stream.conv, messages=len(gap.rows))
-            for row in gap.rows:
-                message = ChatMessage(*row)
-                out = Outgoing(message.conv, message.seq, message.sender, modern_frame(message))
-                if not stream.feed(out, gap.version, True):
-                    self._locate(stream)
-                    return
+            outs = [
+                Outgoing(row.conv, row.seq, row.sender, modern_frame(row), gap.version, is_fill=True)
+                for row in itertools.starmap(ChatMessage, gap.rows)
+            ]
+            if outs and not stream.feed(outs):
+                self._locate(stream)
+                return
 
     async def reconcile(self, standings: list[Standing]) -> None:
         """Deliver what of these was not sent: the conversations of local users with something unconfirmed."""

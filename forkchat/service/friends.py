@@ -22,7 +22,7 @@ def state_of(user: int, online: set[int]) -> str:
 class Friends:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
-        registry.add({m.ADD_FRIEND: self.add, m.FRIENDS: self.friends, m.LOOKUP: self.look_up})
+        registry.update({m.ADD_FRIEND: self.add, m.FRIENDS: self.friends, m.LOOKUP: self.look_up})
 
     async def add(self, peer: Peer, request: Request) -> Fields:
         """Add someone, who is told; twice is once."""
@@ -43,7 +43,7 @@ class Friends:
         if op == "list":
             return {"friends": await self.of(user)}
         if op == "remove":
-            if "friendid" not in request.fields:
+            if "friendid" not in request:
                 raise BadRequest("friendid is missing")
             await self._context.store.friends.remove(user, request["friendid"])
             return {}

@@ -21,7 +21,7 @@ from forkchat.wire.requests import Request
 class Groups:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
-        registry.add({m.CREATE_GROUP: self.create, m.ADD_GROUP: self.join, m.GROUPS: self.groups})
+        registry.update({m.CREATE_GROUP: self.create, m.ADD_GROUP: self.join, m.GROUPS: self.groups})
 
     async def create(self, peer: Peer, request: Request) -> Fields:
         session, name = _session(peer), request["groupname"]
@@ -56,14 +56,14 @@ class Groups:
             return {"groups": group_fields(await self._context.store.groups.of(session.user))}
         if op not in ("members", "leave", "remove"):
             raise BadRequest("op must be list, members, leave or remove")
-        if "groupid" not in request.fields:
+        if "groupid" not in request:
             raise BadRequest("groupid is missing")
         group = request["groupid"]
         if op == "members":
             return {"users": await self.members(group, session.user)}
         if op == "leave":
             return await self._leave(session, group)
-        if "id" not in request.fields:
+        if "id" not in request:
             raise BadRequest("id is missing")
         return await self._remove(session, group, request["id"])
 

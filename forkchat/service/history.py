@@ -45,7 +45,7 @@ def is_open(standing: Standing) -> bool:
 class History:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
-        registry.add({m.SYNC: self.sync, m.FETCH: self.fetch, m.RECV: self.recv, m.READ: self.read})
+        registry.update({m.SYNC: self.sync, m.FETCH: self.fetch, m.RECV: self.recv, m.READ: self.read})
 
     async def sync(self, peer: Peer, request: Request) -> Fields:
         """A page of all conversations, in the order of their keys, from `after` on."""

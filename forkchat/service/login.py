@@ -44,7 +44,7 @@ class Login:
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
-        registry.add({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
+        registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
         """Answers by itself: what came meanwhile must follow the answer at once."""

@@ -17,19 +17,26 @@ class Form(Enum):
 
 
 class Outgoing:
-    """`frame` is the modern form; `seq` is 0 for an ephemeral message."""
+    """`frame` is the modern form; `seq` is 0 for an ephemeral message. `version` is the conversation's
+    members_ver when it was stored. `is_fill`: it was read from the store, since it had not come by itself.
+    """
 
-    __slots__ = ("_forms", "conv", "frame", "sender", "seq")
+    __slots__ = ("_forms", "conv", "frame", "is_fill", "sender", "seq", "version")
 
-    def __init__(self, conv: str, seq: int, sender: int, frame: bytes):
+    def __init__(
+        self, conv: str, seq: int, sender: int, frame: bytes, version: int = 0, is_fill: bool = False
+    ):
         self.conv = conv
         self.seq = seq
         self.sender = sender
         self.frame = frame
-        self._forms: dict[Form, list[bytes]] = {}
+        self.version = version
+        self.is_fill = is_fill
+        self._forms: dict[Form, list[bytes]] | None = None  # made for the first classic peer
 
     def classic(self, form: Form, numbering: Numbering) -> list[bytes]:
         """The frames of a classic form: several when a padded text is long."""
+        self._forms = self._forms or {}
         frames = self._forms.get(form)
         if frames is None:
             if form is Form.LINE:

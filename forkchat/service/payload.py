@@ -1,4 +1,4 @@
-"""What workers publish to each other: one line of words, then (some kinds) a frame as modern clients get it.
+"""What workers publish to each other: parts of two lines, words and a frame as modern clients get it, or "".
 
 | kind | words | meaning |
 |---|---|---|
@@ -25,7 +25,7 @@ def message(conv: str, seq: int, sender: int, version: int, frame: bytes) -> byt
 
 
 def look(conv: str, seq: int) -> bytes:
-    return b"L %b %d\n" % (conv.encode(), seq)
+    return b"L %b %d\n\n" % (conv.encode(), seq)
 
 
 def ephemeral(conv: str, sender: int, frame: bytes) -> bytes:
@@ -37,18 +37,18 @@ def event(frame: bytes, but: int = 0) -> bytes:
 
 
 def members_changed(conv: str) -> bytes:
-    return b"V %b\n" % conv.encode()
+    return b"V %b\n\n" % conv.encode()
 
 
 def kick(claim: str) -> bytes:
-    return b"K %b\n" % claim.encode()
+    return b"K %b\n\n" % claim.encode()
 
 
 def probe(claim: str) -> bytes:
-    return b"P %b\n" % claim.encode()
+    return b"P %b\n\n" % claim.encode()
 
 
-def split(payload: bytes) -> tuple[list[bytes], bytes]:
-    """The words, the kind first, and the frame (b"" if there is none)."""
-    head, _, frame = payload.partition(b"\n")
-    return head.split(b" "), frame
+def parts(data: bytes) -> list[tuple[list[bytes], bytes]]:
+    """Of each part the words, the kind first, and the frame."""
+    lines = data.split(b"\n")
+    return [(lines[at].split(b" "), lines[at + 1] + b"\n") for at in range(0, len(lines) - 1, 2)]

@@ -14,16 +14,5 @@ Fields = dict[str, Any] | None
 Answer = Fields | Coroutine[Any, Any, Fields]
 Handler = Callable[[Peer, Request], Answer]
 
-
-class Registry:
-    def __init__(self) -> None:
-        self._handlers: dict[int, Handler] = {}
-
-    def add(self, handlers: dict[int, Handler]) -> None:
-        self._handlers.update(handlers)
-
-    def __getitem__(self, msgid: int) -> Handler:
-        return self._handlers[msgid]
-
-    def __contains__(self, msgid: int) -> bool:
-        return msgid in self._handlers
+#: Each part of the service puts its own in.
+Registry = dict[int, Handler]

@@ -43,7 +43,7 @@ class Service:
         self.context = context = Context(
             loop, config, store, bus.router, bus.presence, bus.rates, hashing, delivery, roster
         )
-        self.registry = Registry()
+        self.registry: Registry = {}
         self.gate = Gate(context)
         self._history = History(context, self.registry)
         self._reconciler = Reconciler(context)
@@ -87,7 +87,7 @@ class Service:
             elif data == payload.EPOCH:
                 background(self._read_epoch(), "read_epoch")
         elif data[:1] in (b"K", b"P"):
-            words, _ = payload.split(data)
+            ((words, _),) = payload.parts(data)
             self.gate.on_user_message(words[0], int(channel[1:]), b" ".join(words[1:]).decode())
         else:
             self.context.delivery.on_message(channel, data)

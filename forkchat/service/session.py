@@ -69,18 +69,19 @@ class Session:
                     self._write(out)
         return not self._is_lagging
 
-    def deliver(self, out: Outgoing, is_fill: bool) -> None:
-        """Send a message, unless it was sent or is the session's own.
+    def deliver(self, outs: list[Outgoing]) -> None:
+        """Send messages, but for those that were sent and the session's own.
 
-        `is_fill`: it was read from the store, which a modern session gets its own messages from too
-        (its acknowledgement may have been lost).
+        What is read from the store a modern session gets of its own too: its acknowledgement may have been
+        lost.
         """
-        if out.sender == self.user and not (is_fill and self.peer.is_modern):
-            return
-        if self._early is not None:
-            self._keep(out)
-        else:
-            self._write(out)
+        for out in outs:
+            if out.sender == self.user and not (out.is_fill and self.peer.is_modern):
+                continue
+            if self._early is not None:
+                self._keep(out)
+            else:
+                self._write(out)
 
     def push(self, frame: bytes) -> None:
         """Send an event's frame, which is nothing to a classic client, nor worth waiting for."""

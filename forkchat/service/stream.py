@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from forkchat.runtime import Timer
 from forkchat.service.outgoing import Outgoing
 from forkchat.service.session import Session
@@ -30,8 +28,8 @@ class Stream:
         self.version = 0
         self.is_locating = False
         self.timer: Timer | None = None
-        self._sequence: Sequence[tuple[Outgoing, bool]] | None = None
-        self._aside: list[tuple[Outgoing, int, bool]] = []
+        self._sequence: Sequence[Outgoing] | None = None
+        self._aside: list[Outgoing] = []
 
     @property
     def is_located(self) -> bool:
@@ -52,19 +50,22 @@ class Stream:
         if self._sequence is None:
             self._sequence = Sequence(last)
 
-    def feed(self, out: Outgoing, version: int, is_fill: bool) -> bool:
-        """Deliver `out` and what it completes; False if the position or the members must be read first."""
+    def feed(self, outs: list[Outgoing]) -> bool:
+        """Deliver these and what they complete; False if the position or the members must be read first."""
         sequence = self._sequence
-        if sequence is None or version > self.version:
-            if len(self._aside) < _MAX_HELD:
-                self._aside.append((out, version, is_fill))
-            elif sequence is not None:
-                sequence.note(out.seq)
+        if sequence is None or outs[-1].version > self.version:  # later messages are of later versions
+            room = _MAX_HELD - len(self._aside)
+            self._aside += outs[:room]
+            if sequence is not None and len(outs) > room:
+                sequence.note(outs[-1].seq)
             return False
-        if sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
-            sequence.note(out.seq)
-        else:
-            self._deliver(sequence.feed(out.seq, (out, is_fill)))
+        ready: list[Outgoing] = []
+        for out in outs:
+            if sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
+                sequence.note(out.seq)
+            else:
+                ready += sequence.feed(out.seq, out)
+        self._deliver(ready)
         return True
 
     def located(self, last: int, version: int) -> bool:
@@ -77,8 +78,8 @@ class Stream:
         if self._sequence is not None:
             self._sequence.note(last)
         aside, self._aside = self._aside, []
-        for out, needed, is_fill in aside:
-            self.feed(out, needed, is_fill)
+        for out in aside:
+            self.feed([out])
         return not self._aside
 
     def note(self, last: int) -> None:
@@ -94,7 +95,7 @@ class Stream:
         """What is missing here: `after < seq <= upto`."""
         return self._sequence.gap() if self._sequence else None
 
-    def _deliver(self, ready: Iterable[tuple[Outgoing, bool]]) -> None:
-        for out, is_fill in ready:
+    def _deliver(self, ready: list[Outgoing]) -> None:
+        if ready:
             for session in list(self.followers.values()):
-                session.deliver(out, is_fill)
+                session.deliver(ready)

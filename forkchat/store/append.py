@@ -6,7 +6,6 @@ How this keeps the delivery promise is in `forkchat.store.writer`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import MySQLdb
@@ -15,22 +14,20 @@ from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.store.connection import is_duplicate
 from forkchat.store.database import Cursor, flat, values
 
-Done = Callable[["Draft", "Outcome | Refused"], object]
-
 
 class Draft:
-    """A message to be stored. `cid` makes it safe to be stored again; `done(draft, outcome)` is called when
-    it is decided."""
+    """A message to be stored. `cid` makes it safe to be stored again; `ticket` is what whoever appended it
+    wants to have with the outcome."""
 
-    __slots__ = ("body", "born", "cid", "conv", "done", "sender", "users")
+    __slots__ = ("body", "born", "cid", "conv", "sender", "ticket", "users")
 
-    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, done: Done):
+    def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any):
         self.conv = conv
         self.users = users  # of a pair; empty for a group
         self.sender = sender
         self.cid = cid
         self.body = body
-        self.done = done
+        self.ticket = ticket
         self.born = time.monotonic()
 
 
@@ -213,11 +210,12 @@ def _insert(
             new.append((draft.conv.encode(), outcome.seq, draft.sender, draft.cid, outcome.ts, draft.body))
     if not new:
         return
-    # The rows exist and are locked: this is an update of many at once.
-    cursor.executemany(
-        "INSERT INTO conversation (conv, last_seq, touched) VALUES (%s, %s, %s)"
-        " ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq), touched = UTC_TIMESTAMP(3)",
-        [(conv, locked[conv.decode()].last, "2000-01-01") for conv in sorted({row[0] for row in new})],
+    ends = {draft[0]: draft[1] for draft in new}
+    cursor.execute(
+        "UPDATE conversation SET touched = UTC_TIMESTAMP(3), last_seq = CASE conv"  # noqa: S608 - placeholders
+        + " WHEN %s THEN %s" * len(ends)
+        + " END WHERE conv IN %s",
+        (*flat(list(ends.items())), sorted(ends)),
     )
     cursor.executemany(
         "INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES (%s, %s, %s, %s, %s, %s)", new

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import MySQLdb
+import MySQLdb.connections
 
 from forkchat.errors import Unavailable
 
@@ -79,6 +80,19 @@ class Address:
         return arguments | {"port": self.port}
 
 
+class _Connection(MySQLdb.connections.Connection):
+    """The driver's, whose detour by a table of types takes half the time that a message's row costs us."""
+
+    def literal(self, value: Any) -> bytes:
+        """As the driver quotes a parameter."""
+        kind = type(value)
+        if kind is int:
+            return b"%d" % value
+        if kind is bytes:
+            return b"_binary" + self.string_literal(value)  # type: ignore[operator]
+        return super().literal(value)
+
+
 def connect(
     url: str,
     *,
@@ -95,7 +109,7 @@ def connect(
     arguments = address.arguments()
     if use_database:
         arguments["database"] = address.database
-    return MySQLdb.connect(
+    return _Connection(
         **arguments,
         charset="utf8mb4",
         autocommit=True,

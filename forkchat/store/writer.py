@@ -15,14 +15,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import MySQLdb
 
 from forkchat import log
 from forkchat.errors import Refused, Unavailable
 from forkchat.runtime import STAGE_STORE, Loop
-from forkchat.store.append import Done, Draft, Outcome, create_conversations, store
+from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
 
 #: Messages of one transaction.
@@ -45,7 +47,9 @@ Decided = list[tuple[Draft, Outcome | Refused]]
 
 class Writer:
     """Stores what is appended in as few transactions as there can be, without gathering time: a batch
-    is what has come while the one before it was committed."""
+    is what has come while the one before it was committed. `on_decided` is called on the loop with what
+    became of it.
+    """
 
     def __init__(self, loop: Loop, url: str, limit: int):
         self._loop = loop
@@ -55,22 +59,20 @@ class Writer:
         self._appended: list[Draft] = []
         self._queue: SimpleQueue[list[Draft] | None] = SimpleQueue()
         self._batches = _Batches(self._queue)
+        self.on_decided: Callable[[Decided], object] = lambda decided: None
         self._failure = ""  # why MySQL does not store now, said once
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
     def append(
-        self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, done: Done
+        self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any
     ) -> None:
-        """Store a message (see `Draft`), then call `done(draft, outcome)` on the loop.
-
-        Raises Unavailable when too many wait.
-        """
+        """Store a message (see `Draft`). Raises Unavailable when too many wait."""
         is_late = self._batches.lag > _LATE and self._unfinished >= _MAX_BATCH
         if is_late or self._unfinished >= self._limit:
             raise Unavailable("too many messages wait to be stored")
         self._unfinished += 1
-        self._appended.append(Draft(conv, users, sender, cid, body, done))
+        self._appended.append(Draft(conv, users, sender, cid, body, ticket))
         if len(self._appended) == 1:
             self._loop.at_turn_end(STAGE_STORE, self._hand_over)
 
@@ -92,8 +94,7 @@ class Writer:
 
     def _finish(self, decided: Decided) -> None:
         self._unfinished -= len(decided)
-        for draft, outcome in decided:
-            draft.done(draft, outcome)
+        self.on_decided(decided)
 
     # The thread.
 

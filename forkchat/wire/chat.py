@@ -28,8 +28,11 @@ class ChatMessage(NamedTuple):
 def encode_body(name: str, msg: str, extra: dict[str, Any], limit: int) -> bytes:
     """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes, and
     BadRequest when the keys are nested deeper than they can be written again."""
+    said = {"name": name, "msg": msg}
+    for key in sorted(extra):
+        said[key] = extra[key]
     try:
-        body = orjson.dumps({"name": name, "msg": msg} | {key: extra[key] for key in sorted(extra)})
+        body = orjson.dumps(said)
         # Less than the text and the keys it never has: these are measured where it matters.
         if len(body) > limit and len(msg.encode()) + (len(orjson.dumps(extra)) if extra else 0) > limit:
             raise TooLarge(f"a text may have {limit} bytes")
@@ -44,7 +47,7 @@ def _clock(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _target(conv: str, sender: int) -> tuple[int, str, int]:
     """Which msgid says it, and the key and id of whom it goes to."""
     parsed = parse_key(conv)
@@ -57,25 +60,21 @@ def modern_frame(message: ChatMessage) -> bytes:
     """The message for modern sessions, with its LF. The body's bytes are taken as they are."""
     conv, seq, sender, cid, ts, body = message
     msgid, key, target = _target(conv, sender)
-    head = (
-        f'{{"msgid":{msgid},"conv":"{conv}","seq":{seq},"cid":{_quoted(cid)},"id":{sender},'
-        f'"{key}":{target},"time":"{_clock(ts // 1000)}","ts":{ts},'
-    )
-    return b"%b%b\n" % (head.encode(), body[1:])
-
-
-def _quoted(cid: bytes) -> str:
-    return orjson.dumps(cid.decode()).decode()
+    head = {"msgid": msgid, "conv": conv, "seq": seq, "cid": cid.decode(), "id": sender, key: target}
+    return _frame(head, ts, body)
 
 
 def ephemeral_frame(conv: str, sender: int, ts: int, body: bytes) -> bytes:
     """A message that is not stored: no seq, no cid."""
     msgid, key, target = _target(conv, sender)
-    head = (
-        f'{{"msgid":{msgid},"conv":"{conv}","ephemeral":true,"id":{sender},"{key}":{target},'
-        f'"time":"{_clock(ts // 1000)}","ts":{ts},'
-    )
-    return b"%b%b\n" % (head.encode(), body[1:])
+    return _frame({"msgid": msgid, "conv": conv, "ephemeral": True, "id": sender, key: target}, ts, body)
+
+
+def _frame(head: dict[str, object], ts: int, body: bytes) -> bytes:
+    """Two JSON objects made one."""
+    head["time"] = _clock(ts // 1000)
+    head["ts"] = ts
+    return b"%b,%b\n" % (orjson.dumps(head)[:-1], body[1:])
 
 
 #: Keys of a modern frame that the classic form leaves out.

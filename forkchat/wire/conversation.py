@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from forkchat.errors import BadRequest
@@ -25,6 +26,12 @@ class Conversation(NamedTuple):
 
 def pair_key(a: int, b: int) -> str:
     return f"d{a}-{b}" if a < b else f"d{b}-{a}"
+
+
+@lru_cache(maxsize=8192)
+def pair(a: int, b: int) -> tuple[str, Conversation]:
+    """The key of two users' conversation, and what it says."""
+    return pair_key(a, b), Conversation((a, b) if a < b else (b, a), 0)
 
 
 def group_key(group: int) -> str:

@@ -22,25 +22,17 @@ Check = Callable[[Any], Any]
 Spec = Mapping[str, Check]
 
 
-class Request:
-    """A checked request: its msgid (the notes'), `rid`, its fields, and the keys nobody knows.
-
-    `fields` holds the known keys that were given; `extra` is filled for chat messages alone.
+class Request(dict[str, Any]):
+    """A checked request: its known keys that were given, its msgid (the notes'), `rid`, and the keys nobody
+    knows (`extra`, of chat messages alone).
     """
 
-    __slots__ = ("extra", "fields", "msgid", "rid")
+    __slots__ = ("extra", "msgid", "rid")
 
-    def __init__(self, msgid: int, rid: str | int | None, fields: dict[str, Any], extra: dict[str, Any]):
+    def __init__(self, msgid: int, rid: str | int | None):
         self.msgid = msgid
         self.rid = rid
-        self.fields = fields
-        self.extra = extra
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self.fields.get(key, default)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.fields[key]
+        self.extra: dict[str, Any] = {}
 
 
 def decode(frame: bytes) -> dict[str, Any]:
@@ -72,23 +64,23 @@ def check(msgid: int, message: dict[str, Any]) -> Request:
         raise Unsupported("unknown msgid")
     required, checks = spec
     is_relayed = msgid in _RELAYED
-    fields, extra = {}, {}
+    request = Request(msgid, message.get("rid"))
     for name, value in message.items():
         to_value = checks.get(name)
         if to_value is None:
             if is_relayed and name not in _SET_BY_SERVER:
-                extra[name] = value
+                request.extra[name] = value
         elif value is not None:
             try:
-                fields[name] = to_value(value)
+                request[name] = to_value(value)
             except ValueError as error:
                 raise BadRequest(f"{name} {error}") from None
     for name in required:
-        if name not in fields:
+        if name not in request:
             raise BadRequest(f"{name} is missing")
-    if is_relayed and "to" in fields:
-        fields.setdefault("toid", fields["to"])
-    return Request(msgid, message.get("rid"), fields, extra)
+    if is_relayed and "to" in request:
+        request.setdefault("toid", request["to"])
+    return request
 
 
 def _identifier(value: Any) -> int:
