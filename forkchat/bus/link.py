@@ -54,6 +54,7 @@ class Link:
         self._replies: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._is_flushing = False
+        self._is_blocked = False  # Redis takes no more for now
         self._backoff = _BACKOFF[0]
         self._replied_at = 0.0
         self._first_up: Future[None] = Future()
@@ -132,6 +133,7 @@ class Link:
         self._sock.setblocking(False)
         self._reader = hiredis.Reader()
         self._loop.register(self._sock.fileno(), select.EPOLLIN, self._on_events)
+        self._is_blocked = False
         if self._is_closed:
             self.drop("closed")
             return
@@ -160,8 +162,10 @@ class Link:
             self.drop(str(error))
             return
         self._out = [data[sent:]] if sent < len(data) else []
-        events = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
-        self._loop.modify(self._sock.fileno(), events)
+        if self._is_blocked != bool(self._out):
+            self._is_blocked = not self._is_blocked
+            events = select.EPOLLIN | (select.EPOLLOUT if self._is_blocked else 0)
+            self._loop.modify(self._sock.fileno(), events)
 
     def _on_events(self, events: int) -> None:
         if events & select.EPOLLOUT:

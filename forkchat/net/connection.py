@@ -85,7 +85,7 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """The peer reads too slowly: more than the limit waits, or did and has not drained yet."""
-        if self.unsent > self._limit:
+        if self._output.queued - self._output.handed > self._limit:
             self._is_over = True
         return self._is_over
 

@@ -65,6 +65,7 @@ class Peer:
         "bucket",
         "host",
         "inbox",
+        "is_modern",
         "session",
         "state",
     )
@@ -78,6 +79,7 @@ class Peer:
         self.bucket = Bucket(limits.message_burst)
         self.state = State.NEW
         self._form: Form | None = None
+        self.is_modern = False  # it has said HELLO
         self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
         self._trail = Trail() if is_proxied else None
         self.address = _address(*client)
@@ -95,10 +97,6 @@ class Peer:
     @property
     def classic(self) -> ClassicAnswers:
         return self._shared.classic
-
-    @property
-    def is_modern(self) -> bool:
-        return self._form is Form.MODERN
 
     @property
     def form(self) -> Form:
@@ -127,6 +125,7 @@ class Peer:
 
     def greet(self) -> None:
         self._form = Form.MODERN
+        self.is_modern = True
         self.state = State.GREETED
 
     def opened(self, session: Session, burst: int) -> None:
