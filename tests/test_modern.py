@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
+import subprocess
 import time
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, until
-from tests.talk import PASSWORD, Message, Modern, come_back, elsewhere, new_name
+from tests.talk import PASSWORD, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
 
 CODES = {
     1: "failed",
@@ -780,3 +782,18 @@ def test_receipt_of_what_does_not_exist(server: Server, people: People) -> None:
     bo.done(m.READ, conv=pair_key(li.id, bo.id), seq=2**63 - 1)
     receipt = li.push(m.RECEIPT)
     assert (receipt["id"], receipt["seq"]) == (bo.id, last)
+
+
+def test_a_modern_client_is_asked_for_signs_of_life_by_us_and_not_by_the_kernel(server: Server) -> None:
+    """Of 60,000 idle ones the kernel asks thousands at once, and one lost probe ends a connection."""
+
+    def timers(client: Wire) -> str:
+        ends = f"sport = :{server.port} and dport = :{client.own_port}"
+        return subprocess.run(["ss", "-Htno", ends], capture_output=True, text=True, check=True).stdout
+
+    with Modern(server.port) as modern, Classic(server.port).join_in() as classic:
+        assert "ESTAB" in timers(modern)
+        assert "keepalive" not in timers(modern)
+        probe = re.compile(r"timer:\(keepalive,(\d+)sec")
+        seconds = until(lambda: probe.search(timers(classic)), "the kernel is to probe")
+        assert int(seconds[1]) <= 15

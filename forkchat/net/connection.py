@@ -12,8 +12,10 @@ from forkchat.runtime import STAGE_PEERS, Loop
 _READ_SIZE = 65536
 #: How soon a paced peer's kernel is asked again whether it has room (epoll cannot tell).
 _PACE = 0.02
-#: Probes of a silent peer's kernel, in seconds: first, between, how many (design: dead peers).
-_KEEPALIVE = (30, 10, 3)
+#: Probes of a silent peer's kernel, in seconds: first, between, how many (design: dead peers). A connection
+#: ends so many ms after the last sign of life, or after what is not acknowledged was sent: were the first
+#: probe as late as that, a single one that is lost would end it.
+_KEEPALIVE = (15, 5, 3)
 _USER_TIMEOUT_MS = 30_000
 #: Seconds that a peer has to read our last words; then, to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
@@ -71,6 +73,10 @@ class Connection:
     def pace(self) -> None:
         """Send frame by frame from now on. MUST come before the first `write`."""
         self._output = PacedOutput()
+
+    def stop_probing(self) -> None:
+        """Something above asks the peer for signs of life: its kernel need not be."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
     @property
     def is_closing(self) -> bool:

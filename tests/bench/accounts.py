@@ -39,3 +39,25 @@ def make_accounts(server: Server, count: int) -> list[Account]:
             )
             connection.commit()
     return accounts
+
+
+def make_ring(server: Server, accounts: list[Account], reach: int, said: int) -> None:
+    """Pairs of each with the `reach` who stand next, the last with the first. So many messages were said in
+    each, all of them read; they themselves are not there.
+    """
+    first, count = accounts[0].id, len(accounts)
+    other = f"IF(p.seq + n.seq >= {first + count}, p.seq + n.seq - {count}, p.seq + n.seq)"
+    conv = f"CONCAT('d', LEAST(p.seq, {other}), '-', GREATEST(p.seq, {other}))"
+    ring = f"FROM seq_{first}_to_{first + count - 1} p JOIN seq_1_to_{reach} n"
+    with closing(database(server, read_timeout=600)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SET SESSION unique_checks = 0, foreign_key_checks = 0"
+        )  # sorted first, into an empty table
+        cursor.execute(
+            f"INSERT INTO conversation (conv, last_seq, touched) SELECT {conv}, {said}, '2020-01-01' {ring}"
+        )
+        cursor.execute(
+            "INSERT INTO member (user, conv, recv_seq, read_seq)"
+            f" SELECT p.seq, {conv}, {said}, {said} {ring}"
+            f" UNION ALL SELECT {other}, {conv}, {said}, {said} {ring}"
+        )

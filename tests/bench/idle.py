@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import closing
 from pathlib import Path
 
 import redis
@@ -15,7 +14,7 @@ from client.load.roles import Account
 from client.load.speaker import Play
 from forkchat.process.embedded import run_dir
 from tests.bench import history
-from tests.bench.accounts import database, make_accounts
+from tests.bench.accounts import make_accounts, make_ring
 from tests.bench.cpu import seconds
 from tests.bench.figures import processes
 from tests.server import Server
@@ -23,13 +22,12 @@ from tests.talk import QUIET
 
 #: Connections; conversations of each; processes that hold 20,000 descriptors at most; seconds of idleness.
 _PEOPLE, _CONVERSATIONS, _COMPANIES, _IDLE = 60_000, 20, 4, 60.0
-_CHUNK = 10_000
 
 
 def run() -> None:
     with Server("-w", "4", "-b", "0.0.0.0", config=QUIET) as server:
         accounts = make_accounts(server, _PEOPLE)
-        _introduce(server, accounts)
+        make_ring(server, accounts, _CONVERSATIONS // 2, 1)
         who = processes(server)
         before = _private(who["workers"]), _redis_memory(server)
         began = time.monotonic()
@@ -61,29 +59,6 @@ def _crowd(server: Server, accounts: list[Account]) -> Crew:
     size = len(accounts) // _COMPANIES
     parts = [accounts[at : at + size] for at in range(0, len(accounts), size)]
     return Crew([roles.pairs(part, [address]) for part, address in zip(parts, addresses, strict=True)])
-
-
-def _introduce(server: Server, accounts: list[Account]) -> None:
-    """Each to those who stand next in a ring, all that was said being read."""
-    ids = [account.id for account in accounts]
-    count = len(ids)
-    pairs = [
-        (ids[at], ids[(at + n) % count]) for n in range(1, _CONVERSATIONS // 2 + 1) for at in range(count)
-    ]
-    rows = [(f"d{min(pair)}-{max(pair)}", *pair) for pair in pairs]
-    with closing(database(server)) as connection, connection.cursor() as cursor:
-        connection.autocommit(False)
-        for at in range(0, len(rows), _CHUNK):
-            some = rows[at : at + _CHUNK]
-            cursor.executemany(
-                "INSERT INTO conversation (conv, last_seq, touched) VALUES (%s, 1, '2020-01-01')",
-                [(conv,) for conv, _, _ in some],
-            )
-            cursor.executemany(
-                "INSERT INTO member (user, conv, recv_seq, read_seq) VALUES (%s, %s, 1, 1)",
-                [(user, conv) for conv, *both in some for user in both],
-            )
-            connection.commit()
 
 
 def _private(pids: list[int]) -> int:

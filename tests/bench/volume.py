@@ -15,7 +15,7 @@ from client.load.speaker import Play
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.bench import history
-from tests.bench.accounts import database, make_accounts
+from tests.bench.accounts import database, make_accounts, make_ring
 from tests.bench.figures import Figure, processes
 from tests.server import Server
 from tests.talk import QUIET
@@ -102,20 +102,15 @@ def run() -> None:
 def _settle(server: Server, size: Size) -> Town:
     """Fill the store: by statements of its own, a message at a time would take a day."""
     accounts = make_accounts(server, size.people)
+    make_ring(server, accounts, 1, size.said)
     first, last = accounts[0].id, accounts[-1].id
     statements = [
-        # A ring: each with the next, the last with the first.
-        f"CREATE TEMPORARY TABLE ring AS SELECT seq AS low, seq + 1 AS high FROM seq_{first}_to_{last - 1}"
-        f" UNION ALL SELECT {first}, {last}",
         "INSERT INTO conversation (conv, last_seq, touched)"
-        f" SELECT CONCAT('d', low, '-', high), {size.said}, '2020-01-01' FROM ring"
-        f" UNION ALL SELECT CONCAT('g', seq), {size.said}, '2020-01-01' FROM seq_1_to_{size.groups}",
+        f" SELECT CONCAT('g', seq), {size.said}, '2020-01-01' FROM seq_1_to_{size.groups}",
         "INSERT INTO chat_group (id, name, description) SELECT seq, CONCAT('group ', seq), ''"
         f" FROM seq_1_to_{size.groups}",
         "INSERT INTO member (user, conv, recv_seq, read_seq)"
-        f" SELECT low, CONCAT('d', low, '-', high), {size.said}, {size.said} FROM ring"
-        f" UNION ALL SELECT high, CONCAT('d', low, '-', high), {size.said}, {size.said} FROM ring"
-        f" UNION ALL SELECT seq, CONCAT('g', (seq - {first}) DIV {_GROUP} + 1), {size.said}, {size.said}"
+        f" SELECT seq, CONCAT('g', (seq - {first}) DIV {_GROUP} + 1), {size.said}, {size.said}"
         f" FROM seq_{first}_to_{last}",
         # Into an empty table that is not checked, InnoDB sorts all rows first.
         "SET SESSION unique_checks = 0, foreign_key_checks = 0",
