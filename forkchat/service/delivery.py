@@ -150,16 +150,19 @@ class Delivery:
         for words, frame in payload.parts(data):
             kind = words[0]
             if kind == b"M":
-                conv, seq, sender, version = words[1].decode(), int(words[2]), int(words[3]), int(words[4])
-                messages.setdefault(conv, []).append(Outgoing(conv, seq, sender, frame, version))
+                conv, seq = words[1].decode(), int(words[2])
+                stream = self.streams.get(conv)
+                if stream is None or seq > stream.last:  # what was committed here comes back, too
+                    out = Outgoing(conv, seq, int(words[3]), frame, int(words[4]))
+                    messages.setdefault(conv, []).append(out)
             elif kind == b"L":
                 self.note(words[1].decode(), int(words[2]))
             elif kind == b"V":
                 self.members_changed(words[1].decode())
             elif kind == b"E":
-                out = Outgoing(words[1].decode(), 0, int(words[2]), frame)
+                ephemeral = [Outgoing(words[1].decode(), 0, int(words[2]), frame)]
                 for session in self._followers(channel):
-                    session.deliver([out])
+                    session.deliver(ephemeral)
             elif kind == b"F":
                 but = int(words[1])
                 for session in self._followers(channel):

@@ -28,7 +28,7 @@ from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
 
 #: Messages of one transaction.
-_MAX_BATCH = 256
+_MAX_BATCH = 512
 #: How often a locked conversation is passed over before its lock is waited for.
 _MAX_SKIPS = 3
 #: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
