@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkchat.errors import Unavailable
-from forkchat.runtime import Loop, Timer, gather, sleep
+from forkchat.runtime import Loop, gather, sleep
 from forkchat.service import payload
 from forkchat.service.background import background
 from forkchat.service.channels import user_channel
@@ -36,7 +36,8 @@ class Roster:
         self._presence = presence
         self._router = router
         self._delivery = delivery
-        self._resync: Timer | None = None
+        self._is_due = False
+        self._is_due_again = False
 
     def arrived(self, claim: Claim, name: str) -> None:
         if not claim.was_here:
@@ -70,12 +71,21 @@ class Roster:
                 await sleep(self._loop, _RETRY)
 
     def resynchronize(self) -> None:
-        """Announcements may have been missed: soon, tell everyone here how their friends are."""
-        if self._resync is not None:
-            self._resync.cancel()
-        self._resync = self._loop.call_later(_REGISTERED, self._tell_again)
+        """Announcements may have been missed: soon, tell everyone here how their friends are.
+
+        If it is due already, once more after that: what goes on missing them must not put it off for ever.
+        """
+        if self._is_due:
+            self._is_due_again = True
+        else:
+            self._is_due = True
+            self._loop.call_later(_REGISTERED, self._tell_again)
 
     def _tell_again(self) -> None:
+        self._is_due = False
+        if self._is_due_again:
+            self._is_due_again = False
+            self.resynchronize()
         background(self._tell_all(), "roster.resynchronize")
 
     async def _tell_all(self) -> None:
