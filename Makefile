@@ -14,7 +14,7 @@ cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two host
 	@bin/cluster
 
 test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
 	@$(PY) -m tests.faults $(ARGS)

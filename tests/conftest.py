@@ -16,6 +16,14 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
+#: Files whose tests take up to half a minute each: begun last, they would be alone on the machine at the end.
+_LONG = ("test_broken", "test_faults", "test_fuzz", "test_cluster_start", "test_cluster", "test_network")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with Server("-w", "4", config=UNLIMITED) as server:
