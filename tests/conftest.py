@@ -16,12 +16,17 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
-#: Files whose tests take up to half a minute each: begun last, they would be alone on the machine at the end.
-_LONG = ("test_broken", "test_faults", "test_fuzz", "test_cluster_start", "test_cluster", "test_network")
+#: The longest files in the order in which they are begun: last, they would have the machine for themselves at
+#: the end; side by side, those with a cluster would have too little of it.
+_FIRST = (
+    *("test_broken", "test_screen_faults", "test_chatcli", "test_faults", "test_arbiter", "test_fuzz"),
+    *("test_bad_input", "test_network", "test_classic", "test_cluster", "test_screen", "test_cluster_start"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in _LONG)
+    place = {name: at for at, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
