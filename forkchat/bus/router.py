@@ -16,8 +16,8 @@ from forkchat.runtime import Future, Loop
 _SWEEP = 5.0
 #: Seconds between probes of our own subscription, and until one that is not back counts as lost.
 _PROBE, _PROBE_LOST = 2.0, 6.0
-#: Publishes kept until Redis has confirmed them. Beyond that, everyone is asked to reconcile.
-_MAX_UNCONFIRMED = 20_000
+#: Bytes of publishes kept until Redis has confirmed them. Beyond that, everyone is asked to reconcile.
+_MAX_UNCONFIRMED = 16 << 20
 _CHUNK = 500
 
 RECONCILE = b"reconcile"
@@ -58,6 +58,7 @@ class Router:
         # Redis answers in order: those that it has been sent, and those that it refused.
         self._unconfirmed: deque[tuple[str, bytes]] = deque()
         self._refused: list[tuple[str, bytes]] = []
+        self._kept = 0  # bytes in both
         self._forgotten = 0  # replies to come to what was dropped
         self._has_overflowed = False
         self._is_restoring = False
@@ -179,8 +180,9 @@ class Router:
 
     def publish_surely(self, channel: str, payload: bytes) -> None:
         """Publish, and again after a reconnection until Redis has confirmed it: maybe twice."""
-        if len(self._unconfirmed) + len(self._refused) >= _MAX_UNCONFIRMED:
+        if self._kept >= _MAX_UNCONFIRMED:
             self._overflow()
+        self._kept += len(payload)
         self._unconfirmed.append((channel, payload))
         if self._commands.is_up:
             self._commands.send(("PUBLISH", channel, payload), self._on_reply)
@@ -192,6 +194,8 @@ class Router:
             entry = self._unconfirmed.popleft()
             if isinstance(reply, Exception):
                 self._refused.append(entry)
+            else:
+                self._kept -= len(entry[1])
 
     def _overflow(self) -> None:
         log.warning("router.overflow", dropped=len(self._unconfirmed) + len(self._refused))
@@ -199,6 +203,7 @@ class Router:
             self._forgotten += len(self._unconfirmed)
         self._unconfirmed.clear()
         self._refused.clear()
+        self._kept = 0
         self._has_overflowed = True
 
     def publish_again(self) -> None:

@@ -14,6 +14,9 @@ from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.store.connection import is_duplicate
 from forkchat.store.database import Cursor, flat, values
 
+#: The end of a batch; a name of its own, so that the tests can break it.
+_COMMIT = "; COMMIT"
+
 
 class Draft:
     """A message to be stored. `cid` makes it safe to be stored again; `ticket` is what whoever appended it
@@ -68,15 +71,14 @@ def _store(connection: Any, drafts: list[Draft], contended: set[str], may_be_sen
         locked = _lock(cursor, [conv for conv in convs if conv.decode() in contended], may_wait=True)
         others = [conv for conv in convs if conv.decode() not in contended]
         locked |= _lock(cursor, others, may_wait=False)
+        unlocked = [conv for conv in convs if conv.decode() not in locked]
+        existing = _existing(cursor, unlocked) if unlocked else set()
         mine = [draft for draft in drafts if draft.conv in locked]
         outcomes: dict[Draft, Outcome | Refused] = {}
         if mine:
             sent = _sent_before(cursor, mine) if may_be_sent else {}
             _number(mine, locked, sent, _memberships(cursor, mine), outcomes)
-            _insert(cursor, mine, locked, outcomes)
-        unlocked = [conv for conv in convs if conv.decode() not in locked]
-        existing = _existing(cursor, unlocked) if unlocked else set()
-    connection.commit()
+        _insert_and_commit(connection, cursor, outcomes)
     absent = [d for d in drafts if d.conv not in locked and d.conv not in existing]
     return Stored(outcomes, absent)
 
@@ -197,26 +199,24 @@ def _number(
             sent[key] = (draft.conv, draft.body, outcome)
 
 
-def _insert(
-    cursor: Cursor,
-    drafts: list[Draft],
-    locked: dict[str, _Locked],
-    outcomes: dict[Draft, Outcome | Refused],
-) -> None:
-    new = []
-    for draft in drafts:
-        outcome = outcomes[draft]
-        if isinstance(outcome, Outcome) and not outcome.is_dup:
-            new.append((draft.conv.encode(), outcome.seq, draft.sender, draft.cid, outcome.ts, draft.body))
+def _insert_and_commit(connection: Any, cursor: Cursor, outcomes: dict[Draft, Outcome | Refused]) -> None:
+    """In one packet: each round trip to MySQL costs as much as several rows."""
+    new = [
+        (draft.conv.encode(), outcome.seq, draft.sender, draft.cid, outcome.ts, draft.body)
+        for draft, outcome in outcomes.items()
+        if isinstance(outcome, Outcome) and not outcome.is_dup
+    ]
     if not new:
+        connection.commit()
         return
-    ends = {draft[0]: draft[1] for draft in new}
+    ends = {row[0]: row[1] for row in new}
     cursor.execute(
-        "UPDATE conversation SET touched = UTC_TIMESTAMP(3), last_seq = CASE conv"  # noqa: S608 - placeholders
+        "UPDATE conversation SET touched = UTC_TIMESTAMP(3), last_seq = CASE conv"
         + " WHEN %s THEN %s" * len(ends)
-        + " END WHERE conv IN %s",
-        (*flat(list(ends.items())), sorted(ends)),
+        + " END WHERE conv IN %s; INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES %s"
+        + ", %s" * (len(new) - 1)
+        + _COMMIT,
+        (*flat(list(ends.items())), sorted(ends), *new),
     )
-    cursor.executemany(
-        "INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES (%s, %s, %s, %s, %s, %s)", new
-    )
+    while cursor.nextset():
+        pass  # an error of a later statement comes here

@@ -27,8 +27,8 @@ from forkchat.runtime import STAGE_STORE, Loop
 from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
 
-#: Messages of one transaction.
-_MAX_BATCH = 512
+#: Messages of one transaction, and bytes of their bodies: a batch has to fit into MySQL's max_allowed_packet.
+_MAX_BATCH, _MAX_BYTES = 512, 1 << 20
 #: How often a locked conversation is passed over before its lock is waited for.
 _MAX_SKIPS = 3
 #: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
@@ -245,9 +245,13 @@ class _Batches:
             del self._skips[conv]
         chosen: list[Draft] = []
         left: deque[Draft] = deque()
+        size = 0
         for draft in self._waiting:
-            is_free = draft.conv not in self._cooling
-            (chosen if is_free and len(chosen) < _MAX_BATCH else left).append(draft)
+            if draft.conv not in self._cooling and len(chosen) < _MAX_BATCH and size < _MAX_BYTES:
+                chosen.append(draft)
+                size += len(draft.body)
+            else:
+                left.append(draft)
         self._waiting = left
         self.lag = now - chosen[0].born if chosen else 0.0
         self._contended = {draft.conv for draft in chosen if self._skips[draft.conv] >= _MAX_SKIPS}

@@ -22,17 +22,18 @@ def publish_before_commit() -> None:
     class Lazy:
         def __init__(self, connection: Any):
             self._connection = connection
-            self._is_owed = False
+
+        def cursor(self) -> Any:
+            self._connection.commit()
+            return self._connection.cursor()
 
         def commit(self) -> None:
-            self._is_owed = True
+            return
 
         def __getattr__(self, name: str) -> Any:
-            if self._is_owed:
-                self._is_owed = False
-                self._connection.commit()
             return getattr(self._connection, name)
 
+    append._COMMIT = "; DO 0"
     writer.Writer._connect = lambda self: Lazy(connect(self))  # type: ignore[method-assign]
 
 
