@@ -47,7 +47,8 @@ class Cluster:
         path = self.root / "etc" / name
         text = path.read_text()
         assert old in text, (name, old)
-        path.write_text(text.replace(old, new))
+        whole = rf"{re.escape(old)}\b" if old[-1].isdigit() else re.escape(old)  # :6000 is not in :60005
+        path.write_text(re.sub(whole, new, text))
 
     def start(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

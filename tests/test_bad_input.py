@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 import orjson
@@ -498,17 +499,24 @@ def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Mod
     assert {ann.answer(rid)["errno"] for rid in rids} == {0}
     ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
     assert ben.hear()["msg"] == "meanwhile"
-    server.wait_log(rf"session\.end user={slow.id} reason=slow")
+    more = count(1150)
+
+    def is_closed() -> bool:
+        ann.done(m.ONE_CHAT, toid=slow.id, msg=f"{next(more)}")  # there is too much for it
+        return f"session.end user={slow.id} reason=slow" in server.log()
+
+    until(is_closed, "it is closed")
     *whole, _ = slow.wait_closed().split(b"\0")  # the last may be cut off
     heard = {orjson.loads(frame)["msg"] for frame in whole}
 
     again = Classic(server.port)
     behind = [each["msg"] for each in again.login(slow.id).get("offlinemsg", [])]
-    ann.done(m.ONE_CHAT, toid=slow.id, msg="1150")
-    while behind[-1:] != ["1150"]:
+    last = next(more)
+    ann.done(m.ONE_CHAT, toid=slow.id, msg=f"{last}")
+    while behind[-1:] != [f"{last}"]:
         behind.append(again.hear()["msg"])
-    assert behind == [f"{n}" for n in range(1151 - len(behind), 1151)]
-    assert heard | {*behind} == {f"{n}" for n in range(1151)}
+    assert behind == [f"{n}" for n in range(last + 1 - len(behind), last + 1)]
+    assert heard | {*behind} == {f"{n}" for n in range(last + 1)}
 
 
 def test_whoever_hangs_up_has_no_password_checked() -> None:

@@ -101,7 +101,10 @@ def test_no_statement_scans_a_table(server: Server, cursor: Any) -> None:
             "SELECT argument FROM mysql.general_log"
             " WHERE command_type = 'Query' AND thread_id <> CONNECTION_ID()"
         )
-        packets = [row[0] if isinstance(row[0], str) else row[0].decode() for row in cursor.fetchall()]
+        packets = [
+            row[0] if isinstance(row[0], str) else row[0].decode(errors="replace")
+            for row in cursor.fetchall()
+        ]
         return [each for packet in packets for each in re.split("; (?=INSERT|COMMIT)", packet)]
 
     # What a worker does by itself every few seconds.

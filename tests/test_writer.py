@@ -15,9 +15,9 @@ import pytest
 from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.store import Outcome, Store
+from forkchat.store import Decided, Store
+from forkchat.store.append import Outcome
 from forkchat.store.connection import connect
-from forkchat.store.writer import Decided
 from tests.server import Server, children
 
 _BODY = b'{"name":"a","msg":"hi"}'

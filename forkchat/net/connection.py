@@ -12,11 +12,12 @@ from forkchat.runtime import STAGE_PEERS, Loop
 _READ_SIZE = 65536
 #: How soon a paced peer's kernel is asked again whether it has room (epoll cannot tell).
 _PACE = 0.02
-#: Probes of a silent peer's kernel, in seconds: first, between, how many (design: dead peers). A connection
-#: ends so many ms after the last sign of life, or after what is not acknowledged was sent: were the first
-#: probe as late as that, a single one that is lost would end it.
-_KEEPALIVE = (15, 5, 3)
+#: A connection ends so many ms after the last sign of life, or after what is not acknowledged was sent
+#: (design: dead peers).
 _USER_TIMEOUT_MS = 30_000
+#: Seconds of silence until a peer's kernel is probed, and between probes. Three come before the connection
+#: ends: were the first as late as that, a single one that is lost would end it.
+_KEEPALIVE = (15, 5)
 #: Seconds that a peer has to read our last words; then, to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
 
@@ -25,7 +26,8 @@ class Connection:
     """Owner of a connected socket.
 
     `on_data(bytes)` gets what was read; `on_closed(reason)` comes once, however it ended;
-    `on_drained()` comes each time the output has emptied after it was over `limit` bytes.
+    `on_drained()` comes each time the output has emptied after `is_over`: the peer reads too slowly, more
+    than `limit` bytes were left when the kernel had taken what it would, at the end of a turn.
     """
 
     __slots__ = (
@@ -34,7 +36,6 @@ class Connection:
         "_events",
         "_is_deaf",
         "_is_flushing",
-        "_is_over",
         "_limit",
         "_loop",
         "_on_closed",
@@ -43,6 +44,7 @@ class Connection:
         "_output",
         "_sock",
         "is_closed",
+        "is_over",
     )
 
     def __init__(self, loop: Loop, sock: socket.socket, limit: int):
@@ -52,7 +54,7 @@ class Connection:
         self._output: Output = StreamOutput()
         self._events = select.EPOLLIN
         self._is_flushing = False
-        self._is_over = False
+        self.is_over = False
         self._is_deaf = False
         self._closing = ""
         self._delivered = 0
@@ -87,13 +89,6 @@ class Connection:
     def unsent(self) -> int:
         """Bytes that wait here."""
         return self._output.queued - self._output.handed
-
-    @property
-    def is_over(self) -> bool:
-        """The peer reads too slowly: more than the limit waits, or did and has not drained yet."""
-        if self._output.queued - self._output.handed > self._limit:
-            self._is_over = True
-        return self._is_over
 
     @property
     def queued(self) -> int:
@@ -198,13 +193,15 @@ class Connection:
         except OSError:
             self.close("lost")
             return
+        if self.unsent > self._limit:
+            self.is_over = True
         if is_blocked:
             self._set_events(self._events | select.EPOLLOUT)
             return
         if self._events & select.EPOLLOUT:
             self._set_events(self._events & ~select.EPOLLOUT)
         if output.handed == output.queued:
-            if self._closing or self._is_over:
+            if self._closing or self.is_over:
                 self._drained()
         elif not self._is_flushing:
             self._is_flushing = True
@@ -214,7 +211,7 @@ class Connection:
         if self._closing:
             self._linger()
         else:
-            self._is_over = False
+            self.is_over = False
             self._on_drained()
 
     def _set_events(self, events: int) -> None:
@@ -231,10 +228,9 @@ def _set_options(sock: socket.socket) -> None:
     sock.setblocking(False)
     if sock.family == socket.AF_UNIX:
         return
-    first, between, times = _KEEPALIVE
+    first, between = _KEEPALIVE
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, first)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, times)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from forkchat.errors import BadRequest, NotMember, Refused, Unavailable
 from forkchat.service import payload
@@ -23,7 +23,15 @@ from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
-    from forkchat.store.writer import Decided
+    from forkchat.store import Decided
+
+
+class Ticket(NamedTuple):
+    """What is to be known of a message when its outcome comes."""
+
+    peer: Peer
+    request: Request
+    key: Conversation
 
 
 class Chat:
@@ -44,35 +52,37 @@ class Chat:
             return
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
-        self._context.store.writer.append(conv, key.users, session.user, cid, body, (peer, request, key))
+        ticket = Ticket(peer, request, key)
+        self._context.store.writer.append(conv, key.users, session.user, cid, body, ticket)
 
     def _decided(self, decided: Decided) -> None:
         """Publish what is stored, hand it to who is here, then acknowledge it (in this order: HACKING.md)."""
         self._tell_others(decided)
         cursors = self._context.store.cursors
         for draft, outcome in decided:
-            peer, request, _ = draft.ticket
+            ticket: Ticket = draft.ticket
             if isinstance(outcome, Refused):
-                peer.refuse(request.msgid, request.rid, outcome)
+                ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
                 continue
             cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
             fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
-            peer.answer(request, fields | {"dup": True} if outcome.is_dup else fields)
+            ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
 
     def _tell_others(self, decided: Decided) -> None:
         """One publish for a channel, however many messages there are."""
         published: dict[str, list[bytes]] = defaultdict(list)
         stored: dict[str, list[Outgoing]] = defaultdict(list)
+        doubles: list[tuple[str, int]] = []
         for draft, outcome in decided:
             if isinstance(outcome, Refused):
                 continue
             conv, sender = draft.conv, draft.sender
             seq, ts, version, is_dup = outcome
-            channel = published[channel_of(conv, draft.ticket[2], sender)]
+            channel = published[channel_of(conv, draft.ticket.key, sender)]
             if is_dup:
                 # The worker that stored it may have died before it published it.
                 channel.append(payload.look(conv, seq))
-                self._context.delivery.note(conv, seq)
+                doubles.append((conv, seq))
             else:
                 frame = modern_frame(ChatMessage(conv, seq, sender, draft.cid, ts, draft.body))
                 channel.append(payload.message(conv, seq, sender, version, frame))
@@ -81,6 +91,8 @@ class Chat:
             self._context.router.publish_surely(name, b"".join(parts))
         for conv, outs in stored.items():
             self._context.delivery.feed(conv, outs)
+        for conv, seq in doubles:
+            self._context.delivery.note(conv, seq)
 
     def typing(self, peer: Peer, request: Request) -> Fields:
         session = peer.session

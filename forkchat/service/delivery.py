@@ -118,7 +118,16 @@ class Delivery:
     # Messages.
 
     def feed(self, conv: str, outs: list[Outgoing]) -> None:
-        """Messages of a conversation, in its order, that were published or committed here."""
+        """Messages of a conversation, in its order, that were published or committed here.
+
+        Never raises: others' messages come in the same batch. Reconciliation finds what is not delivered.
+        """
+        try:
+            self._feed(conv, outs)
+        except Exception as error:
+            log.exception("delivery.error", error, conv=conv)
+
+    def _feed(self, conv: str, outs: list[Outgoing]) -> None:
         stream = self.stream(conv)
         if not stream.followers:
             del self.streams[conv]
@@ -145,8 +154,9 @@ class Delivery:
             self._locate(stream)
 
     def on_message(self, channel: str, data: bytes) -> None:
-        """What the router received for a conversation."""
+        """What the router received on a channel."""
         messages: dict[str, list[Outgoing]] = {}
+        looks: list[tuple[str, int]] = []
         for words, frame in payload.parts(data):
             kind = words[0]
             if kind == b"M":
@@ -156,7 +166,7 @@ class Delivery:
                     out = Outgoing(conv, seq, int(words[3]), frame, int(words[4]))
                     messages.setdefault(conv, []).append(out)
             elif kind == b"L":
-                self.note(words[1].decode(), int(words[2]))
+                looks.append((words[1].decode(), int(words[2])))
             elif kind == b"V":
                 self.members_changed(words[1].decode())
             elif kind == b"E":
@@ -170,6 +180,8 @@ class Delivery:
                         session.push(frame)
         for conv, outs in messages.items():
             self.feed(conv, outs)
+        for conv, last in looks:
+            self.note(conv, last)
 
     def _followers(self, channel: str) -> list[Session]:
         """The local sessions that a channel is for."""

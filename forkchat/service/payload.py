@@ -1,4 +1,4 @@
-"""What workers publish to each other: parts of two lines, words and a frame as modern clients get it, or "".
+"""What workers publish to each other: parts of two lines, words and a frame for modern clients, or nothing.
 
 | kind | words | meaning |
 |---|---|---|
@@ -49,6 +49,6 @@ def probe(claim: str) -> bytes:
 
 
 def parts(data: bytes) -> list[tuple[list[bytes], bytes]]:
-    """Of each part the words, the kind first, and the frame."""
+    """Of each part the words, the kind first, and the frame with its LF."""
     lines = data.split(b"\n")
     return [(lines[at].split(b" "), lines[at + 1] + b"\n") for at in range(0, len(lines) - 1, 2)]

@@ -37,7 +37,7 @@ class Roster:
         self._router = router
         self._delivery = delivery
         self._is_due = False
-        self._is_due_again = False
+        self._missed_at = 0.0
 
     def arrived(self, claim: Claim, name: str) -> None:
         if not claim.was_here:
@@ -73,19 +73,20 @@ class Roster:
     def resynchronize(self) -> None:
         """Announcements may have been missed: soon, tell everyone here how their friends are.
 
-        If it is due already, once more after that: what goes on missing them must not put it off for ever.
+        So long after the first that were missed, and after the last: more must not put it off for ever.
         """
-        if self._is_due:
-            self._is_due_again = True
-        else:
-            self._is_due = True
-            self._loop.call_later(_REGISTERED, self._tell_again)
+        self._missed_at = self._loop.time()
+        if not self._is_due:
+            self._tell_in(_REGISTERED)
+
+    def _tell_in(self, seconds: float) -> None:
+        self._is_due = True
+        self._loop.call_later(seconds, self._tell_again)
 
     def _tell_again(self) -> None:
         self._is_due = False
-        if self._is_due_again:
-            self._is_due_again = False
-            self.resynchronize()
+        if (left := self._missed_at + _REGISTERED - self._loop.time()) > 0:
+            self._tell_in(left)
         background(self._tell_all(), "roster.resynchronize")
 
     async def _tell_all(self) -> None:

@@ -9,7 +9,7 @@ from forkchat.wire.conversation import Conversation, parse_key
 from forkchat.wire.sequence import Sequence
 
 #: What may wait for an earlier message or for the members; the rest is read from the store instead.
-_MAX_HELD = 500
+_MAX_HELD = 1024
 
 
 class Stream:

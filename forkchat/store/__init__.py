@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forkchat.runtime import Lane, Loop
-from forkchat.store.append import Draft, Outcome
 from forkchat.store.conversations import Conversations, Located, Standing
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database, Pool
@@ -16,9 +15,9 @@ from forkchat.store.messages import Messages
 from forkchat.store.retention import Retention
 from forkchat.store.tokens import Tokens
 from forkchat.store.users import User, Users
-from forkchat.store.writer import Writer
+from forkchat.store.writer import Decided, Writer
 
-__all__ = ["Draft", "Group", "Located", "Outcome", "Standing", "Store", "User"]
+__all__ = ["Decided", "Group", "Located", "Standing", "Store", "User"]
 
 
 class Store:

@@ -14,9 +14,6 @@ from forkchat.errors import Conflict, NotFound, NotMember, Refused
 from forkchat.store.connection import is_duplicate
 from forkchat.store.database import Cursor, flat, values
 
-#: The end of a batch; a name of its own, so that the tests can break it.
-_COMMIT = "; COMMIT"
-
 
 class Draft:
     """A message to be stored. `cid` makes it safe to be stored again; `ticket` is what whoever appended it
@@ -215,7 +212,7 @@ def _insert_and_commit(connection: Any, cursor: Cursor, outcomes: dict[Draft, Ou
         + " WHEN %s THEN %s" * len(ends)
         + " END WHERE conv IN %s; INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES %s"
         + ", %s" * (len(new) - 1)
-        + _COMMIT,
+        + "; COMMIT",
         (*flat(list(ends.items())), sorted(ends), *new),
     )
     while cursor.nextset():

@@ -89,7 +89,7 @@ class _Connection(MySQLdb.connections.Connection):
         if kind is int:
             return b"%d" % value
         if kind is bytes:
-            return b"_binary" + self.string_literal(value)  # type: ignore[operator]
+            return self.string_literal(value)  # type: ignore[return-value]
         return super().literal(value)
 
 
@@ -112,6 +112,7 @@ def connect(
     return _Connection(
         **arguments,
         charset="utf8mb4",
+        multi_statements=True,  # of the writer's one packet
         autocommit=True,
         init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         connect_timeout=connect_timeout,

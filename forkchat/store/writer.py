@@ -107,6 +107,7 @@ class Writer:
             except MySQLdb.Error as error:
                 connection = self._failed(connection, error)
             except Exception as error:
+                connection = None  # it may hold locks
                 log.exception("writer.error", error, messages=len(batch.drafts))
                 self._tell([(draft, Unavailable("not stored")) for draft in batch.drafts])
                 batch.drafts = []
@@ -247,11 +248,11 @@ class _Batches:
         left: deque[Draft] = deque()
         size = 0
         for draft in self._waiting:
-            if draft.conv not in self._cooling and len(chosen) < _MAX_BATCH and size < _MAX_BYTES:
-                chosen.append(draft)
-                size += len(draft.body)
-            else:
+            if draft.conv in self._cooling or len(chosen) >= _MAX_BATCH or size >= _MAX_BYTES:
                 left.append(draft)
+                continue
+            size += len(draft.body)
+            (left if chosen and size > _MAX_BYTES else chosen).append(draft)
         self._waiting = left
         self.lag = now - chosen[0].born if chosen else 0.0
         self._contended = {draft.conv for draft in chosen if self._skips[draft.conv] >= _MAX_SKIPS}

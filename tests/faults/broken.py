@@ -25,7 +25,10 @@ def publish_before_commit() -> None:
 
         def cursor(self) -> Any:
             self._connection.commit()
-            return self._connection.cursor()
+            cursor = self._connection.cursor()
+            execute = cursor.execute
+            cursor.execute = lambda sql, args=None: execute(_uncommitted(sql), args)
+            return cursor
 
         def commit(self) -> None:
             return
@@ -33,8 +36,11 @@ def publish_before_commit() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
-    append._COMMIT = "; DO 0"
     writer.Writer._connect = lambda self: Lazy(connect(self))  # type: ignore[method-assign]
+
+
+def _uncommitted(sql: Any) -> Any:
+    return sql.removesuffix("; COMMIT") if isinstance(sql, str) else sql
 
 
 def drop_a_publish() -> None:
