@@ -797,3 +797,27 @@ def test_a_modern_client_is_asked_for_signs_of_life_by_us_and_not_by_the_kernel(
         probe = re.compile(r"timer:\(keepalive,(\d+)sec")
         (seconds,) = until(lambda: probe.findall(timers(classic)), "the kernel is to probe")
         assert int(seconds) <= 15
+
+
+def test_new_doubled_and_refused_messages_in_one_batch(server: Server, people: People) -> None:
+    """Each is answered for itself, and shown once, whatever came with it."""
+    li, bo = people.li, people.bo
+    group = bo.done(m.CREATE_GROUP, groupname="without li")["groupid"]
+    sent: list[dict[str, Any]] = [
+        {"msgid": m.ONE_CHAT, "toid": bo.id, "msg": "one", "cid": "a"},
+        {"msgid": m.GROUP_CHAT, "groupid": group, "msg": "let me in", "cid": "b"},
+        {"msgid": m.ONE_CHAT, "toid": bo.id, "msg": "one", "cid": "a"},
+        {"msgid": m.ONE_CHAT, "toid": bo.id, "msg": "other", "cid": "a"},
+        {"msgid": m.ONE_CHAT, "toid": NOBODY, "msg": "nobody", "cid": "c"},
+        {"msgid": m.ONE_CHAT, "toid": bo.id, "msg": "two", "cid": "d"},
+    ]
+    li.send(b"".join(orjson.dumps(each | {"rid": at}) + b"\n" for at, each in enumerate(sent)))
+    answers = [li.answer(at) for at in range(len(sent))]
+    assert [each.get("code", each.get("seq")) for each in answers] == [
+        *(1, "not_member", 1, "conflict", "not_found", 2)
+    ]
+    assert answers[2]["dup"]
+    assert [(each["seq"], each["msg"]) for each in (bo.push(m.ONE_CHAT), bo.push(m.ONE_CHAT))] == [
+        *((1, "one"), (2, "two"))
+    ]
+    assert not [each for each in bo.pushed() if each["msgid"] == m.ONE_CHAT]

@@ -57,7 +57,7 @@ class Town:
     pages: list[float] = field(default_factory=list)
 
     def turn(self, number: int) -> None:
-        """Other people each time: what they ask for was not asked for before."""
+        """Where there are many, others log in each time: what they ask for was not asked for before."""
         address = "127.0.0.1", self.server.port
         step = len(self.accounts) // _PAIRS
         talkers = [self.accounts[at + n] for at in range(0, len(self.accounts), step) for n in (0, 1)]
