@@ -799,9 +799,9 @@ def test_a_modern_client_is_asked_for_signs_of_life_by_us_and_not_by_the_kernel(
         assert int(seconds) <= 15
 
 
-def test_new_doubled_and_refused_messages_in_one_batch(server: Server, people: People) -> None:
+def test_new_doubled_and_refused_messages_in_one_batch(server: Server) -> None:
     """Each is answered for itself, and shown once, whatever came with it."""
-    li, bo = people.li, people.bo
+    li, bo = (Modern(server.port).join_in() for _ in range(2))
     group = bo.done(m.CREATE_GROUP, groupname="without li")["groupid"]
     sent: list[dict[str, Any]] = [
         {"msgid": m.ONE_CHAT, "toid": bo.id, "msg": "one", "cid": "a"},
