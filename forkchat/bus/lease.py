@@ -29,13 +29,16 @@ redis.call('SET', KEYS[3], '', 'EX', ARGV[3])
 return 1
 """
 
-# Drop a session that the dead lease held. KEYS: session, left. ARGV: lease, seconds.
+# Drop a session that the dead lease held, if it is still ours to clear up (returns 0 if not): whoever was
+# stopped meanwhile may find it alive. KEYS: session, left, reap. ARGV: lease, seconds, ours.
 _DROP = """
+if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, -string.len(ARGV[1]) - 1) == ' ' .. ARGV[1] then
   redis.call('DEL', KEYS[1])
   if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'EX', ARGV[2]) end
 end
+return 1
 """
 
 
@@ -118,7 +121,9 @@ class Lease:
             return
         left, count = 0 if since else keys.LEFT_TTL, 0
         while users := [int(u) for u in await self._link.call("SRANDMEMBER", keys.users(dead), _CHUNK)]:
-            await gather([self._drop(user, dead, left) for user in users])
+            dropped = await gather([self._drop(user, dead, left) for user in users])
+            if not all(dropped):
+                return
             await self._link.call("SADD", keys.users(self.name), *users)
             await self._link.call("SREM", keys.users(dead), *users)
             self.on_cleared(users, since)
@@ -127,8 +132,9 @@ class Lease:
         await self._link.call("DEL", keys.reap(dead))
         log.info("lease.cleared", lease=dead, users=count)
 
-    def _drop(self, user: int, dead: str, left: int) -> Future[None]:
-        return self._link.call("EVAL", _DROP, 2, keys.session(user), keys.left(user), dead, left)
+    def _drop(self, user: int, dead: str, left: int) -> Future[int]:
+        where = keys.session(user), keys.left(user), keys.reap(dead)
+        return self._link.call("EVAL", _DROP, len(where), *where, dead, left, self.name)
 
 
 def _log_error(done: Future[None]) -> None:
