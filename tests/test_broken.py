@@ -14,22 +14,21 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are
 
 
 @pytest.mark.parametrize(
-    ("breakage", "plan", "laws"),
+    ("breakage", "plan", "law"),
     [
-        # Its place is somebody else's, or nobody's.
         (
             "publish_before_commit",
-            ["worker killed", "mysql killed"],
-            {"what_was_acknowledged_is_kept", "one_cid_one_message"},
+            ["worker killed", "mysql killed", "mysql killed"],
+            "what_was_acknowledged_is_kept",
         ),
-        ("drop_a_publish", [], {"soon"}),
-        ("skip_reconciliation", ["redis cuts subscribers"], {"nothing_is_lost"}),
-        ("forget_the_cid_index", ["worker killed"], {"one_cid_one_message"}),
+        ("drop_a_publish", [], "soon"),
+        ("skip_reconciliation", ["redis cuts subscribers"], "nothing_is_lost"),
+        ("forget_the_cid_index", ["worker killed"], "one_cid_one_message"),
     ],
 )
-def test_a_server_that_is_broken_on_purpose_is_caught(breakage: str, plan: list[str], laws: set[str]) -> None:
+def test_a_server_that_is_broken_on_purpose_is_caught(breakage: str, plan: list[str], law: str) -> None:
     with World(breakage=breakage) as world:
-        assert laws & strike(world, plan, patience=5.0).broken.keys()
+        assert law in strike(world, plan, patience=5.0).broken
 
 
 def test_every_breakage_is_tried() -> None:

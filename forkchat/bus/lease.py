@@ -29,8 +29,9 @@ redis.call('SET', KEYS[3], '', 'EX', ARGV[3])
 return 1
 """
 
-# Drop a session that the dead lease held, if it is still ours to clear up (returns 0 if not): whoever was
-# stopped meanwhile may find it alive. KEYS: session, left, reap. ARGV: lease, seconds, ours.
+# Drop a session that the dead lease held, and answer for its user from now on; returns 0 if the lease is not
+# ours to clear up any more: we were stopped meanwhile, and it may live again. KEYS: session, left, reap, its
+# users, our users. ARGV: lease, seconds, ours, user.
 _DROP = """
 if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 local held = redis.call('GET', KEYS[1])
@@ -38,6 +39,8 @@ if held and string.sub(held, -string.len(ARGV[1]) - 1) == ' ' .. ARGV[1] then
   redis.call('DEL', KEYS[1])
   if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'EX', ARGV[2]) end
 end
+redis.call('SADD', KEYS[5], ARGV[4])
+redis.call('SREM', KEYS[4], ARGV[4])
 return 1
 """
 
@@ -122,19 +125,18 @@ class Lease:
         left, count = 0 if since else keys.LEFT_TTL, 0
         while users := [int(u) for u in await self._link.call("SRANDMEMBER", keys.users(dead), _CHUNK)]:
             dropped = await gather([self._drop(user, dead, left) for user in users])
-            if not all(dropped):
+            ours = [user for user, is_ours in zip(users, dropped, strict=True) if is_ours]
+            self.on_cleared(ours, since)
+            count += len(ours)
+            if len(ours) < len(users):
                 return
-            await self._link.call("SADD", keys.users(self.name), *users)
-            await self._link.call("SREM", keys.users(dead), *users)
-            self.on_cleared(users, since)
-            count += len(users)
         await self._link.call("SREM", keys.LEASES, dead)
         await self._link.call("DEL", keys.reap(dead))
         log.info("lease.cleared", lease=dead, users=count)
 
     def _drop(self, user: int, dead: str, left: int) -> Future[int]:
-        where = keys.session(user), keys.left(user), keys.reap(dead)
-        return self._link.call("EVAL", _DROP, len(where), *where, dead, left, self.name)
+        where = keys.session(user), keys.left(user), keys.reap(dead), keys.users(dead), keys.users(self.name)
+        return self._link.call("EVAL", _DROP, len(where), *where, dead, left, self.name, user)
 
 
 def _log_error(done: Future[None]) -> None:

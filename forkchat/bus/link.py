@@ -145,7 +145,7 @@ class Link:
 
     def _write(self, command: tuple[Any, ...]) -> None:
         self._out.append(hiredis.pack_command(command))
-        if not self._is_flushing:
+        if not self._is_flushing and not self._is_blocked:
             self._is_flushing = True
             self._loop.at_turn_end(STAGE_BUS, self._flush)
 

@@ -248,11 +248,12 @@ class _Batches:
         left: deque[Draft] = deque()
         size = 0
         for draft in self._waiting:
-            if draft.conv in self._cooling or len(chosen) >= _MAX_BATCH or size >= _MAX_BYTES:
+            if draft.conv in self._cooling:
                 left.append(draft)
                 continue
-            size += len(draft.body)
-            (left if chosen and size > _MAX_BYTES else chosen).append(draft)
+            size += len(draft.body)  # also of what does not fit: nothing smaller passes it
+            fits = not chosen or (len(chosen) < _MAX_BATCH and size <= _MAX_BYTES)
+            (chosen if fits else left).append(draft)
         self._waiting = left
         self.lag = now - chosen[0].born if chosen else 0.0
         self._contended = {draft.conv for draft in chosen if self._skips[draft.conv] >= _MAX_SKIPS}

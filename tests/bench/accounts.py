@@ -50,9 +50,8 @@ def make_ring(server: Server, accounts: list[Account], reach: int, said: int) ->
     conv = f"CONCAT('d', LEAST(p.seq, {other}), '-', GREATEST(p.seq, {other}))"
     ring = f"FROM seq_{first}_to_{first + count - 1} p JOIN seq_1_to_{reach} n"
     with closing(database(server, read_timeout=600)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SET SESSION unique_checks = 0, foreign_key_checks = 0"
-        )  # sorted first, into an empty table
+        # Into an empty table that is not checked, InnoDB sorts all rows first.
+        cursor.execute("SET SESSION unique_checks = 0, foreign_key_checks = 0")
         cursor.execute(
             f"INSERT INTO conversation (conv, last_seq, touched) SELECT {conv}, {said}, '2020-01-01' {ring}"
         )

@@ -19,7 +19,7 @@ from tests.faults.world import World
 
 #: Seconds: between what one person says; in which all must be settled after the last fault; in which
 #: the presence of everyone must be right then.
-_PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 20.0
+_PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
 
 
 @dataclass
