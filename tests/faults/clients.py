@@ -241,7 +241,6 @@ class Modern(Person):
     async def befriend(self, other: Person) -> None:
         answer = await self.ask({"msgid": m.ADD_FRIEND, "friendid": other.id})
         assert answer["errno"] == 0, answer
-        self.history.seen[self.id, other.id] = answer["state"]
 
     async def take_over(self) -> None:
         """Another device of the same person: its login ends this session, not its connection."""
@@ -261,10 +260,8 @@ class Modern(Person):
         answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
         if answer["errno"]:
             raise ConnectionError(answer["code"])
-        self.id, self._token = answer["id"], answer["token"]
+        self._token = answer["token"]
         self.history.shown.setdefault(self.id, [])
-        for friend in answer["friends"]:
-            self.history.seen[self.id, friend["id"]] = friend["state"]
         for conv in answer["convs"]:
             self._note(conv["conv"], conv["last"])
 
@@ -291,6 +288,7 @@ class Modern(Person):
     def on_frame(self, message: Json) -> None:
         kind, rid = message["msgid"], message.get("rid", "")
         if rid in self._answers:
+            self._see(message)
             self._answers.pop(rid).set_result(message)
         elif kind == m.ACK and rid in self.history.messages:
             self._on_ack(rid, message)
@@ -302,9 +300,17 @@ class Modern(Person):
             for conv in message["convs"]:
                 self._note(conv["conv"], conv["last"])
         elif kind == m.PRESENCE:
-            self.history.seen[self.id, message["id"]] = message["state"]
+            self._see(message)
         elif kind == m.PING:
             self.send({"msgid": m.PONG})
+
+    def _see(self, message: Json) -> None:
+        """Note how friends are, at once: whoever awaits an answer goes on after frames that came with it."""
+        if message["msgid"] == m.LOGIN_ACK and message["errno"] == 0:
+            self.id = message["id"]
+        friends = message.get("friends", [message] if "state" in message else [])
+        for friend in friends:
+            self.history.seen[self.id, friend["id"]] = friend["state"]
 
     def _on_ack(self, cid: str, answer: Json) -> None:
         message = self.history.messages[cid]
