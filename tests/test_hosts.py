@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,10 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+import redis
 
+from forkchat.bus import keys
+from forkchat.bus.presence import lease_of
 from forkchat.process.embedded import run_dir
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
@@ -43,13 +46,11 @@ class Cluster:
     def __init__(self, owner: Server, stack: ExitStack):
         run = run_dir(owner.data_dir)
         self._stack = stack
-        self._urls = [
-            *(
-                "--mysql-url",
-                f"mysql://root@/c{secrets.token_hex(4)}?unix_socket={quote(str(run / 'mysql.sock'))}",
-            ),
-            *("--redis-url", f"unix://{quote(str(run / 'redis.sock'))}?db={next(self._databases)}"),
-        ]
+        mysql_socket, redis_socket = (quote(str(run / name)) for name in ("mysql.sock", "redis.sock"))
+        self.mysql_url = f"mysql://root@/c{secrets.token_hex(4)}?unix_socket={mysql_socket}"
+        redis_url = f"unix://{redis_socket}?db={next(self._databases)}"
+        self._urls = ["--mysql-url", self.mysql_url, "--redis-url", redis_url]
+        self.redis = stack.enter_context(redis.Redis.from_url(redis_url))
 
     def host(self, *args: str, env: dict[str, str] | None = None, wait: bool = True) -> Server:
         return self._stack.enter_context(Server(*args, *self._urls, config=UNLIMITED, env=env, wait=wait))
@@ -59,6 +60,20 @@ class Cluster:
 def cluster(owner: Server) -> Iterator[Cluster]:
     with ExitStack() as stack:
         yield Cluster(owner, stack)
+
+
+def the_worker(host: Server) -> int:
+    (pid,) = host.workers().values()
+    return pid
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def befriend(watcher: Modern, friend: Modern) -> None:
@@ -103,8 +118,9 @@ def test_the_users_of_a_killed_host(cluster: Cluster) -> None:
     assert again.login(name=moves.name, password=PASSWORD)["errno"] == 0
     assert time.monotonic() - died < 3
     watcher.deadline(10 - (time.monotonic() - died))
-    assert watcher.push(m.PRESENCE, id=stays_away.id)["state"] == "offline"
-    assert [each for each in watcher.pushed() if each.get("id") == moves.id] == []
+    watcher.push(m.PRESENCE, id=stays_away.id, state="offline")
+    told = {(each["id"], each["state"]) for each in watcher.pushed() if each["msgid"] == m.PRESENCE}
+    assert (moves.id, "offline") not in told
 
 
 def test_a_living_session_is_not_taken_for_a_dead_one(cluster: Cluster) -> None:
@@ -119,16 +135,69 @@ def test_a_worker_that_was_away_for_long_brings_its_users_back(cluster: Cluster)
     paused, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(paused.port).join_in()
     befriend(watcher, friend)
-    (worker,) = paused.workers().values()
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with stopped(the_worker(paused)):
         watcher.push(m.PRESENCE, id=friend.id, state="offline")  # the login may still be told of before that
-    finally:
-        os.kill(worker, signal.SIGCONT)
+        watcher.pushed()
     assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
     watcher.done(m.ONE_CHAT, toid=friend.id, msg="back?", cid="1")
     assert friend.push(m.ONE_CHAT)["msg"] == "back?"
     assert Modern(other.port).login(name=friend.name, password=PASSWORD)["errno"] == 2
+
+
+def test_a_worker_that_was_away_when_redis_lost_its_data(cluster: Cluster) -> None:
+    """The others have told everyone how their friends are before it had registered its users again."""
+    paused, other = cluster.host("-w", "1"), cluster.host("-w", "1")
+    watcher, friend = Modern(other.port).join_in(), Modern(paused.port).join_in()
+    befriend(watcher, friend)
+    with stopped(the_worker(paused)):
+        cluster.redis.flushdb()
+        watcher.push(m.PRESENCE, id=friend.id, state="offline")
+        watcher.pushed()
+    assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
+
+
+def test_whoever_cleared_up_a_worker_died_over_it(cluster: Cluster) -> None:
+    """It lives after all: nothing keeps it from bringing its users back."""
+    worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
+    watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
+    befriend(watcher, friend)
+    other.wait_log(r"roster\.told")
+    watcher.pushed()
+    lease = lease_of(cluster.redis.get(keys.session(friend.id)).decode())
+    with cluster.redis.pipeline() as pipeline:
+        pipeline.set(keys.reap(lease), "the:dead:1:1").delete(keys.lease(lease), keys.session(friend.id))
+        pipeline.execute()
+    assert watcher.done(m.FRIENDS, op="list")["friends"][0]["state"] == "offline"
+    assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
+
+
+def test_a_worker_that_notices_by_its_channels_that_it_was_cleared_up(cluster: Cluster) -> None:
+    """Whoever asked before it did saw its users offline, and is told that they are not."""
+    worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
+    watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
+    befriend(watcher, friend)
+    other.wait_log(r"roster\.told")
+    watcher.pushed()
+    cluster.redis.delete(keys.session(friend.id))
+    db = str(cluster.redis.get_connection_kwargs()["db"])
+    assert watcher.done(m.FRIENDS, op="list")["friends"][0]["state"] == "offline"
+    oldest = min(int(client["id"]) for client in cluster.redis.client_list("pubsub") if client["db"] == db)
+    cluster.redis.client_kill_filter(_id=oldest)
+    assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
+
+
+def test_a_login_while_the_last_logout_is_announced(cluster: Cluster) -> None:
+    """The worker that does both answers for the user afterwards: if it dies, they are announced."""
+    host = cluster.host("-w", "1")
+    li = Modern(host.port).join_in()
+    lease = lease_of(cluster.redis.get(keys.session(li.id)).decode())
+    li.done(m.LOGINOUT)
+    with closing(connect(cluster.mysql_url)) as database, database.cursor() as cursor:
+        cursor.execute("LOCK TABLES member WRITE")
+        login = li.say(m.LOGIN, name=li.name, password=PASSWORD)
+        until(lambda: not cluster.redis.sismember(keys.users(lease), li.id), "the logout is dealt with")
+    assert li.answer(login)["errno"] == 0
+    assert cluster.redis.sismember(keys.users(lease), li.id)
 
 
 def test_hosts_tell_each_other_apart(cluster: Cluster) -> None:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are
 def world() -> Iterator[World]:
     """With people who are not at nginx's, but right at the hosts."""
     with World() as world:
+        until(lambda: all(world.log(host).count("roster.told") == 2 for host in HOSTS), "all has been told")
         yield world
         assert not any("Traceback" in world.log(host) for host in HOSTS)
 

@@ -8,8 +8,8 @@
 | `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives; by its worker |
 | `leases` | set | for ever | every lease that was not cleared up |
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
-| `reap:LEASE` | string | 30 s | a worker is clearing up that dead lease |
-| `cleared:LEASE` | string | 1 h | it was cleared up: if it lives after all, its users come online again |
+| `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
+| `born` | string | for ever | since when Redis knows what it knows, in seconds of its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
 | `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
 
@@ -24,14 +24,14 @@ A session is valid while its lease lives. `{…}` is a hash tag: all about a use
 """
 
 LEASES = "leases"
+BORN = "born"
 ALL = "all"
 
 #: Seconds: a lease lives without a refresh; between refreshes; a user who left may be back.
 LEASE_TTL = 6
 LEASE_REFRESH = 2.0
 LEFT_TTL = 5
-REAP_TTL = 30
-CLEARED_TTL = 3600
+REAP_TTL = 6
 RATE_TTL = 60
 
 
@@ -61,10 +61,6 @@ def users(lease_name: str) -> str:
 
 def reap(lease_name: str) -> str:
     return f"reap:{lease_name}"
-
-
-def cleared(lease_name: str) -> str:
-    return f"cleared:{lease_name}"
 
 
 def rate(kind: str, who: str) -> str:

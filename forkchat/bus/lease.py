@@ -12,28 +12,27 @@ from forkchat.runtime import Future, Loop, gather, spawn
 
 _CHUNK = 200
 
-# Begin to live. KEYS: lease, reap, leases, cleared. ARGV: name, seconds. Returns -1: it is being
-# cleared up just now, try again; 1: it was cleared up before; 0: neither.
+# Begin to live, or go on after all: whoever is clearing us up stops. KEYS: lease, reap, leases, born.
+# ARGV: name, seconds.
 _REGISTER = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
 redis.call('SET', KEYS[1], '', 'EX', ARGV[2])
+redis.call('DEL', KEYS[2])
 redis.call('SADD', KEYS[3], ARGV[1])
-return redis.call('DEL', KEYS[4])
+redis.call('SET', KEYS[4], redis.call('TIME')[1], 'NX')
 """
 
-# Be the one who clears up a dead lease. KEYS: lease, reap, cleared. ARGV: ours, seconds, seconds.
+# Be the one who clears up a dead lease. KEYS: lease, reap. ARGV: ours, seconds.
 _REAP = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
-redis.call('SET', KEYS[3], '', 'EX', ARGV[3])
-return 1
+return redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) and 1 or 0
 """
 
 # Drop a session that the dead lease held, and answer for its user from now on; returns 0 if the lease is not
-# ours to clear up any more: we were stopped meanwhile, and it may live again. KEYS: session, left, reap, its
-# users, our users. ARGV: lease, seconds, ours, user.
+# ours to clear up any more: it lives again, or we were stopped meanwhile. KEYS: session, left, reap, its
+# users, our users. ARGV: lease, seconds, ours, user, seconds.
 _DROP = """
 if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
+redis.call('EXPIRE', KEYS[3], ARGV[5])
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, -string.len(ARGV[1]) - 1) == ' ' .. ARGV[1] then
   redis.call('DEL', KEYS[1])
@@ -44,14 +43,21 @@ redis.call('SREM', KEYS[4], ARGV[4])
 return 1
 """
 
+# It is cleared up. KEYS: reap, leases. ARGV: ours, lease.
+_CLEARED = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SREM', KEYS[2], ARGV[2])
+return redis.call('DEL', KEYS[1])
+"""
+
 
 class Lease:
     """Refreshed every 2 s, dead after 6. Named host:boot:slot:generation.
 
-    `on_lost(was_cleared)` is called when Redis has forgotten us: every session must be registered again.
-    Either it lost its data, or we were stopped or cut off for too long and others have cleared us up:
-    then our users are offline to everyone. `on_cleared(users, since)` gets the users of a dead lease
-    that is ours to clear up: they have been gone for `since` seconds at least, unless they log in again.
+    `on_lost()` is called when Redis has forgotten us: every session must be registered again. Either it lost
+    its data, or we were stopped or cut off for too long and others have cleared us up. `on_cleared(users,
+    since)` gets the users of a dead lease that is ours to clear up: they have been gone for `since` seconds
+    at least, unless they log in again.
     """
 
     def __init__(self, loop: Loop, link: Link, name: str):
@@ -59,7 +65,8 @@ class Lease:
         self._link = link
         self.name = name
         self._has_begun = False
-        self.on_lost: Callable[[bool], object] = lambda was_cleared: None
+        self._is_lost = False
+        self.on_lost: Callable[[], object] = lambda: None
         self.on_cleared: Callable[[list[int], float], object] = lambda users, since: None
 
     async def begin(self) -> None:
@@ -75,9 +82,9 @@ class Lease:
         """All sessions are released: leave nothing but those users who have not been announced."""
         await self._link.call("DEL", keys.lease(self.name))
 
-    def _register(self) -> Future[int]:
+    def _register(self) -> Future[None]:
         name = self.name
-        where = [keys.lease(name), keys.reap(name), keys.LEASES, keys.cleared(name)]
+        where = [keys.lease(name), keys.reap(name), keys.LEASES, keys.BORN]
         return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL)
 
     async def _replaced(self) -> list[str]:
@@ -106,11 +113,12 @@ class Lease:
         if not self._link.is_up:
             return
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
-            was_cleared = await self._register()
-            if was_cleared < 0:
-                return
-            log.warning("lease.lost", lease=self.name, cleared=bool(was_cleared))
-            self.on_lost(bool(was_cleared))
+            self._is_lost = True
+        if self._is_lost:
+            await self._register()
+            self._is_lost = False
+            log.warning("lease.lost", lease=self.name)
+            self.on_lost()
         others = [name for name in await self._leases() if name != self.name]
         alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in others])
         for name, is_alive in zip(others, alive, strict=True):
@@ -119,8 +127,8 @@ class Lease:
 
     async def _clear(self, dead: str, since: float) -> None:
         """Take over the users of a dead lease. May be interrupted anywhere and done again by anyone."""
-        where = [keys.lease(dead), keys.reap(dead), keys.cleared(dead)]
-        if not await self._link.call("EVAL", _REAP, 3, *where, self.name, keys.REAP_TTL, keys.CLEARED_TTL):
+        lease, reap = keys.lease(dead), keys.reap(dead)
+        if not await self._link.call("EVAL", _REAP, 2, lease, reap, self.name, keys.REAP_TTL):
             return
         left, count = 0 if since else keys.LEFT_TTL, 0
         while users := [int(u) for u in await self._link.call("SRANDMEMBER", keys.users(dead), _CHUNK)]:
@@ -130,13 +138,13 @@ class Lease:
             count += len(ours)
             if len(ours) < len(users):
                 return
-        await self._link.call("SREM", keys.LEASES, dead)
-        await self._link.call("DEL", keys.reap(dead))
-        log.info("lease.cleared", lease=dead, users=count)
+        if await self._link.call("EVAL", _CLEARED, 2, reap, keys.LEASES, self.name, dead):
+            log.info("lease.cleared", lease=dead, users=count)
 
     def _drop(self, user: int, dead: str, left: int) -> Future[int]:
         where = keys.session(user), keys.left(user), keys.reap(dead), keys.users(dead), keys.users(self.name)
-        return self._link.call("EVAL", _DROP, len(where), *where, dead, left, self.name, user)
+        values = dead, left, self.name, user, keys.REAP_TTL
+        return self._link.call("EVAL", _DROP, len(where), *where, *values)
 
 
 def _log_error(done: Future[None]) -> None:

@@ -79,20 +79,18 @@ class Presence:
         """What a new session's key will hold."""
         return f"{secrets.token_hex(8)} {self._lease}"
 
-    async def claim(self, user: int, value: str, takeover: bool) -> Claim:
-        """A new session. Raises AlreadyOnline if a living one exists and is not to be taken over.
+    async def age(self) -> float:
+        """Seconds for which Redis has known what it knows; 0 if it knows nothing."""
+        born, (now, _) = await gather([self._link.call("GET", keys.BORN), self._link.call("TIME")])
+        return float(now) - float(born or now)
 
-        After Unavailable it may be claimed all the same: `release` it.
+    async def claim(self, user: int, value: str, takeover: bool = False) -> Claim:
+        """A new session; or register one of ours again, or see that it still is.
+
+        Raises AlreadyOnline if another, living one exists and is not to be taken over. After Unavailable it
+        may be claimed all the same: `release` it.
         """
-        self._link.call("SADD", keys.users(self._lease), user)
-        return await self._take(user, value, takeover)
-
-    async def reclaim(self, user: int, value: str) -> Claim:
-        """Register a session of ours again, or see that it still is. Raises AlreadyOnline if lost."""
-        self._link.call("SADD", keys.users(self._lease), user)
-        return await self._take(user, value, takeover=False)
-
-    async def _take(self, user: int, value: str, takeover: bool) -> Claim:
+        self._answer_for(user)
         replaced = ""
         for _ in range(_CLAIM_TRIES):
             is_ours, reply = await self._link.call("EVAL", _CLAIM, 3, *_keys(user), value, replaced)
@@ -104,8 +102,13 @@ class Presence:
             replaced = held
         raise AlreadyOnline("this account is logging in elsewhere")
 
+    def _answer_for(self, user: int) -> None:
+        """If this worker dies, whoever clears up its lease sees to the user's presence."""
+        self._link.call("SADD", keys.users(self._lease), user)
+
     async def is_held(self, user: int, value: str) -> bool:
-        """Whether the session is still this one."""
+        """Whether the session, which is known to this worker by now, is still this one."""
+        self._answer_for(user)  # the logout before may have been announced, and forgotten, after the claim
         return await self._link.call("GET", keys.session(user)) == value.encode()
 
     async def holder(self, user: int) -> str:
@@ -130,8 +133,16 @@ class Presence:
 
         Asked where announcements come in: what is announced later is later than this answer.
         """
-        calls = [self._subscriber.call("EXISTS", keys.session(user), keys.left(user)) for user in users]
-        return {user for user, count in zip(users, await gather(calls), strict=True) if count}
+        if not users:
+            return set()
+        where = [key for user in users for key in (keys.session(user), keys.left(user))]
+        found = await self._subscriber.call("MGET", *where)  # one command: nothing is announced in its middle
+        signs = zip(found[::2], found[1::2], strict=True)
+        return {user for user, some in zip(users, signs, strict=True) if some != (None, None)}
+
+    def mark_told(self, user: int) -> None:
+        """The user's friends will be told that they are here, by who tells them of all their friends."""
+        self._link.call("SET", keys.told(user), "")
 
     async def announce(self, user: int, is_here: bool, channels: list[str], payload: bytes) -> None:
         """Publish that the user has come or gone, unless that is no longer true."""

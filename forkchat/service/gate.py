@@ -21,6 +21,7 @@ class Gate:
     def __init__(self, context: Context):
         self._context = context
         self._classic: set[Session] = set()
+        self._is_unsure = self._is_looking = False
         self.ending = 0  # sessions that are not quite over
         context.loop.call_later(1.0, self._settle_classic)
 
@@ -34,7 +35,7 @@ class Gate:
         context = self._context
         session.settle(context.store.cursors)
         self._classic.discard(session)
-        if context.delivery.sessions.get(session.user) is session:
+        if self._is_here(session):
             context.router.release(user_channel(session.user))
         was_attached = context.delivery.detach(session)
         self.ending += 1
@@ -85,30 +86,47 @@ class Gate:
         else:
             session.peer.probe()
 
-    def hold_on(self, were_gone: bool) -> None:
-        """Redis lost its data, or we were not listening: see that every session here is still ours.
+    def hold_on(self) -> None:
+        """Redis lost its data, or we were not listening: see that every session here is still ours."""
+        self._is_unsure = True
+        if not self._is_looking:
+            self._is_looking = True
+            background(self._hold_on(), "gate.hold_on")
 
-        `were_gone`: our users have been offline to everyone.
-        """
-        sessions = list(self._context.delivery.sessions.values())
-        background(self._reclaim(sessions, were_gone), "gate.hold_on")
-
-    async def _reclaim(self, sessions: list[Session], were_gone: bool) -> None:
-        for at in range(0, len(sessions), _CHUNK):
-            chunk = sessions[at : at + _CHUNK]
-            await gather([spawn(self._reclaim_one(session, were_gone)) for session in chunk])
-
-    async def _reclaim_one(self, session: Session, were_gone: bool) -> None:
+    async def _hold_on(self) -> None:
         try:
-            claim = await self._context.presence.reclaim(session.user, session.claim)
+            while self._is_unsure:
+                self._is_unsure = False
+                try:
+                    await self._reclaim(list(self._context.delivery.sessions.values()))
+                except Unavailable:
+                    self._is_unsure = True
+                    await sleep(self._context.loop, _RETRY)
+        finally:
+            self._is_looking = False
+
+    async def _reclaim(self, sessions: list[Session]) -> None:
+        for at in range(0, len(sessions), _CHUNK):
+            age = await self._context.presence.age()
+            chunk = sessions[at : at + _CHUNK]
+            await gather([spawn(self._reclaim_one(session, age)) for session in chunk])
+
+    async def _reclaim_one(self, session: Session, age: float) -> None:
+        if not self._is_here(session):
+            return
+        try:
+            claim = await self._context.presence.claim(session.user, session.claim)
         except AlreadyOnline:
-            if self._context.delivery.sessions.get(session.user) is session:
+            if self._is_here(session):
                 self.replaced(session)
-        except Unavailable:
-            return  # the lease will be found missing again, or everything subscribed again
-        else:
-            if were_gone:
-                self._context.roster.arrived(claim, session.name)
+            return
+        if self._is_here(session):
+            self._context.roster.returned(claim, session.name, age)
+        else:  # it ended meanwhile, and may have been released before
+            await self.release(session.user, session.claim)
+
+    def _is_here(self, session: Session) -> bool:
+        return self._context.delivery.sessions.get(session.user) is session
 
     def _settle_classic(self) -> None:
         """A classic client cannot confirm: its cursors follow what its machine has taken."""

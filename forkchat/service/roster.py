@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forkchat import log
 from forkchat.errors import Unavailable
 from forkchat.runtime import Loop, gather, sleep
 from forkchat.service import payload
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 #: Seconds after which someone who left counts as gone: a little more than Redis remembers they left.
 _GONE = 5.2
-#: Seconds in which every worker has registered its sessions again after Redis was away.
-_REGISTERED = 5.0
+#: Seconds in which every worker has registered its sessions again after Redis was away; who is later than
+#: the second, or may be, is announced.
+_REGISTERED, _LATE = 5.0, 3.0
 _RETRY = 2.0
 #: Users of one query.
-_CHUNK = 200
+_CHUNK = 100
 
 
 class Roster:
@@ -42,6 +44,14 @@ class Roster:
     def arrived(self, claim: Claim, name: str) -> None:
         if not claim.was_here:
             background(self._announce(claim.user, name, is_here=True), "roster.arrived")
+
+    def returned(self, claim: Claim, name: str, age: float) -> None:
+        """Their session was registered again, with Redis knowing things for `age` seconds. While that is new,
+        everyone will be told how all their friends are: see `resynchronize`."""
+        if 0 <= age < _LATE:  # below 0: Redis's clock was set back
+            self._presence.mark_told(claim.user)
+        else:
+            self.arrived(claim, name)
 
     def departed(self, users: list[int], since: float = 0.0) -> None:
         """These have had no session for `since` seconds; they may be back in a moment."""
@@ -70,6 +80,11 @@ class Roster:
             except Unavailable:
                 await sleep(self._loop, _RETRY)
 
+    async def start(self) -> None:
+        """If Redis has lost its data just now: who logs in here has friends who are not registered yet."""
+        if await self._presence.age() < _REGISTERED:
+            self.resynchronize()
+
     def resynchronize(self) -> None:
         """Announcements may have been missed: soon, tell everyone here how their friends are.
 
@@ -96,6 +111,8 @@ class Roster:
                 await self._tell(users[at : at + _CHUNK])
         except Unavailable:
             self.resynchronize()
+        else:
+            log.info("roster.told", users=len(users))
 
     async def _tell(self, users: list[int]) -> None:
         friends = await gather([self._store.friends.of(user) for user in users])

@@ -56,7 +56,7 @@ class Service:
         delivery.on_regress = self._regressed
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed
-        bus.lease.on_lost = self._forgotten
+        bus.lease.on_lost = self._hold_on
         bus.lease.on_cleared = roster.departed
 
     async def start(self) -> None:
@@ -65,6 +65,7 @@ class Service:
         while True:
             try:
                 await self._bus.lease.begin()
+                await self.context.roster.start()
                 self.context.epoch = await self.context.store.epoch.get()
                 break
             except Unavailable as error:
@@ -94,12 +95,11 @@ class Service:
 
     def _resubscribed(self) -> None:
         self._reconciler.everything()
-        self.gate.hold_on(were_gone=False)
-        self.context.roster.resynchronize()
+        self._hold_on()
 
-    def _forgotten(self, was_cleared: bool) -> None:
-        """Redis does not know this worker any more."""
-        self.gate.hold_on(were_gone=was_cleared)
+    def _hold_on(self) -> None:
+        """Redis may have forgotten who is here, and we may have missed what it told."""
+        self.gate.hold_on()
         self.context.roster.resynchronize()
 
     def _regressed(self, conv: str) -> None:
