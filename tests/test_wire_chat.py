@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from forkchat.errors import TooLarge
 from forkchat.wire.chat import (
-    ChatMessage,
     classic_dict,
     classic_line,
     classic_padded,
@@ -30,7 +29,7 @@ NOTES, COURSE = Numbering("notes"), Numbering("course")
 
 
 def frame(msg: str, conv: str = "d12-57", name: str = "li", **extra: Any) -> bytes:
-    return modern_frame(ChatMessage(conv, 42, 12, b"9d0c", TS, encode_body(name, msg, extra, 1 << 20)))
+    return modern_frame(conv, 42, 12, b"9d0c", TS, encode_body(name, msg, extra, 1 << 20))
 
 
 def unpadded(frames: list[bytes]) -> list[dict[str, Any]]:
@@ -85,7 +84,7 @@ def test_ephemeral_frame() -> None:
 def test_modern_frame_says_what_was_sent(text: str, cid: str, extra: dict[str, Any]) -> None:
     extra = {key: value for key, value in extra.items() if not isinstance(value, int) or abs(value) < 2**63}
     body = encode_body("li", text, extra, 1 << 20)
-    encoded = modern_frame(ChatMessage("g9", 1, 12, cid.encode(), TS, body))
+    encoded = modern_frame("g9", 1, 12, cid.encode(), TS, body)
     assert encoded.count(b"\n") == 1
     message = orjson.loads(encoded)
     assert (message["msg"], message["cid"]) == (text, cid)

@@ -32,7 +32,7 @@ def pairs(
             opening(account),
             2,
             _frame(m.ONE_CHAT, f'"toid":{accounts[at ^ 1].id}', is_ephemeral),
-            b'{"msgid":%d,' % m.ONE_CHAT,
+            b'"id":%d,"toid":' % accounts[at ^ 1].id,  # not its own, which come when a gap is filled
             (at ^ 1,),
             begins=at % 2 == 0,
         )

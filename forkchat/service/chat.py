@@ -17,7 +17,7 @@ from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
-from forkchat.wire.chat import ChatMessage, encode_body, ephemeral_frame, modern_frame
+from forkchat.wire.chat import encode_body, ephemeral_frame, modern_frame
 from forkchat.wire.conversation import Conversation, group_key, pair, parse_key
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
@@ -70,6 +70,7 @@ class Chat:
 
     def _tell_others(self, decided: Decided) -> None:
         """One publish for a channel, however many messages there are."""
+        delivery = self._context.delivery
         published: dict[str, list[bytes]] = defaultdict(list)
         stored: dict[str, list[Outgoing]] = defaultdict(list)
         doubles: list[tuple[str, int]] = []
@@ -84,15 +85,15 @@ class Chat:
                 channel.append(payload.look(conv, seq))
                 doubles.append((conv, seq))
             else:
-                frame = modern_frame(ChatMessage(conv, seq, sender, draft.cid, ts, draft.body))
+                frame = modern_frame(conv, seq, sender, draft.cid, ts, draft.body)
                 channel.append(payload.message(conv, seq, sender, version, frame))
                 stored[conv].append(Outgoing(conv, seq, sender, frame, version))
         for name, parts in published.items():
-            self._context.router.publish_surely(name, b"".join(parts))
+            self._context.router.publish_surely(name, delivery.mark + b"".join(parts))
         for conv, outs in stored.items():
-            self._context.delivery.feed(conv, outs)
+            delivery.feed(conv, outs)
         for conv, seq in doubles:
-            self._context.delivery.note(conv, seq)
+            delivery.note(conv, seq)
 
     def typing(self, peer: Peer, request: Request) -> Fields:
         session = peer.session

@@ -7,6 +7,7 @@ was had, and read from MySQL what does not come within a moment.
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ class Delivery:
         self._router = router
         self.sessions: dict[int, Session] = {}
         self.streams: dict[str, Stream] = {}
+        #: What a batch begins with that is published here, and delivered here without coming back.
+        self.mark = payload.batch(secrets.token_hex(4))
         self.on_regress: Callable[[str], object] = lambda conv: None
 
     # Sessions.
@@ -155,16 +158,16 @@ class Delivery:
 
     def on_message(self, channel: str, data: bytes) -> None:
         """What the router received on a channel."""
+        if data.startswith(self.mark):
+            return
         messages: dict[str, list[Outgoing]] = {}
         looks: list[tuple[str, int]] = []
         for words, frame in payload.parts(data):
             kind = words[0]
             if kind == b"M":
-                conv, seq = words[1].decode(), int(words[2])
-                stream = self.streams.get(conv)
-                if stream is None or seq > stream.last:  # what was committed here comes back, too
-                    out = Outgoing(conv, seq, int(words[3]), frame, int(words[4]))
-                    messages.setdefault(conv, []).append(out)
+                conv = words[1].decode()
+                out = Outgoing(conv, int(words[2]), int(words[3]), frame, int(words[4]))
+                messages.setdefault(conv, []).append(out)
             elif kind == b"L":
                 looks.append((words[1].decode(), int(words[2])))
             elif kind == b"V":
@@ -266,7 +269,7 @@ class Delivery:
                 return
             log.debug("delivery.filled", conv=stream.conv, messages=len(gap.rows))
             outs = [
-                Outgoing(row.conv, row.seq, row.sender, modern_frame(row), gap.version, is_fill=True)
+                Outgoing(row.conv, row.seq, row.sender, modern_frame(*row), gap.version, is_fill=True)
                 for row in itertools.starmap(ChatMessage, gap.rows)
             ]
             if outs and not stream.feed(outs):

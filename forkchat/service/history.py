@@ -14,7 +14,7 @@ from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
-from forkchat.wire.chat import ChatMessage, modern_frame
+from forkchat.wire.chat import modern_frame
 from forkchat.wire.conversation import parse_key
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
@@ -60,7 +60,7 @@ class History:
             raise BadRequest("after and before exclude each other")
         limit = max(1, min(request.get("limit", PAGE), PAGE))
         page = await self._context.store.messages.page(_session(peer).user, conv, after, before, limit)
-        frames = [orjson.Fragment(modern_frame(ChatMessage(*row))[:-1]) for row in page.rows]
+        frames = [orjson.Fragment(modern_frame(*row)[:-1]) for row in page.rows]
         return {"conv": conv, "first": page.first, "last": page.last, "msgs": frames, "more": page.has_more}
 
     def recv(self, peer: Peer, request: Request) -> Fields:

@@ -94,7 +94,7 @@ class Offline:
             _, conv, page, last = heappop(pages)
             message = page.popleft()
             if message.sender != user:
-                yield Outgoing(conv, message.seq, message.sender, modern_frame(message))
+                yield Outgoing(conv, message.seq, message.sender, modern_frame(*message))
             if page:
                 heappush(pages, (page[0].ts, conv, page, last))
             else:

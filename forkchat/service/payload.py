@@ -2,6 +2,7 @@
 
 | kind | words | meaning |
 |---|---|---|
+| `B` | worker | a batch's first part: that worker has delivered the others to its own users |
 | `M` | conv seq sender version | a stored message: the frame |
 | `L` | conv seq | look: messages up to `seq` are stored |
 | `E` | conv sender | an ephemeral message: the frame, not for its sender |
@@ -22,6 +23,10 @@ EPOCH = b"epoch"
 
 def message(conv: str, seq: int, sender: int, version: int, frame: bytes) -> bytes:
     return b"M %b %d %d %d\n%b" % (conv.encode(), seq, sender, version, frame)
+
+
+def batch(worker: str) -> bytes:
+    return b"B %b\n\n" % worker.encode()
 
 
 def look(conv: str, seq: int) -> bytes:

@@ -90,6 +90,8 @@ class _Connection(MySQLdb.connections.Connection):
             return b"%d" % value
         if kind is bytes:
             return self.string_literal(value)  # type: ignore[return-value]
+        if kind is tuple:
+            return b"(%b)" % b",".join(map(self.literal, value))
         return super().literal(value)
 
 

@@ -56,9 +56,8 @@ def _target(conv: str, sender: int) -> tuple[int, str, int]:
     return m.ONE_CHAT, "toid", parsed.other(sender)
 
 
-def modern_frame(message: ChatMessage) -> bytes:
-    """The message for modern sessions, with its LF. The body's bytes are taken as they are."""
-    conv, seq, sender, cid, ts, body = message
+def modern_frame(conv: str, seq: int, sender: int, cid: bytes, ts: int, body: bytes) -> bytes:
+    """A stored message for modern sessions, with its LF. The body's bytes are taken as they are."""
     msgid, key, target = _target(conv, sender)
     head = {"msgid": msgid, "conv": conv, "seq": seq, "cid": cid.decode(), "id": sender, key: target}
     return _frame(head, ts, body)
