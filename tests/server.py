@@ -180,6 +180,12 @@ class Server:
         assert found
         return found
 
+    def wait_told(self) -> None:
+        """Wait until each worker has told its users how all their friends are, as it does after a start with
+        an empty Redis: whatever comes of presence from now on has a reason."""
+        count = len(self.workers())
+        until(lambda: self.log().count("roster.told") >= count, "all users have been told of their friends")
+
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 

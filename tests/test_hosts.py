@@ -161,7 +161,7 @@ def test_whoever_cleared_up_a_worker_died_over_it(cluster: Cluster) -> None:
     worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
     befriend(watcher, friend)
-    other.wait_log(r"roster\.told")
+    other.wait_told()
     watcher.pushed()
     lease = lease_of(cluster.redis.get(keys.session(friend.id)).decode())
     with cluster.redis.pipeline() as pipeline:
@@ -176,7 +176,7 @@ def test_a_worker_that_notices_by_its_channels_that_it_was_cleared_up(cluster: C
     worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
     befriend(watcher, friend)
-    other.wait_log(r"roster\.told")
+    other.wait_told()
     watcher.pushed()
     cluster.redis.delete(keys.session(friend.id))
     db = str(cluster.redis.get_connection_kwargs()["db"])

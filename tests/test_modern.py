@@ -515,7 +515,7 @@ def test_whoever_was_seen_offline_for_a_moment_is_announced_again(server: Server
 
 def test_presence_of_friends(server: Server, people: People) -> None:
     """Online at once, offline after about five seconds, nothing of who is back within them."""
-    until(lambda: server.log().count("roster.told") >= 4, "each worker has told all, as at its start")
+    server.wait_told()
     watcher, back, gone = people.li, Modern(server.port).register(), Modern(server.port).register()
     for each in (back, gone):
         assert watcher.done(m.ADD_FRIEND, friendid=each.id)["state"] == "offline"

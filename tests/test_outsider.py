@@ -67,6 +67,7 @@ class Insiders(NamedTuple):
 @pytest.fixture
 def insiders(server: Server) -> Iterator[Insiders]:
     """They noticed nothing of what went on."""
+    server.wait_told()
     with Modern(server.port) as li, Modern(server.port) as bo:
         li.join_in()
         bo.join_in()
