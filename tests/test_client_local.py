@@ -212,6 +212,15 @@ class TestJournal:
             assert list(journal.unsent) == ["c0", "c1"], cut
             journal.close()
 
+    def test_garbage_at_the_beginning(self, tmp_path: Path) -> None:
+        """An empty dict takes anything for a key that it does not have."""
+        path = tmp_path / "typed.jsonl"
+        path.write_text('{"done": []}\n')
+        journal = Journal(path)
+        journal.tidy()
+        assert journal.damaged
+        journal.close()
+
     def test_garbage_anywhere(self, tmp_path: Path) -> None:
         seed = random.randrange(2**32)
         generator = random.Random(seed)

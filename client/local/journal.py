@@ -113,8 +113,11 @@ class Journal:
         elif "draft" in entry:
             self._set_draft(str(entry["draft"]), str(entry["text"]))
         else:
-            self.unsent.pop(entry["done"], None)
-            self.failed.pop(entry["done"], None)
+            cid = entry["done"]
+            if not isinstance(cid, str):
+                raise TypeError
+            self.unsent.pop(cid, None)
+            self.failed.pop(cid, None)
 
     def _set_draft(self, conv: str, text: str) -> None:
         if text:
