@@ -75,8 +75,9 @@ class Lease:
         for dead in await self._replaced():
             await self._link.call("DEL", keys.lease(dead))
             await self._clear(dead, 0.0)
-        self._has_begun = True
-        self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
+        if not self._has_begun:  # what comes after it may have failed, and it is tried again
+            self._has_begun = True
+            self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
 
     async def end(self) -> None:
         """All sessions are released: leave nothing but those users who have not been announced."""
