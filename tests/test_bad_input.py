@@ -469,11 +469,11 @@ def test_who_does_not_log_in(strict: Strict) -> None:
 def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
     """Others go on. When it reads at last it has what was sent, then 112; the rest it fetches."""
     ann, ben = bystanders
-    slow = Modern(server.port, receive_buffer=4096).join_in()
-    conv, sent = pair_key(ann.id, slow.id), 0
+    eve, slow = Modern(server.port).join_in(), Modern(server.port, receive_buffer=4096).join_in()
+    conv, sent = pair_key(eve.id, slow.id), 0
     for _ in range(16):  # 6 MB: the kernel's buffers take 3, the server 1
-        rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg="x" * 8000) for _ in range(50)]
-        assert [ann.answer(rid)["errno"] for rid in rids] == [0] * 50
+        rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg="x" * 8000) for _ in range(50)]
+        assert [eve.answer(rid)["errno"] for rid in rids] == [0] * 50
         sent += 50
         ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
         assert ben.hear()["msg"] == "meanwhile"
@@ -487,22 +487,22 @@ def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Mode
         page = slow.done(m.FETCH, conv=conv, after=shown[-1])
         shown += [each["seq"] for each in page["msgs"]]
     assert shown == [*range(1, sent + 1)]
-    ann.done(m.ONE_CHAT, toid=slow.id, msg="live")
+    eve.done(m.ONE_CHAT, toid=slow.id, msg="live")
     assert slow.push(m.ONE_CHAT)["seq"] == sent + 1
 
 
 def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
     """It is closed. When it comes again, and reads, it has all, what comes meanwhile behind the rest."""
     ann, ben = bystanders
-    slow = Classic(server.port, receive_buffer=4096).join_in()
-    rids = [ann.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1150)]  # of 1 KiB each
-    assert {ann.answer(rid)["errno"] for rid in rids} == {0}
+    eve, slow = Modern(server.port).join_in(), Classic(server.port, receive_buffer=4096).join_in()
+    rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1150)]  # of 1 KiB each
+    assert {eve.answer(rid)["errno"] for rid in rids} == {0}
     ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
     assert ben.hear()["msg"] == "meanwhile"
     more = count(1150)
 
     def is_closed() -> bool:
-        ann.done(m.ONE_CHAT, toid=slow.id, msg=f"{next(more)}")  # there is too much for it
+        eve.done(m.ONE_CHAT, toid=slow.id, msg=f"{next(more)}")  # there is too much for it
         return f"session.end user={slow.id} reason=slow" in server.log()
 
     until(is_closed, "it is closed")
@@ -512,7 +512,7 @@ def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Mod
     again = Classic(server.port)
     behind = [each["msg"] for each in again.login(slow.id).get("offlinemsg", [])]
     last = next(more)
-    ann.done(m.ONE_CHAT, toid=slow.id, msg=f"{last}")
+    eve.done(m.ONE_CHAT, toid=slow.id, msg=f"{last}")
     while behind[-1:] != [f"{last}"]:
         behind.append(again.hear()["msg"])
     assert behind == [f"{n}" for n in range(last + 1 - len(behind), last + 1)]
