@@ -31,6 +31,7 @@ class Friends:
         if friend == session.user:
             raise BadRequest("this is yourself")
         name, is_new = await context.store.friends.add(session.user, friend)
+        session.may_see = None
         if is_new:
             event = {"msgid": m.EVENT, "kind": "friend_added", "id": session.user, "name": session.name}
             context.router.publish(user_channel(friend), payload.event(line(event)))
@@ -46,6 +47,7 @@ class Friends:
             if "friendid" not in request:
                 raise BadRequest("friendid is missing")
             await self._context.store.friends.remove(user, request["friendid"])
+            peer.session.may_see = None
             return {}
         raise BadRequest("op must be list or remove")
 
