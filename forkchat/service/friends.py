@@ -39,15 +39,16 @@ class Friends:
         return {"id": friend, "name": name, "state": state_of(friend, here)}
 
     async def friends(self, peer: Peer, request: Request) -> Fields:
-        assert peer.session is not None
-        user, op = peer.session.user, request["op"]
+        session, op = peer.session, request["op"]
+        assert session is not None
+        user = session.user
         if op == "list":
             return {"friends": await self.of(user)}
         if op == "remove":
             if "friendid" not in request:
                 raise BadRequest("friendid is missing")
             await self._context.store.friends.remove(user, request["friendid"])
-            peer.session.may_see = None
+            session.may_see = None
             return {}
         raise BadRequest("op must be list or remove")
 

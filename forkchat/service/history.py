@@ -61,8 +61,8 @@ class History:
         if after is not None and before is not None:
             raise BadRequest("after and before exclude each other")
         limit = max(1, min(request.get("limit", PAGE), PAGE))
-        page = await self._context.store.messages.page(_session(peer).user, conv, after, before, limit)
         session = _session(peer)
+        page = await self._context.store.messages.page(session.user, conv, after, before, limit)
         if page.last > self._context.delivery.given(session, conv):
             session.fetched = session.fetched or {}
             if len(session.fetched) >= _MAX_FETCHED:

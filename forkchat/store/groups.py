@@ -124,7 +124,7 @@ def _role(cursor: Cursor, group: int, user: int) -> str:
 
 def _expect_creator(cursor: Cursor, group: int, user: int) -> None:
     if _role(cursor, group, user) != "creator":
-        raise Forbidden("only the group's creator does this")
+        raise Forbidden("only the group's creator removes members and lets them in again")
 
 
 def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:
