@@ -20,9 +20,19 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 ENDS = {"NUL": b"\0", "LF": b"\n", "nothing": b""}
 
 
+#: What was recorded has short passwords.
+LAX = f"{UNLIMITED}[passwords]\nminimum = 1\nrefuse_common = false\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("-w", "4", config=LAX) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def course_server() -> Iterator[Server]:
-    with Server("-w", "4", config=f"{UNLIMITED}[classic]\nnumbering = 'course'\n") as server:
+    with Server("-w", "4", config=f"{LAX}[classic]\nnumbering = 'course'\n") as server:
         yield server
 
 
