@@ -23,7 +23,7 @@ setup(
     ],
     install_requires=[
         "argon2-cffi>=25.1,<26",
-        "confusable-homoglyphs==3.3.1",  # its data file is read, and skeletons are stored
+        "confusable-homoglyphs>=3.3.1,<3.4",
         "hiredis>=3.5,<4",
         "mysqlclient>=2.3,<3",
         "orjson>=3.13,<4",

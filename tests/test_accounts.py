@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from argon2 import PasswordHasher
 
 from forkchat.service.attempts import network
 from forkchat.wire import msgid as m
+from forkchat.wire.names import skeletons
 from tests.bench.accounts import database
 from tests.server import Server, until
 from tests.talk import PASSWORD, PROXY, Classic, Message, Modern, new_name
@@ -94,7 +96,11 @@ def test_no_more_are_checked_at_once_than_the_limit(server: Server, is_there: bo
 def test_one_account_however_it_is_named(server: Server, cursor: Any, is_there: bool) -> None:
     name = new_name("ñi")
     li = at(server).register(name)
-    names = [{"name": name}, {"name": name.replace("ñ", "n\u0303")}, {"name": "ｎ\u0303i" + name[2:]}]
+    names: list[dict[str, Any]] = [
+        {"name": name},
+        {"name": name.replace("ñ", "n\u0303")},
+        {"name": "ｎ\u0303i" + name[2:]},
+    ]
     if is_there:
         names.append({"id": li.id})
     else:
@@ -375,6 +381,23 @@ def test_a_name_that_looks_like_another_is_refused(server: Server) -> None:
             assert refused["errno"] in (1, 7)
             assert "looks like" in refused["errmsg"], refused
     assert "taken" in at(server).ask(m.REG, name=name, password=PASSWORD)["errmsg"]
+
+
+def test_one_of_many_look_alikes_that_come_at_once(server: Server, cursor: Any) -> None:
+    stem = new_name("lilili")
+    names = [stem.replace("li", "".join(pair), 1) for pair in product("lI1|\u0406", "i\u0456\u04c0")][:12]
+    clients = [at(server) for _ in names]
+    rids = [
+        client.say(m.REG, name=name, password=PASSWORD) for client, name in zip(clients, names, strict=True)
+    ]
+    answers = [client.answer(rid)["errno"] for client, rid in zip(clients, rids, strict=True)]
+    shapes = {name: skeletons(name) for name in names}
+    winners = [name for name, errno in zip(names, answers, strict=True) if errno == 0]
+    assert set(answers) == {0, 7}
+    for one, other in combinations(winners, 2):
+        assert set(shapes[one]).isdisjoint(shapes[other])
+    cursor.execute("SELECT COUNT(*) FROM user WHERE name IN %s", (names,))
+    assert cursor.fetchone()[0] == len(winners)
 
 
 def test_a_name_is_found_however_it_is_typed(server: Server) -> None:

@@ -6,7 +6,7 @@ import json
 import unicodedata
 from pathlib import Path
 
-import confusable_homoglyphs
+import confusable_homoglyphs  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +90,7 @@ def test_one_name_typed_in_several_ways(typed: str, name: str) -> None:
     ],
 )
 def test_no_name_for_an_account(name: str) -> None:
-    with pytest.raises(ValueError, match="^must "):
+    with pytest.raises(ValueError, match="must "):
         account_name(name)
     assert likely_name(name) == name
 
@@ -108,7 +108,7 @@ def test_a_group_has_any_name_that_can_be_seen(name: str) -> None:
     ],
 )
 def test_no_name_for_a_group(name: str) -> None:
-    with pytest.raises(ValueError, match="^must "):
+    with pytest.raises(ValueError, match="must "):
         group_name(name)
 
 

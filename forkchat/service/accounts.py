@@ -57,11 +57,13 @@ class Accounts:
 
     async def register(self, peer: Peer, request: Request) -> Fields:
         context, name = self._context, request["name"]
-        here = attempts.network(peer.host)
-        await context.rates.take(
-            [context.rates.bucket(f"register:{here}", context.config.limits.register_rate, 60)]
-        )
-        enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
+        limit, here = context.config.limits.register_rate, attempts.network(peer.host)
+        attempt = await context.rates.take([context.rates.bucket(f"register:{here}", limit, 60)])
+        try:
+            enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
+        except (BadRequest, Unavailable):
+            context.rates.give_back(attempt)
+            raise
         user = await context.store.users.create(name, enrolled.password, enrolled.skeletons)
         await attempts.remember(context, user, peer)
         log.info("account.registered", user=user, peer=peer.address)

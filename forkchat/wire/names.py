@@ -68,7 +68,8 @@ def skeletons(name: str) -> list[bytes]:
     """The digests that `name` is known by, sorted: two names look alike when they share one.
 
     There are two, because case is folded before the look-alikes are mapped (`РАУРАL` is `paypal`) or after
-    (`paypaI`, with a capital i, is `paypal`).
+    (`paypaI`, with a capital i, is `paypal`). They are stored: a release of the package with other data needs
+    a file in sql/ that sets `name_indexed.done` to 0.
     """
     shapes = {_shape(name.casefold()), _shape(name)}
     return sorted(hashlib.sha256(shape.encode()).digest() for shape in shapes)
@@ -110,7 +111,8 @@ def _shape(text: str) -> str:
     prototypes = _prototypes()
     # Some composed letters have look-alikes of their own, the parts of most have.
     mapped = normalize("NFD", normalize("NFC", text).translate(prototypes)).translate(prototypes)
-    return normalize("NFD", mapped.casefold()).replace("i\u0307", "i").replace("j\u0307", "j")  # they have a dot already
+    # A dot above a letter that has one changes nothing.
+    return normalize("NFD", mapped.casefold()).replace("i\u0307", "i").replace("j\u0307", "j")
 
 
 @cache
