@@ -123,6 +123,21 @@ class TestPipes:
         assert chatcli(server.port, f"/login {li}").returncode == AUTHENTICATION
         assert chatcli(server.port, f"/login {li}", password="another one").returncode == OK
 
+    def test_the_server_says_why_it_refuses_a_name_or_a_password(self, server: Server) -> None:
+        li = unique("li")
+        for name, password, complaint in (
+            (li, "short", "-- the password must have at least 8 characters\n"),
+            (li, "password123", "-- the password is too common or too easy to guess; choose another one\n"),
+            ("li\u3164", PASSWORD, "-- name must not contain U+3164 (precis ignorable properties)\n"),
+        ):
+            done = chatcli(server.port, f"/register {name}", password=password)
+            assert (done.returncode, done.stderr) == (REJECTED, complaint)
+        assert chatcli(server.port, f"/register {li}").returncode == OK
+        done = chatcli(server.port, f"/register {li.upper()}")
+        assert (done.returncode, done.stderr) == (REJECTED, "-- the name looks like that of another account\n")
+        done = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="short")
+        assert (done.returncode, "at least 8 characters" in done.stderr) == (REJECTED, True)
+
     def test_taking_over(self, server: Server) -> None:
         with Modern(server.port).join_in(li := unique("li")) as other:
             refused = chatcli(server.port, f"/login {li}")

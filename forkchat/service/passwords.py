@@ -21,7 +21,7 @@ from forkchat.runtime import Future, Lane
 from forkchat.service.peer import Peer
 from forkchat.wire.names import skeletons
 
-#: Hashes that wait. Each takes about 30 ms: the last of so many waits for 2 s.
+#: Hashes that wait. Each takes about 20 ms, so that the last of so many waits for 1 s.
 _MAX_WAITING = 50
 #: A password that is found among so many first guesses counts as common: a patient attacker gets there.
 _COMMON = 100_000
