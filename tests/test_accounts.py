@@ -196,6 +196,7 @@ def test_many_addresses_that_try_one_account(server: Server) -> None:
         assert strangers == [1] * ACCOUNT + [8] * 3
         late = guess(server, new_address(), PASSWORD, id=li.id)
         assert late["errno"] == 8 and 60 < late["retry_after"] <= 3600
+        assert "minutes" in late["errmsg"]
         assert guesses(server, home, 2, name=li.name) == [1, 1]
         answer = at(server, home).ask(m.LOGIN, name=li.name, password=PASSWORD, takeover=True)
         assert answer["errno"] == 0

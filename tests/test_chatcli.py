@@ -134,7 +134,10 @@ class TestPipes:
             assert (done.returncode, done.stderr) == (REJECTED, complaint)
         assert chatcli(server.port, f"/register {li}").returncode == OK
         done = chatcli(server.port, f"/register {li.upper()}")
-        assert (done.returncode, done.stderr) == (REJECTED, "-- the name looks like that of another account\n")
+        assert (done.returncode, done.stderr) == (
+            REJECTED,
+            "-- the name looks like that of another account\n",
+        )
         done = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="short")
         assert (done.returncode, "at least 8 characters" in done.stderr) == (REJECTED, True)
 

@@ -89,7 +89,9 @@ class Rates:
             arguments += map(str, (bucket.places, bucket.seconds, bucket.sharer, share))
         wait = await self._link.call("EVAL", _TAKE, len(names), *names, *arguments)
         if wait:
-            raise RateLimited("too many tries; wait a little", retry_after=math.ceil(wait / 1000))
+            minutes = math.ceil(wait / 60_000)
+            when = "wait a little" if minutes == 1 else f"wait {minutes} minutes"
+            raise RateLimited(f"too many tries; {when}", retry_after=math.ceil(wait / 1000))
         return attempt
 
     def give_back(self, attempt: Attempt) -> None:

@@ -7,6 +7,8 @@ from forkchat.store.users import User
 
 #: Expired tokens removed with each new one, so that the table stays small without a job of its own.
 _PURGE = 10
+#: Tokens beyond an account's bound that go with each new one: an account from before the bound may have many.
+_TRIM = 1000
 
 
 class Tokens:
@@ -26,7 +28,9 @@ def issue(cursor: Cursor, user: int, digest: bytes, lifetime: int, most: int) ->
         "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP(6) + INTERVAL %s SECOND)",
         (digest, user, lifetime),
     )
-    cursor.execute("SELECT digest FROM token WHERE user = %s ORDER BY expires DESC", (user,))
+    cursor.execute(
+        "SELECT digest FROM token WHERE user = %s ORDER BY expires DESC LIMIT %s", (user, most + _TRIM)
+    )
     oldest = [row[0] for row in cursor if row[0] != digest][most - 1 :]
     if oldest:
         cursor.execute("DELETE FROM token WHERE digest IN %s", (oldest,))
