@@ -92,10 +92,10 @@ def _buckets(context: Context, account: str, here: str, is_known: bool) -> list[
     rates, limits = context.rates, context.config.limits
     buckets = [
         rates.bucket(f"login:{account}@{here}", limits.login_rate, _MINUTE),
-        rates.bucket(f"login:{here}", limits.login_rate_address, _MINUTE),
+        rates.bucket(f"login:@{here}", limits.login_rate_address, _MINUTE),
     ]
     if not is_known:
-        buckets.append(rates.bucket(f"login:{account}", limits.login_rate_account, _HOUR, here))
+        buckets.append(rates.bucket(f"login:{account}@", limits.login_rate_account, _HOUR, here))
     return buckets
 
 
