@@ -58,7 +58,7 @@ class Accounts:
     async def register(self, peer: Peer, request: Request) -> Fields:
         context, name = self._context, request["name"]
         limit, here = context.config.limits.register_rate, attempts.network(peer.host)
-        attempt = await context.rates.take([context.rates.bucket(f"register:{here}", limit, 60)])
+        attempt = await context.rates.take([context.rates.bucket(f"register:@{here}", limit, 60)])
         try:
             enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
         except (BadRequest, Unavailable):
