@@ -94,10 +94,11 @@ class Rates:
             raise RateLimited(f"too many tries; {when}", retry_after=math.ceil(wait / 1000))
         return attempt
 
-    def give_back(self, attempt: Attempt) -> None:
-        """Free the attempt's places. Without Redis they stay taken until their time is over."""
-        for bucket in attempt.buckets:
-            self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
+    def give_back(self, *attempts: Attempt) -> None:
+        """Free their places. Without Redis they stay taken until their time is over."""
+        for attempt in attempts:
+            for bucket in attempt.buckets:
+                self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
 
     async def burst(self, user: int, limits: Limits) -> int:
         """How many messages at once a new session begins with: no more than came together since the last.

@@ -1,7 +1,7 @@
 """Password checks, counted before they are made: any number at once has no more than the limits allow.
 
 MUST hold:
-1. A check is counted, in all buckets or in none, before its hash is computed.
+1. A check is counted in all of its buckets before its hash is computed.
 2. A right password is not counted, so that a school behind one address can log in. A check that was never
    made (its client has gone, the queue is full) is not counted either.
 3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
@@ -12,20 +12,25 @@ Logins by token are not limited: a token cannot be guessed.
 from __future__ import annotations
 
 import hashlib
+import random
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from forkchat.errors import Unavailable
+from forkchat.errors import RateLimited, Refused, Unavailable
+from forkchat.runtime import sleep
 from forkchat.service.context import Context
 from forkchat.service.passwords import verify
 from forkchat.service.peer import Peer
 from forkchat.wire.names import likely_name
 
 if TYPE_CHECKING:
-    from forkchat.bus.rates import Bucket
+    from forkchat.bus.rates import Attempt, Bucket
     from forkchat.store import User
 
 _MINUTE, _HOUR = 60, 3600
+#: How often a place of an address is tried for again, and after how many seconds each time. Together they are
+#: longer than a full queue of hashes takes.
+_RETRIES, _PAUSE = 3, (0.5, 1.5)
 
 
 def network(host: str) -> str:
@@ -60,16 +65,21 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
     """
     user, here = await find(context, key), network(peer.host)
     is_known = await context.store.addresses.is_known(_place(user.id if user else 0, here))
-    attempt = await context.rates.take(_buckets(context, _account(key, user), here, is_known))
-    settings = context.config.passwords
+    rates, settings = context.rates, context.config.passwords
+    attempt = await rates.take(_account_buckets(context, _account(key, user), here, is_known))
+    try:
+        at_address = await _take_patiently(context, here)
+    except Refused:
+        rates.give_back(attempt)
+        raise
     try:
         verdict = await verify(context.hashing, peer, settings, user and user.password, password)
     except Unavailable:
-        context.rates.give_back(attempt)
+        rates.give_back(attempt, at_address)
         raise
     if user is None or not verdict.is_right:
         return None
-    context.rates.give_back(attempt)
+    rates.give_back(attempt, at_address)
     await remember(context, user.id, peer)
     if verdict.rehashed:
         await context.store.users.rehash(user.id, user.password, verdict.rehashed)
@@ -81,22 +91,32 @@ async def remember(context: Context, user: int, peer: Peer) -> None:
     await context.store.addresses.remember(user, _place(user, network(peer.host)))
 
 
-def _buckets(context: Context, account: str, here: str, is_known: bool) -> list[Bucket]:
-    """The buckets that a check takes a place in.
+def _account_buckets(context: Context, account: str, here: str, is_known: bool) -> list[Bucket]:
+    """The buckets of the account, against those who guess its password.
 
-    An account and an address together: hard, since strangers at other addresses do not fill it. An address
-    alone: someone who tries many accounts. An account alone: many addresses that try one account. It is
-    slow, and strangers can fill it, so that it spares the addresses that the owner has logged in from;
-    one address fills a fifth of it at most, so that a single stranger never closes it to anyone.
+    With an address: hard, since strangers at other addresses do not fill it. Alone: against many addresses
+    that try one account. It is slow, and strangers can fill it, so that it spares the addresses that the
+    owner has logged in from. One address fills a fifth of it at most: a single stranger closes it to nobody.
     """
     rates, limits = context.rates, context.config.limits
-    buckets = [
-        rates.bucket(f"login:{account}@{here}", limits.login_rate, _MINUTE),
-        rates.bucket(f"login:@{here}", limits.login_rate_address, _MINUTE),
-    ]
+    buckets = [rates.bucket(f"login:{account}@{here}", limits.login_rate, _MINUTE)]
     if not is_known:
         buckets.append(rates.bucket(f"login:{account}@", limits.login_rate_account, _HOUR, here))
     return buckets
+
+
+async def _take_patiently(context: Context, here: str) -> Attempt:
+    """Take a place of the address, against those who try many accounts.
+
+    Wait for one: where a school logs in at once, the places are taken by right passwords, and come back.
+    """
+    bucket = context.rates.bucket(f"login:@{here}", context.config.limits.login_rate_address, _MINUTE)
+    for _ in range(_RETRIES):
+        try:
+            return await context.rates.take([bucket])
+        except RateLimited:
+            await sleep(context.loop, random.uniform(*_PAUSE))
+    return await context.rates.take([bucket])
 
 
 def _account(key: int | str, user: User | None) -> str:
