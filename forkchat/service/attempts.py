@@ -5,7 +5,7 @@ MUST hold:
 2. A right password is not counted, so that a school behind one address can log in. A check that was never
    made (its client has gone, the queue is full) is not counted either.
 3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
-4. No stranger keeps the owner out: see `_buckets`.
+4. No stranger keeps the owner out: see `_account_buckets`.
 Logins by token are not limited: a token cannot be guessed.
 """
 
