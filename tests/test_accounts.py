@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,6 +343,25 @@ def test_parameters_may_change_while_the_server_runs() -> None:
             )
             li.login()
             assert "$m=9216,t=2,p=1$" in stored()
+
+
+def test_no_memory_to_hash() -> None:
+    """Logins go on with hashes that fit; for the rest the server is unavailable, and nothing is counted."""
+    with Server("-w", "1", config="[limits]\nlogin_rate = 1\n") as server:
+        li = Modern(server.port).register()
+        (worker,) = server.workers().values()
+        room = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 29)
+        resource.prlimit(worker, resource.RLIMIT_AS, (room, room))
+        server.config_path.write_text("[limits]\nlogin_rate = 1\n[passwords]\nmemory = 4194304\n")
+        server.send(signal.SIGHUP)
+
+        def is_short() -> bool:
+            return bool(Modern(server.port).ask(m.REG, name=new_name(), password=PASSWORD)["errno"] == 11)
+
+        until(is_short, "the server has no memory for it")
+        for _ in range(3):
+            assert Modern(server.port).ask(m.LOGIN, name="nobody", password=PASSWORD)["errno"] == 11
+        assert li.login()["errno"] == 0
 
 
 # Tokens.

@@ -7,8 +7,8 @@ from forkchat.service.background import background
 from forkchat.service.context import Context
 from forkchat.wire.names import skeletons
 
-#: Seconds between two steps, and between looks for what hosts with an older program have made.
-_STEP, _LOOK = 0.05, 60.0
+#: Seconds after a step, after one that failed, and between looks for what hosts with an older program make.
+_STEP, _RETRY, _LOOK = 0.05, 1.0, 60.0
 
 
 class Naming:
@@ -24,5 +24,7 @@ class Naming:
         return await self._context.store.names.index(skeletons)
 
     def _indexed(self, done: Future[bool]) -> None:
-        has_more = done.exception() is None and done.result()
-        self._context.loop.call_later(_STEP if has_more else _LOOK, self.start)
+        pause = _RETRY
+        if done.exception() is None:
+            pause = _STEP if done.result() else _LOOK
+        self._context.loop.call_later(pause, self.start)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 from zxcvbn_rs_py import zxcvbn
 
 from forkchat.config import Passwords
@@ -76,7 +76,10 @@ def _enrol(settings: Passwords, name: str, password: str) -> Enrolled:
         raise BadRequest(f"the password must have at least {settings.minimum} characters")
     if settings.refuse_common and _is_common(password, name):
         raise BadRequest("the password is too common or too easy to guess; choose another one")
-    return Enrolled(hasher(settings).hash(password), skeletons(name))
+    hashed = _hash(settings, password)
+    if hashed is None:
+        raise Unavailable("there is no memory to hash the password")
+    return Enrolled(hashed, skeletons(name))
 
 
 def _verify(peer: Peer, settings: Passwords, stored: str | None, password: str) -> Verdict:
@@ -88,11 +91,22 @@ def _verify(peer: Peer, settings: Passwords, stored: str | None, password: str) 
             present.verify(_nobody(settings), password)
             return Verdict(False)
         present.verify(stored, password)
-    except InvalidHashError:  # an account whose password was disabled in the database
-        return _verify(peer, settings, None, password)
-    except VerificationError:
+    except VerifyMismatchError:
         return Verdict(False)
-    return Verdict(True, present.hash(password) if present.check_needs_rehash(stored) else None)
+    except (InvalidHashError, VerificationError):
+        if not stored:
+            raise Unavailable("there is no memory to check the password") from None
+        # An account whose password was disabled in the database; or memory is short, which shows again.
+        return _verify(peer, settings, None, password)
+    return Verdict(True, _hash(settings, password) if present.check_needs_rehash(stored) else None)
+
+
+def _hash(settings: Passwords, password: str) -> str | None:
+    """The hash; None if there is no memory for it."""
+    try:
+        return hasher(settings).hash(password)
+    except HashingError:
+        return None
 
 
 def _is_common(password: str, name: str) -> bool:
