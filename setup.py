@@ -23,15 +23,18 @@ setup(
     ],
     install_requires=[
         "argon2-cffi>=25.1,<26",
+        "confusable-homoglyphs>=3.3.1,<3.4",
         "hiredis>=3.5,<4",
         "mysqlclient>=2.3,<3",
         "orjson>=3.13,<4",
         "platformdirs>=4.3,<5",
+        "precis-i18n>=1.1.2,<2",
         "prompt_toolkit>=3.0.53,<4",
         "redis>=8.1,<9",
         "setproctitle>=1.3.8,<2",
         "supervisor>=4.3,<5",
         "tomlkit>=0.13,<1",
+        "zxcvbn-rs-py>=0.3,<0.4",
     ],
     # Session tokens of chatcli in the desktop's keyring instead of a file.
     extras_require={"keyring": ["keyring>=25.2,<26"]},

@@ -80,7 +80,9 @@ class Limits:
     login_time: float = _key(10.0, at=(0.1, 3600), live=True)
     message_rate: int = _key(50, at=(0, 10**6), live=True)
     message_burst: int = _key(200, at=(1, 10**6), live=True)
-    login_rate: int = _key(20, at=(0, 10**6), live=True)
+    login_rate: int = _key(20, at=(0, 1000), live=True)
+    login_rate_address: int = _key(100, at=(0, 10**6), live=True)
+    login_rate_account: int = _key(100, at=(0, 1000), live=True)
     register_rate: int = _key(20, at=(0, 10**6), live=True)
     connections_per_address: int = _key(0, at=(0, 10**6), live=True)
     output: int = _key(_MB, at=(65536, 1024 * _MB), live=True)
@@ -92,6 +94,16 @@ class Session:
     heartbeat: float = _key(30.0, at=(0.1, 3600), live=True)
     dead_after: float = _key(90.0, at=(0.2, 86400), live=True)
     token_lifetime: int = _key(30 * 86400, at=(1, 10 * 365 * 86400), live=True)
+    tokens: int = _key(20, at=(1, 1000), live=True)
+
+
+@dataclass(frozen=True)
+class Passwords:
+    minimum: int = _key(8, at=(1, 64), live=True)
+    refuse_common: bool = _key(True, live=True)
+    memory: int = _key(19456, at=(1024, 4 << 20), live=True)
+    time: int = _key(2, at=(1, 100), live=True)
+    lanes: int = _key(1, at=(1, 64), live=True)
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Config:
     redis: Redis = Redis()
     limits: Limits = Limits()
     session: Session = Session()
+    passwords: Passwords = Passwords()
     retention: Retention = Retention()
     classic: Classic = Classic()
     source: Source = field(default=Source(None, {}), repr=False, compare=False)
@@ -229,7 +242,7 @@ def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
 
 
 def _problem(value: Any, key: Field[Any]) -> str | None:
@@ -240,6 +253,8 @@ def _problem(value: Any, key: Field[Any]) -> str | None:
         return _text_problem(value, meta.get("choices"), meta.get("schemes"))
     if isinstance(value, tuple):
         return next(filter(None, map(_network_problem, value)), None)
+    if isinstance(value, bool):
+        return None
     low, high = meta["at"]
     if not low <= value <= high:
         return f"{value} is not between {low} and {high}"

@@ -116,10 +116,30 @@ class TestPipes:
         found = chatcli(server.port, f"/login {li}", "/friends", f"/who {bo}")
         assert said(found.stdout) == [f'[team] "{bo}": hello']
         assert "no friends yet" in found.stdout
-        changed = chatcli(server.port, f"/login {li}", "/passwd", "/logout", FORKCHAT_NEW_PASSWORD="new one")
+        changed = chatcli(
+            server.port, f"/login {li}", "/passwd", "/logout", FORKCHAT_NEW_PASSWORD="another one"
+        )
         assert changed.returncode == OK, changed
         assert chatcli(server.port, f"/login {li}").returncode == AUTHENTICATION
-        assert chatcli(server.port, f"/login {li}", password="new one").returncode == OK
+        assert chatcli(server.port, f"/login {li}", password="another one").returncode == OK
+
+    def test_the_server_says_why_it_refuses_a_name_or_a_password(self, server: Server) -> None:
+        li = unique("li")
+        for name, password, complaint in (
+            (li, "short", "-- the password must have at least 8 characters\n"),
+            (li, "password123", "-- the password is too common or too easy to guess; choose another one\n"),
+            ("li\u3164", PASSWORD, "-- name must not contain U+3164 (precis ignorable properties)\n"),
+        ):
+            done = chatcli(server.port, f"/register {name}", password=password)
+            assert (done.returncode, done.stderr) == (REJECTED, complaint)
+        assert chatcli(server.port, f"/register {li}").returncode == OK
+        done = chatcli(server.port, f"/register {li.upper()}")
+        assert (done.returncode, done.stderr) == (
+            REJECTED,
+            "-- the name looks like that of another account\n",
+        )
+        done = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="short")
+        assert (done.returncode, "at least 8 characters" in done.stderr) == (REJECTED, True)
 
     def test_taking_over(self, server: Server) -> None:
         with Modern(server.port).join_in(li := unique("li")) as other:
@@ -605,11 +625,13 @@ class TestAlone:
         (user,) = [each["id"] for each in map(json.loads, registered.stdout.splitlines()) if "name" in each]
         with Modern(server.port) as other:
             accounts.save(Account(user, li, other.login(name=li, password=PASSWORD)["token"]))
-        changed = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="new one", **home)
+        changed = chatcli(server.port, f"/login {li}", "/passwd", FORKCHAT_NEW_PASSWORD="another one", **home)
         assert changed.returncode == OK, changed
         where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
         assert run_chatcli("history", *where, "g999999", **home).returncode == REJECTED  # logged in
-        assert chatcli(server.port, f"/login {li}", "/logout", password="new one", **home).returncode == OK
+        assert (
+            chatcli(server.port, f"/login {li}", "/logout", password="another one", **home).returncode == OK
+        )
         assert accounts.last() == Account(user, li)
         accounts.save(Account(user, li, "no such token"))
         expired = run_chatcli("history", *where, "g999999", **home)

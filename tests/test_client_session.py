@@ -140,7 +140,7 @@ class TestLogin:
     def test_what_no_account_can_have(self, wire: Wire) -> None:
         wire.connect()
         with pytest.raises(BadRequest):
-            wire.session.login("x" * 51, "secret")
+            wire.session.login("x" * 201, "secret")
         with pytest.raises(TooLarge):
             wire.session.login("li", "\1" * 1000)  # six bytes each in JSON: over the frame limit
 

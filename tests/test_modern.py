@@ -165,8 +165,7 @@ def test_unknown_fields_are_ignored(people: People) -> None:
 def test_register(server: Server) -> None:
     client, name = Modern(server.port), new_name("li 李")
     assert client.done(m.REG, name=name, password=PASSWORD)["id"] > 0
-    refused(client.ask(m.REG, name=name, password="other"), 7)
-    assert client.done(m.REG, name=name.upper(), password=PASSWORD)["id"] > 0  # names are told apart by case
+    refused(client.ask(m.REG, name=name, password=PASSWORD), 7)
     refused(client.ask(m.REG, name=name + " ", password=PASSWORD), 3)
 
 
@@ -257,10 +256,10 @@ def test_a_new_password_ends_the_other_tokens(server: Server) -> None:
     client, name = Modern(server.port), client.name
     until(lambda: client.login(name=name, password=PASSWORD)["errno"] == 0, "the first session is over")
     old = client.token
-    refused(client.ask(m.ACCOUNT, op="password", old="wrong", new="new"), 1)
+    refused(client.ask(m.ACCOUNT, op="password", old="wrong", new="another horse"), 1)
     refused(client.ask(m.ACCOUNT, op="password", old=PASSWORD), 3)
-    refused(client.ask(m.ACCOUNT, op="passwd", old=PASSWORD, new="new"), 3)
-    client.token = client.done(m.ACCOUNT, op="password", old=PASSWORD, new="new")["token"]
+    refused(client.ask(m.ACCOUNT, op="passwd", old=PASSWORD, new="another horse"), 3)
+    client.token = client.done(m.ACCOUNT, op="password", old=PASSWORD, new="another horse")["token"]
     client.done(m.FRIENDS, op="list")  # the session goes on
     client = come_back(server.port, client)
     client.close()
@@ -268,7 +267,9 @@ def test_a_new_password_ends_the_other_tokens(server: Server) -> None:
     for token in (older, old):
         refused(other.login(token=token), 13)
     refused(other.login(name=name, password=PASSWORD), 1)
-    until(lambda: other.login(name=name, password="new")["errno"] == 0, "the new password is the one")
+    until(
+        lambda: other.login(name=name, password="another horse")["errno"] == 0, "the new password is the one"
+    )
 
 
 @pytest.mark.parametrize("is_same", [True, False], ids=["same worker", "other worker"])

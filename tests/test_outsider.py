@@ -16,11 +16,14 @@ from tests.server import Server, until
 from tests.talk import PASSWORD, Classic, Message, Modern
 
 MSGIDS = range(141)
-OPS = ("list", "members", "leave", "remove", "password", "add", "")
+OPS = ("list", "members", "leave", "remove", "password", "end_others", "add", "")
 #: What anyone may do: speak to someone, add them (and so see them), make or join groups, come and go.
 OPEN = {m.ONE_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.LOGINOUT, m.HELLO}
 #: What succeeds besides, and is about whoever asks (or, LOOKUP, about what everyone may know).
-OWN = {(m.SYNC, None), (m.PING, None), (m.FRIENDS, "list"), (m.GROUPS, "list"), (m.LOOKUP, None)}
+OWN = {
+    *((m.SYNC, None), (m.PING, None), (m.LOOKUP, None)),
+    *((m.FRIENDS, "list"), (m.GROUPS, "list"), (m.ACCOUNT, "end_others")),
+}
 
 
 class Insiders(NamedTuple):

@@ -67,8 +67,8 @@ class TestFirstStart:
         pane.type("/passwd")
         for question, answer in (
             ("old password: ", PASSWORD),
-            ("new password: ", "new one"),
-            ("the same again: ", "new one"),
+            ("new password: ", "another one"),
+            ("the same again: ", "another one"),
         ):
             pane.sees(question)
             pane.paste(f"{answer}\n")  # as it was copied, with its line end

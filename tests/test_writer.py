@@ -131,6 +131,16 @@ def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worke
     assert worker.get(worker.store.users.create("after", ""))
 
 
+def test_a_password_changed_meanwhile_is_not_undone_by_a_rehash(worker: Worker) -> None:
+    users = worker.store.users
+    user = worker.get(users.create("li", "old"))
+    worker.get(users.set_password(user, "new"))
+    worker.get(users.rehash(user, "old", "old, hashed anew"))
+    assert worker.get(users.find(user)).password == "new"
+    worker.get(users.rehash(user, "new", "new, hashed anew"))
+    assert worker.get(users.find(user)).password == "new, hashed anew"
+
+
 def test_many_workers_one_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
     """Four writers on one row: dense, without doubles, each one's own in order."""
     a, b = pair

@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m client.load",
         description="Load on a server that is there for it: accounts are registered and stay, and its limits"
-        " message_rate, register_rate and login_rate must be 0.",
+        " message_rate and register_rate must be 0.",
     )
     parser.add_argument("address", nargs="?", default="localhost", metavar="HOST[:PORT]")
     parser.add_argument("--people", type=int, default=200, help="they talk two by two (default: 200)")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from forkchat.errors import BadRequest, RateLimited, Refused, TokenExpired, Unavailable
-from forkchat.wire.requests import MAX_NAME, MAX_PASSWORD
+from forkchat.wire.names import MAX_TYPED
+from forkchat.wire.requests import MAX_PASSWORD
 
 #: The pause before a second try when the server names none.
 RETRY_TIME = 1.0
@@ -26,7 +27,7 @@ class Login:
     is_resumed: bool = False
 
     def __post_init__(self) -> None:
-        if len(str(self.who)) > MAX_NAME or len(self.password) > MAX_PASSWORD:
+        if len(str(self.who)) > MAX_TYPED or len(self.password) > MAX_PASSWORD:
             raise BadRequest("the name or the password is too long")
 
     def fields(self) -> dict[str, Any]:

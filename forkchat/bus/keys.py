@@ -11,7 +11,7 @@
 | `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
 | `born` | string | for ever | `run time`: since when this run of Redis knows anything, by its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
-| `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
+| `rate:BUCKET` | sorted set | 1 min or 1 h from the last | attempts: logins by password, registrations |
 
 A session is valid while its lease lives and Redis is in the run (its `run_id`) in which it was claimed: what
 a snapshot or a failover brings back of an earlier run is void. `{…}` is a hash tag: all about a user is in
@@ -34,7 +34,6 @@ LEASE_TTL = 6
 LEASE_REFRESH = 2.0
 LEFT_TTL = 5
 REAP_TTL = 6
-RATE_TTL = 60
 
 
 def session(user: int) -> str:
@@ -65,8 +64,8 @@ def reap(lease_name: str) -> str:
     return f"reap:{lease_name}"
 
 
-def rate(kind: str, who: str) -> str:
-    return f"rate:{kind}:{who}"
+def rate(bucket: str) -> str:
+    return f"rate:{bucket}"
 
 
 def user_channel(user: int) -> str:

@@ -1,16 +1,48 @@
-"""What holds across workers and hosts: failed logins, registrations, bursts. Redis keeps the time."""
+"""Limits that hold across workers and hosts: logins, registrations, bursts. Redis keeps the time."""
 
 from __future__ import annotations
+
+import math
+import secrets
+from typing import NamedTuple
 
 from forkchat.bus import keys
 from forkchat.bus.link import Link
 from forkchat.config import Limits
 from forkchat.errors import RateLimited
-from forkchat.runtime import gather
 
-# One more; the first begins a minute. KEYS: counter. ARGV: seconds.
-_COUNT = """
-if redis.call('INCR', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+#: One sharer fills no more than this part of a shared bucket.
+_SHARE = 5
+
+# Take a place in each bucket, or in none. KEYS: buckets, each a sorted set of attempts by their time in ms.
+# ARGV: the attempt, then for each bucket: places, seconds that one stays taken, sharer (or ''), its places.
+# Returns 0, or the milliseconds until all have a place again.
+_TAKE = """
+local time = redis.call('TIME')
+local now, wait = time[1] * 1000 + math.floor(time[2] / 1000), 0
+for i, key in ipairs(KEYS) do
+  local places, span = tonumber(ARGV[4 * i - 2]), ARGV[4 * i - 1] * 1000
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - span)
+  local over = redis.call('ZCARD', key) - places
+  if over >= 0 then
+    local due = redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] + span - now
+    wait = math.max(wait, math.min(due, span))
+  end
+end
+if wait > 0 then return math.ceil(wait) end
+for i, key in ipairs(KEYS) do
+  local sharer, left = ARGV[4 * i] .. '/', tonumber(ARGV[4 * i + 1])
+  if sharer ~= '/' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      if string.sub(member, 1, #sharer) == sharer then left = left - 1 end
+    end
+  end
+  if left > 0 then
+    redis.call('ZADD', key, now, sharer .. ARGV[1])
+    redis.call('EXPIRE', key, ARGV[4 * i - 1])
+  end
+end
+return 0
 """
 
 # When the next burst is due. KEYS: burst. ARGV: milliseconds in which a whole one comes together. Returns
@@ -22,26 +54,51 @@ return left
 """
 
 
+class Bucket(NamedTuple):
+    key: str
+    places: int
+    seconds: int  # that a place stays taken
+    sharer: str = ""
+
+
+class Attempt(NamedTuple):
+    name: str
+    buckets: list[Bucket]
+
+
 class Rates:
     def __init__(self, link: Link):
         self._link = link
 
-    async def check(self, kind: str, whos: list[str], limit: int) -> None:
-        """Raises RateLimited if any of `whos` has reached `limit` within a minute. 0: no limit."""
-        if not limit:
-            return
-        names = [keys.rate(kind, who) for who in whos]
-        counts = await gather([self._link.call("GET", name) for name in names])
-        reached = [name for name, count in zip(names, counts, strict=True) if int(count or 0) >= limit]
-        if reached:
-            left = await gather([self._link.call("TTL", name) for name in reached])
-            raise RateLimited("too many tries; wait a little", retry_after=max(1, *left))
+    def bucket(self, name: str, places: int, seconds: int, sharer: str = "") -> Bucket:
+        """The bucket `name`: no more than `places` are taken within `seconds`; 0 places: no limit.
 
-    async def count(self, kind: str, whos: list[str]) -> None:
-        """One more for each of `whos`."""
-        await gather(
-            [self._link.call("EVAL", _COUNT, 1, keys.rate(kind, who), keys.RATE_TTL) for who in whos]
-        )
+        A `sharer` takes up to a fifth of the places; its further attempts are let through uncounted, while
+        there are places left.
+        """
+        return Bucket(keys.rate(name), places, seconds, sharer)
+
+    async def take(self, buckets: list[Bucket]) -> Attempt:
+        """Take a place in each bucket. Raises RateLimited, with none taken, if one is full."""
+        attempt = Attempt(secrets.token_hex(8), [bucket for bucket in buckets if bucket.places])
+        if not attempt.buckets:
+            return attempt
+        names, arguments = [bucket.key for bucket in attempt.buckets], [attempt.name]
+        for bucket in attempt.buckets:
+            share = math.ceil(bucket.places / _SHARE) if bucket.sharer else bucket.places
+            arguments += map(str, (bucket.places, bucket.seconds, bucket.sharer, share))
+        wait = await self._link.call("EVAL", _TAKE, len(names), *names, *arguments)
+        if wait:
+            minutes = math.ceil(wait / 60_000)
+            when = "wait a little" if minutes == 1 else f"wait {minutes} minutes"
+            raise RateLimited(f"too many tries; {when}", retry_after=math.ceil(wait / 1000))
+        return attempt
+
+    def give_back(self, *attempts: Attempt) -> None:
+        """Free their places. Without Redis they stay taken until their time is over."""
+        for attempt in attempts:
+            for bucket in attempt.buckets:
+                self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
 
     async def burst(self, user: int, limits: Limits) -> int:
         """How many messages at once a new session begins with: no more than came together since the last.

@@ -6,11 +6,13 @@ import random
 
 from forkchat import log
 from forkchat.errors import BadRequest, Failed, Unavailable, Unsupported
+from forkchat.service import attempts
 from forkchat.service.context import Context
 from forkchat.service.history import PAGE
-from forkchat.service.passwords import digest, hash_password, new_token, verify
+from forkchat.service.passwords import digest, enrol, new_token
 from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
+from forkchat.service.session import Session
 from forkchat.wire import msgid as m
 from forkchat.wire.requests import Request
 
@@ -54,33 +56,44 @@ class Accounts:
         return None
 
     async def register(self, peer: Peer, request: Request) -> Fields:
-        context = self._context
-        await context.rates.check("register", [peer.host], context.config.limits.register_rate)
-        await context.rates.count("register", [peer.host])
-        password = await hash_password(context.hashing, request["password"])
-        user = await context.store.users.create(request["name"], password)
+        context, name = self._context, request["name"]
+        limit, here = context.config.limits.register_rate, attempts.network(peer.host)
+        attempt = await context.rates.take([context.rates.bucket(f"register:@{here}", limit, 60)])
+        try:
+            enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
+        except (BadRequest, Unavailable):
+            context.rates.give_back(attempt)
+            raise
+        user = await context.store.users.create(name, enrolled.password, enrolled.skeletons)
+        await attempts.remember(context, user, peer)
         log.info("account.registered", user=user, peer=peer.address)
         if peer.is_modern:
-            return {"id": user}
+            return {"id": user, "name": name}
         peer.write_json(peer.classic.registered(user))
         return None
 
     async def account(self, peer: Peer, request: Request) -> Fields:
+        session, op = peer.session, request["op"]
+        assert session is not None
+        if op == "password":
+            return await self._change_password(peer, session, request)
+        if op == "end_others":
+            await self._context.store.tokens.revoke_others(session.user, session.token)
+            return {}
+        raise BadRequest("op must be password or end_others")
+
+    async def _change_password(self, peer: Peer, session: Session, request: Request) -> Fields:
         """A new password ends all tokens; this session gets a new one."""
-        if request["op"] != "password":
-            raise BadRequest("op must be password")
         if "old" not in request or "new" not in request:
             raise BadRequest("old or new is missing")
-        context, session = self._context, peer.session
-        assert session is not None
-        user = await context.store.users.find(session.user)
-        if not await verify(context.hashing, peer, user and user.password, request["old"]):
+        context = self._context
+        if await attempts.check(context, peer, session.user, request["old"]) is None:
             raise Failed("the old password is wrong")
-        new = await hash_password(context.hashing, request["new"])
-        await context.store.users.set_password(session.user, new)
+        enrolled = await enrol(context.hashing, context.config.passwords, session.name, request["new"])
+        await context.store.users.set_password(session.user, enrolled.password)
         await context.store.tokens.revoke_all(session.user)
-        token = new_token()
+        token, limits = new_token(), context.config.session
         session.token = digest(token)
-        await context.store.tokens.issue(session.user, session.token, context.config.session.token_lifetime)
+        await context.store.tokens.issue(session.user, session.token, limits.token_lifetime, limits.tokens)
         log.info("account.password_changed", user=session.user)
         return {"token": token}

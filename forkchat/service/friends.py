@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forkchat.errors import BadRequest, NotFound
-from forkchat.service import payload
+from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
 from forkchat.service.peer import Peer
@@ -62,7 +62,7 @@ class Friends:
         key = request.get("name", request.get("id"))
         if key is None:
             raise BadRequest("name or id is missing")
-        user = await self._context.store.users.find(key)
+        user = await attempts.find(self._context, key)
         if user is None:
             raise NotFound("no such user")
         return {"id": user.id, "name": user.name}

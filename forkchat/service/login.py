@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from forkchat import log
 from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
 from forkchat.runtime import Turns, gather, sleep
-from forkchat.service import payload
+from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
 from forkchat.service.friends import Friends
@@ -16,7 +16,7 @@ from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups, group_fields
 from forkchat.service.history import conv_fields, is_open
 from forkchat.service.offline import Offline
-from forkchat.service.passwords import digest, new_token, verify
+from forkchat.service.passwords import digest, new_token
 from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
@@ -113,16 +113,14 @@ class Login:
         key, password = request.get("id", request.get("name")), request.get("password")
         if key is None or password is None:
             raise BadRequest("id or name, and password, are needed")
-        whos = [f"account:{key}", f"address:{peer.host}"]
-        await context.rates.check("login", whos, context.config.limits.login_rate)
-        user = await context.store.users.find(key)
-        if not await verify(context.hashing, peer, user and user.password, password) or user is None:
-            await context.rates.count("login", whos)
+        user = await attempts.check(context, peer, key, password)
+        if user is None:
             raise Failed("wrong name or password")
         if not peer.is_modern:
             return user, ""
         token = new_token()
-        await context.store.tokens.issue(user.id, digest(token), context.config.session.token_lifetime)
+        limits = context.config.session
+        await context.store.tokens.issue(user.id, digest(token), limits.token_lifetime, limits.tokens)
         return user, token
 
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:

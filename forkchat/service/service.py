@@ -22,6 +22,7 @@ from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups
 from forkchat.service.history import History
 from forkchat.service.login import Login
+from forkchat.service.naming import Naming
 from forkchat.service.past import Past
 from forkchat.service.reconcile import Reconciler
 from forkchat.service.registry import Registry
@@ -54,6 +55,7 @@ class Service:
         self._history = History(context, self.registry)
         self._reconciler = Reconciler(context, self._epoch_is)
         self._retention = Retention(context)
+        self._naming = Naming(context)
         friends = Friends(context, self.registry)
         groups = Groups(context, self.registry)
         Accounts(context, self.registry)
@@ -77,6 +79,7 @@ class Service:
         self.context.epoch = await self._until_available(self.context.store.epoch.get)
         self._reconciler.start()
         self._retention.start()
+        self._naming.start()
         # The worker whose slot this is may have died between a commit and its publish.
         self.context.router.publish(payload.ALL, payload.RECONCILE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forkchat.runtime import Lane, Loop
+from forkchat.store.addresses import Addresses
 from forkchat.store.conversations import Conversations, Located, Standing
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database, Pool, Primary
@@ -12,6 +13,7 @@ from forkchat.store.epoch import Epoch
 from forkchat.store.friends import Friends
 from forkchat.store.groups import Group, Groups
 from forkchat.store.messages import Messages
+from forkchat.store.names import Names
 from forkchat.store.retention import Retention
 from forkchat.store.tokens import Tokens
 from forkchat.store.users import User, Users
@@ -33,6 +35,8 @@ class Store:
         self._pool = pool = Pool([Database(url, make_lane(f"reader{n}"), primary) for n in range(readers)])
         self.users = Users(pool)
         self.tokens = Tokens(pool)
+        self.addresses = Addresses(pool)
+        self.names = Names(pool)
         self.friends = Friends(pool)
         self.groups = Groups(pool)
         self.conversations = Conversations(pool)

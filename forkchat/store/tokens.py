@@ -7,6 +7,8 @@ from forkchat.store.users import User
 
 #: Expired tokens removed with each new one, so that the table stays small without a job of its own.
 _PURGE = 10
+#: Tokens beyond an account's bound that go with each new one: an account from before the bound may have many.
+_TRIM = 1000
 
 
 class Tokens:
@@ -15,15 +17,23 @@ class Tokens:
         self.redeem = pool.batch(redeem)
         self.revoke = pool.transaction(revoke)
         self.revoke_all = pool.transaction(revoke_all)
+        self.revoke_others = pool.transaction(revoke_others)
 
 
-def issue(cursor: Cursor, user: int, digest: bytes, lifetime: int) -> None:
-    """Store a token's digest for `lifetime` seconds."""
+def issue(cursor: Cursor, user: int, digest: bytes, lifetime: int, most: int) -> None:
+    """Store a token's digest for `lifetime` seconds. Of more than `most` of the user's, the oldest end."""
+    cursor.execute("SELECT id FROM user WHERE id = %s FOR UPDATE", (user,))  # so that each sees the others
     cursor.execute("DELETE FROM token WHERE expires < UTC_TIMESTAMP() LIMIT %s", (_PURGE,))
     cursor.execute(
-        "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP() + INTERVAL %s SECOND)",
+        "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP(6) + INTERVAL %s SECOND)",
         (digest, user, lifetime),
     )
+    cursor.execute(
+        "SELECT digest FROM token WHERE user = %s ORDER BY expires DESC LIMIT %s", (user, most + _TRIM)
+    )
+    oldest = [row[0] for row in cursor if row[0] != digest][most - 1 :]
+    if oldest:
+        cursor.execute("DELETE FROM token WHERE digest IN %s", (oldest,))
 
 
 def redeem(cursor: Cursor, digests: list[bytes]) -> list[User | None]:
@@ -43,3 +53,7 @@ def revoke(cursor: Cursor, digest: bytes) -> None:
 
 def revoke_all(cursor: Cursor, user: int) -> None:
     cursor.execute("DELETE FROM token WHERE user = %s", (user,))
+
+
+def revoke_others(cursor: Cursor, user: int, digest: bytes) -> None:
+    cursor.execute("DELETE FROM token WHERE user = %s AND digest <> %s", (user, digest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import MySQLdb
@@ -22,17 +23,27 @@ class Users:
         self.create = pool.transaction(create)
         self.find = pool.batch(find)
         self.set_password = pool.transaction(set_password)
+        self.rehash = pool.transaction(rehash)
 
 
-def create(cursor: Cursor, name: str, password: str) -> int:
-    """The new account's id. `password` is a hash. Raises Conflict if the name is taken."""
+def create(cursor: Cursor, name: str, password: str, skeletons: Sequence[bytes] = ()) -> int:
+    """The new account's id. `password` is a hash; `skeletons` are what look-alike names share.
+
+    Raises Conflict if the name is taken, or looks like one that is. A name without skeletons gets them later
+    (`forkchat.store.names`).
+    """
+    why = "the name is taken"
     try:
         cursor.execute("INSERT INTO user (name, password) VALUES (%s, %s)", (name, password))
+        user: int = cursor.lastrowid
+        why = "the name looks like that of another account"
+        for skeleton in skeletons:
+            cursor.execute("INSERT INTO name_skeleton (skeleton, user) VALUES (%s, %s)", (skeleton, user))
     except MySQLdb.IntegrityError as error:
         if is_duplicate(error):
-            raise Conflict("the name is taken") from None
+            raise Conflict(why) from None
         raise
-    return cursor.lastrowid
+    return user
 
 
 def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
@@ -51,3 +62,8 @@ def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
 
 def set_password(cursor: Cursor, user: int, password: str) -> None:
     cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))
+
+
+def rehash(cursor: Cursor, user: int, old: str, new: str) -> None:
+    """Replace the hash `old` by `new`, of the same password; a password changed meanwhile stays."""
+    cursor.execute("UPDATE user SET password = %s WHERE id = %s AND password = %s", (new, user, old))

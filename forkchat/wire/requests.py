@@ -10,8 +10,8 @@ import orjson
 from forkchat.errors import BadRequest, Unsupported
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import MAX_ID, parse_key
+from forkchat.wire.names import account_name, group_name
 
-MAX_NAME = 50
 MAX_DESC = 200
 MAX_PASSWORD = 1024
 MAX_CID = 64
@@ -107,14 +107,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _name(value: Any) -> str:
-    """A name is shown on terminals and typed by people: printable, without blanks around it."""
-    text = _text(value)
-    if not 1 <= len(text) <= MAX_NAME:
-        raise ValueError(f"must have 1 to {MAX_NAME} characters")
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("must be printable, without blanks at its ends")
-    return text
+def _account_name(value: Any) -> str:
+    return account_name(_text(value))
+
+
+def _group_name(value: Any) -> str:
+    return group_name(_text(value))
 
 
 def _description(value: Any) -> str:
@@ -163,10 +161,10 @@ _FIELDS: dict[int, tuple[Spec, Spec]] = {
     m.LOGIN: _fields(
         {}, {"id": _identifier, "name": _text, "password": _text, "token": _text, "takeover": _flag}
     ),
-    m.REG: _fields({"name": _name, "password": _password}, {}),
+    m.REG: _fields({"name": _account_name, "password": _password}, {}),
     m.ONE_CHAT: _fields({"msg": _text}, {"toid": _identifier, "to": _identifier, **_CHAT}),
     m.ADD_FRIEND: _fields({"friendid": _identifier}, {}),
-    m.CREATE_GROUP: _fields({"groupname": _name}, {"groupdesc": _description}),
+    m.CREATE_GROUP: _fields({"groupname": _group_name}, {"groupdesc": _description}),
     m.ADD_GROUP: _fields({"groupid": _identifier}, {}),
     m.GROUP_CHAT: _fields({"groupid": _identifier, "msg": _text}, _CHAT),
     m.LOGINOUT: ({}, {}),

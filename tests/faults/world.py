@@ -18,6 +18,7 @@ from tests.clock import Clock
 from tests.cluster import HOSTS, Cluster
 from tests.network import Network
 from tests.server import ROOT, until
+from tests.talk import QUIET
 
 #: nginx and supervisor, two hosts, MySQL and Redis, and two machines of people.
 _MACHINES = {
@@ -32,7 +33,6 @@ _USERS = """\
 CREATE USER IF NOT EXISTS forkchat IDENTIFIED BY 'geheim';
 GRANT ALL ON forkchat.* TO forkchat;
 """
-_UNLIMITED = "[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
 #: Whose host a machine is.
 MACHINE_OF = dict(zip(HOSTS, "ab", strict=True))
 
@@ -50,7 +50,7 @@ class World(Cluster):
         self.redis_url = f"redis://{redis_}/0"
         self.address = self.network.address("front", "outside")
         (self.root / "users.sql").write_text(_USERS)
-        self.edit("cluster.toml", "[listen]", f"{_UNLIMITED}[listen]")
+        self.edit("cluster.toml", "[listen]", f"{QUIET}[listen]")
         self.edit("cluster.toml", "127.0.0.1", self.network.address("front", "inside"))
         conf = "supervisord.conf"
         self.edit(conf, "mysql://root@/forkchat?unix_socket=%(ENV_CLUSTER)s/run/mysql.sock", self.mysql_url)

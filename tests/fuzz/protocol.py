@@ -16,7 +16,7 @@ from forkchat.wire.frames import line, padded
 Json = dict[str, Any]
 
 _MSGIDS = sorted(value for name, value in vars(m).items() if name.isupper() and isinstance(value, int))
-_OPS = ("leave", "remove", "members", "list", "password", "")
+_OPS = ("leave", "remove", "members", "list", "password", "end_others", "")
 _TEXTS = ("", "hi", "你好 👋", "\x1b[2J", "\u202e", "x" * 9000, "'; DROP TABLE user; --", "%s", "\0")
 _NUMBERS = (0, 1, -1, 2**31, 2**32, 2**63, 2**64 - 1, 1.5, True, None)
 _SHAPES: tuple[Any, ...] = ([], {}, [[]], {"a": 1}, "NaN")

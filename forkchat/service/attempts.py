@@ -1,0 +1,129 @@
+"""Password checks, counted before they are made: any number at once has no more than the limits allow.
+
+MUST hold:
+1. A check is counted in all of its buckets before its hash is computed.
+2. A right password is not counted, so that a school behind one address can log in. A check that was never
+   made (its client has gone, the queue is full) is not counted either.
+3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
+4. No stranger keeps the owner out: see `_account_buckets`.
+Logins by token are not limited: a token cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from forkchat.errors import RateLimited, Refused, Unavailable
+from forkchat.runtime import sleep
+from forkchat.service.context import Context
+from forkchat.service.passwords import verify
+from forkchat.service.peer import Peer
+from forkchat.wire.names import likely_name
+
+if TYPE_CHECKING:
+    from forkchat.bus.rates import Attempt, Bucket
+    from forkchat.store import User
+
+_MINUTE, _HOUR = 60, 3600
+#: How often a place of an address is tried for again, and after how many seconds each time. Together they are
+#: longer than a full queue of hashes takes.
+_RETRIES, _PAUSE = 3, (0.5, 1.5)
+
+
+def network(host: str) -> str:
+    """The network that counts as one client: an IPv4 address, or an IPv6 address's /64, which one line has.
+
+    What is no address (a Unix socket's peer) counts by its text.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else str(ip_network((address, 64), strict=False))
+    return str(address)
+
+
+async def find(context: Context, key: int | str) -> User | None:
+    """The account with this id or name. A name is looked for as typed, and as it would be stored."""
+    users = context.store.users
+    meant = likely_name(key) if isinstance(key, str) else key
+    if meant == key:
+        return await users.find(key)
+    as_typed, as_meant = users.find(key), users.find(meant)
+    return await as_typed or await as_meant
+
+
+async def check(context: Context, peer: Peer, key: int | str, password: str) -> User | None:
+    """The account `key`, if `password` is its password; else None.
+
+    Raises RateLimited, and Unavailable when MySQL, Redis or the queue of hashes does not serve.
+    """
+    user, here = await find(context, key), network(peer.host)
+    is_known = await context.store.addresses.is_known(_place(user.id if user else 0, here))
+    rates, settings = context.rates, context.config.passwords
+    attempt = await rates.take(_account_buckets(context, _account(key, user), here, is_known))
+    try:
+        at_address = await _take_patiently(context, here)
+    except Refused:
+        rates.give_back(attempt)
+        raise
+    try:
+        verdict = await verify(context.hashing, peer, settings, user and user.password, password)
+    except Unavailable:
+        rates.give_back(attempt, at_address)
+        raise
+    if user is None or not verdict.is_right:
+        return None
+    rates.give_back(attempt, at_address)
+    await remember(context, user.id, peer)
+    if verdict.rehashed:
+        await context.store.users.rehash(user.id, user.password, verdict.rehashed)
+    return user
+
+
+async def remember(context: Context, user: int, peer: Peer) -> None:
+    """Note that the account's owner is at the peer's address."""
+    await context.store.addresses.remember(user, _place(user, network(peer.host)))
+
+
+def _account_buckets(context: Context, account: str, here: str, is_known: bool) -> list[Bucket]:
+    """The buckets of the account, against those who guess its password.
+
+    With an address: hard, since strangers at other addresses do not fill it. Alone: against many addresses
+    that try one account. It is slow, and strangers can fill it, so that it spares the addresses that the
+    owner has logged in from. One address fills a fifth of it at most: a single stranger closes it to nobody.
+    """
+    rates, limits = context.rates, context.config.limits
+    buckets = [rates.bucket(f"login:{account}@{here}", limits.login_rate, _MINUTE)]
+    if not is_known:
+        buckets.append(rates.bucket(f"login:{account}@", limits.login_rate_account, _HOUR, here))
+    return buckets
+
+
+async def _take_patiently(context: Context, here: str) -> Attempt:
+    """Take a place of the address, against those who try many accounts.
+
+    Wait for one: where a school logs in at once, the places are taken by right passwords, and come back.
+    """
+    bucket = context.rates.bucket(f"login:@{here}", context.config.limits.login_rate_address, _MINUTE)
+    for _ in range(_RETRIES):
+        try:
+            return await context.rates.take([bucket])
+        except RateLimited:
+            await sleep(context.loop, random.uniform(*_PAUSE))
+    return await context.rates.take([bucket])
+
+
+def _account(key: int | str, user: User | None) -> str:
+    if user is not None:
+        return f"u{user.id}"
+    return f"i{key}" if isinstance(key, int) else f"n{hashlib.sha256(likely_name(key).encode()).hexdigest()}"
+
+
+def _place(user: int, here: str) -> bytes:
+    return hashlib.sha256(f"{user}@{here}".encode()).digest()
