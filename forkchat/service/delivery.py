@@ -75,20 +75,20 @@ class Delivery:
         for group in session.groups:
             self.stream(group_key(group)).followers[session.user] = session
 
-    def settle(self, session: Session, standings: list[Standing]) -> bool:
+    def settle(self, session: Session, standings: list[Standing]) -> set[int]:
         """Start the session where its conversations stood when they were read, after `attach`.
 
-        It leaves the groups that it is no member of any more. False, and nothing is started, if it has become
-        a member of others, which are not followed yet.
+        It leaves the groups that its user is no member of any more. Returns the groups that they have joined
+        since, which must be followed first: then nothing is started.
         """
         members = {parse_key(standing.conv).group for standing in standings} - {0}
-        if members - session.groups.keys():
-            return False
+        if joined := members - session.groups.keys():
+            return joined
         for group in session.groups.keys() - members:
             self.leave(session, group)
         for standing in standings:
             self._settle(session, standing)
-        return True
+        return set()
 
     def _settle(self, session: Session, standing: Standing) -> None:
         stream = self.streams.get(standing.conv)

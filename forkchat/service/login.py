@@ -21,7 +21,6 @@ from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import parse_key
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
@@ -168,9 +167,10 @@ class Login:
         """
         context, user = self._context, session.user
         delivery, store = context.delivery, context.store
+        joined: set[int] = set()
         for _ in range(_ATTACH_TRIES):
             groups = await store.groups.of(user)
-            await gather(delivery.follow(session, [group.id for group in groups]))
+            await gather(delivery.follow(session, [*joined, *(group.id for group in groups)]))
             older = delivery.sessions.get(user)
             if older is not None and older is not session:
                 self._gate.replaced(older)
@@ -180,9 +180,9 @@ class Login:
             if not await context.presence.is_held(user, session.claim):
                 raise AlreadyOnline("this account is logging in elsewhere")
             standings = await store.conversations.of(user)
-            if delivery.settle(session, standings):
-                known = {parse_key(standing.conv).group for standing in standings}
-                return [group for group in groups if group.id in known], standings
+            joined = delivery.settle(session, standings)
+            if not joined:
+                return [group for group in groups if group.id in session.groups], standings
         raise Unavailable("the groups of this account change too fast")
 
 
