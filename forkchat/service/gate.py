@@ -69,10 +69,12 @@ class Gate:
         background(self.release(user, claim), "gate.abandon")
 
     def replaced(self, session: Session) -> None:
-        """Another session of the user has taken over."""
+        """Another session of the user has taken over. One whose login is not answered yet is refused by
+        that."""
         self.end(session, "replaced")
-        session.peer.left()
-        session.peer.bye("replaced")
+        if session.peer.session is session:
+            session.peer.left()
+            session.peer.bye("replaced")
 
     def on_user_message(self, kind: bytes, user: int, claim: str) -> None:
         """A kick or a probe was published for the session with this claim."""
