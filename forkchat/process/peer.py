@@ -126,6 +126,7 @@ class Peer:
     def greet(self) -> None:
         self._form = Form.MODERN
         self.is_modern = True
+        self._decoder.is_strict = True
         self._connection.stop_probing()
         self.state = State.GREETED
 
