@@ -400,15 +400,37 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
 def test_descriptors_used_up() -> None:
     """Newcomers wait; those inside notice nothing, though MySQL is only now connected to."""
     with Server("-w", "1", config=UNLIMITED) as server:
-        ann, ben = Modern(server.port).join_in(), Modern(server.port).join_in()
+        inside = [Modern(server.port).join_in() for _ in range(6)]
+        ann, ben, *others = inside
         resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
-        strangers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+        newcomers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
         server.wait_log(r"accept\.no_descriptor")
         ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
         assert ben.push(m.ONE_CHAT)["msg"] == "crowded here"
-        for stranger in strangers:
-            stranger.close()
+        for one in (*newcomers, *others):
+            one.close()
         Modern(server.port).join_in()
+
+
+def test_the_longest_silent_stranger_gives_way_when_descriptors_are_used_up() -> None:
+    """People who come get in, however many connect and say nothing; those inside notice nothing."""
+    with Server("-w", "1", config=UNLIMITED) as server:
+        ann, ben = Modern(server.port).join_in(), Classic(server.port).join_in()
+        resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
+        first, busy = Modern(server.port), Classic(server.port)
+        silent = [Wire(server.port) for _ in range(2)]
+        until(lambda: server.log().count("peer.connected") >= 6, "the worker is full")
+        assert busy.login(ann.id, "wrong")["errno"] == 1  # heard later than the others
+        newcomers = []
+        for _ in range(3):
+            newcomers.append(Classic(server.port).register())
+            newcomers[-1].say(m.LOGIN, id=ann.id, password="wrong")
+        assert first.push(m.BYE)["reason"] == "idle"
+        assert [each.wait_closed() for each in (first, *silent)] == [b"", b"", b""]
+        assert busy.login(ann.id, "wrong")["errno"] == 1
+        ann.done(m.ONE_CHAT, toid=ben.id, msg="still here")
+        assert ben.hear()["msg"] == "still here"
+        assert server.log().count("peer.given_up") == 3
 
 
 def test_who_guesses_passwords(strict: Strict) -> None:

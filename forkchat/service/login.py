@@ -11,6 +11,7 @@ from forkchat.runtime import gather, sleep
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
+from forkchat.service.dialects import Dialects
 from forkchat.service.friends import Friends
 from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups, group_fields
@@ -39,8 +40,17 @@ _ORPHANED = 0.5
 
 
 class Login:
-    def __init__(self, context: Context, registry: Registry, gate: Gate, friends: Friends, groups: Groups):
+    def __init__(
+        self,
+        context: Context,
+        registry: Registry,
+        gate: Gate,
+        friends: Friends,
+        groups: Groups,
+        dialects: Dialects,
+    ):
         self._context = context
+        self._dialects = dialects
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
@@ -53,8 +63,10 @@ class Login:
         except (RateLimited, Unavailable):
             await sleep(self._context.loop, random.uniform(*_HELD))
             raise
+        numbering = "" if peer.is_modern else await self._dialects.recall(peer, user.id)
         claim = await self._claim(user, peer, bool(request.get("takeover")))
         session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
+        session.numbering = numbering
         groups, standings = await self._attach(session, claim)
         try:
             burst = await self._context.rates.burst(user.id, self._context.config.limits)
@@ -66,6 +78,8 @@ class Login:
             peer.opened(session, burst)
             if peer.is_modern:
                 peer.answer(request, _modern(user, token, friends, groups, standings))
+            else:
+                self._dialects.remember(session)
         except BaseException:
             self._gate.end(session, "login failed")
             raise

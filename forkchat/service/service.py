@@ -15,6 +15,7 @@ from forkchat.service.background import background
 from forkchat.service.chat import Chat
 from forkchat.service.context import Context
 from forkchat.service.delivery import Delivery
+from forkchat.service.dialects import Dialects
 from forkchat.service.friends import Friends
 from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups
@@ -50,9 +51,10 @@ class Service:
         self._retention = Retention(context)
         friends = Friends(context, self.registry)
         groups = Groups(context, self.registry)
-        Accounts(context, self.registry)
+        self.dialects = Dialects(context)
+        Accounts(context, self.registry, self.dialects)
         Chat(context, self.registry)
-        Login(context, self.registry, self.gate, friends, groups)
+        Login(context, self.registry, self.gate, friends, groups, self.dialects)
         delivery.on_regress = self._regressed
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed

@@ -32,6 +32,7 @@ class Session:
         "claim",
         "groups",
         "name",
+        "numbering",
         "pairs",
         "peer",
         "sent",
@@ -44,6 +45,7 @@ class Session:
         self.user = user
         self.name = name
         self.claim = claim
+        self.numbering = ""  # of a classic client, as it is stored for the account
         self.token = token  # digest of the login token, b"" for none
         self.groups: dict[int, int] = {}
         self.pairs: set[str] | None = None
@@ -129,7 +131,7 @@ class Session:
     def write_classic(self, out: Outgoing) -> None:
         """Send to a classic peer, and mark where its cursor moves once this has reached it."""
         form: Form = self.peer.form
-        for frame in out.classic(form, self.peer.classic.numbering):
+        for frame in out.classic(form, self.peer.classic.dialect):
             self.peer.write(frame)
         if out.seq:
             self.start_at(out.conv, out.seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forkchat.runtime import Lane, Loop
+from forkchat.store.classic import Classic
 from forkchat.store.conversations import Conversations, Located, Standing
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database, Pool
@@ -26,6 +27,7 @@ class Store:
     def __init__(self, loop: Loop, make_lane: Callable[[str], Lane], url: str, readers: int, pending: int):
         self._pool = pool = Pool([Database(url, make_lane(f"reader{n}")) for n in range(readers)])
         self.users = Users(pool)
+        self.classic = Classic(pool)
         self.tokens = Tokens(pool)
         self.friends = Friends(pool)
         self.groups = Groups(pool)
