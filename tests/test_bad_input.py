@@ -407,8 +407,10 @@ def test_descriptors_used_up() -> None:
         server.wait_log(r"accept\.no_descriptor")
         ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
         assert ben.push(m.ONE_CHAT)["msg"] == "crowded here"
-        for one in (*newcomers, *others):
-            one.close()
+        for newcomer in newcomers:
+            newcomer.close()
+        for other in others:
+            other.close()
         Modern(server.port).join_in()
 
 
@@ -467,25 +469,33 @@ def test_who_makes_too_many_accounts(strict: Strict) -> None:
 # Too slow.
 
 
-def test_who_does_not_log_in(strict: Strict) -> None:
-    """Whether they say nothing, or a byte now and then, or empty frames: they are closed all the same."""
-    silent = Modern(strict.port)
-    drips = {Classic(strict.port): drip for drip in (b"", b"x", b"\0", b"\n", b" ")}
+def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
+    """However slowly it goes on, they are closed; those who finish theirs, or say nothing, stay."""
+    silent, modern = Classic(strict.port), Modern(strict.port)
+    idle = [(Classic(strict.port, b"\n" if drip == b"\n" else b"\0"), drip) for drip in (b"\0", b"\n", b" ")]
+    halves = {Classic(strict.port): drip for drip in (b"x", b'{"msgid":1,', b'{"msgid":1}\0{"m', b'"\\')}
+    late = Modern(strict.port)
     start = time.monotonic()
-    while drips:
+    while halves:
         assert time.monotonic() - start < LOGIN_TIME + 3
-        for client, drip in list(drips.items()):
+        late.send(b'{"msgid"')
+        for client, drip in list(halves.items()):
             client.deadline(0.05)
             try:
                 client.send(drip)
                 assert client.wait_closed() == b""
-                del drips[client]
+                del halves[client]
             except TimeoutError:
                 continue
             except ConnectionError:
-                del drips[client]
-    assert silent.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
-    assert silent.wait_closed() == b""
+                del halves[client]
+        for client, drip in idle:
+            client.send(drip)
+    assert late.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
+    assert late.wait_closed() == b""
+    for client in (silent, *(client for client, _ in idle)):
+        assert client.login(strict.modern.id, "")["errno"] == 1
+    modern.done(m.PING)
 
 
 def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:

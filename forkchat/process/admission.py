@@ -68,8 +68,9 @@ class Admission:
             ours = self._of_address.setdefault(address, {})
             ours.pop(peer, None)
             ours[peer] = None
-            if 0 < self._stranger_limit < len(ours):
-                self._give_up(ours, "too many of this address are not logged in")
+            while 0 < self._stranger_limit < len(ours):
+                if not self._give_up(ours, "too many of this address are not logged in"):
+                    break  # all of them are being answered; the next one that comes looks again
 
     def logged_in(self, peer: Peer) -> None:
         """The peer is a stranger no longer."""
@@ -90,13 +91,15 @@ class Admission:
         """There is no descriptor left for a newcomer: the stranger that was silent for longest goes."""
         self._give_up(self._strangers, "no descriptor is left")
 
-    def _give_up(self, strangers: dict[Peer, None], why: str) -> None:
-        """End the first whose request is not being answered: a login waits for a place in the queue."""
+    def _give_up(self, strangers: dict[Peer, None], why: str) -> bool:
+        """End the first whose request is not being answered (a login waits in a queue); False if none is."""
         peer = next((peer for peer in strangers if not peer.inbox.is_held), None)
-        if peer is not None:
-            log.info("peer.given_up", peer=peer.address, why=why)
-            self.logged_in(peer)
-            peer.give_up()
+        if peer is None:
+            return False
+        log.info("peer.given_up", peer=peer.address, why=why)
+        self.logged_in(peer)
+        peer.give_up()
+        return True
 
 
 @lru_cache(maxsize=4096)
