@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ class Admission:
     def __init__(self, config: Config):
         self._counts: Counter[str] = Counter()
         # In the order of their last whole frames: of all addresses, and of each.
-        self._strangers: dict[Peer, None] = {}
+        self._strangers: OrderedDict[Peer, None] = OrderedDict()
         self._of_address: dict[str, dict[Peer, None]] = {}
         self.configure(config)
 
@@ -61,8 +62,8 @@ class Admission:
         """A peer that is not logged in has come, has sent a whole frame, or has logged out just now."""
         if peer.is_closed:
             return
-        self._strangers.pop(peer, None)
         self._strangers[peer] = None
+        self._strangers.move_to_end(peer)
         address = _address(peer.host)
         if address and not _is_own(address):
             ours = self._of_address.setdefault(address, {})
@@ -91,7 +92,7 @@ class Admission:
         """There is no descriptor left for a newcomer: the stranger that was silent for longest goes."""
         self._give_up(self._strangers, "no descriptor is left")
 
-    def _give_up(self, strangers: dict[Peer, None], why: str) -> bool:
+    def _give_up(self, strangers: Iterable[Peer], why: str) -> bool:
         """End the first whose request is not being answered (a login waits in a queue); False if none is."""
         peer = next((peer for peer in strangers if not peer.inbox.is_held), None)
         if peer is None:

@@ -129,7 +129,7 @@ def numbering_problems(tables: Mapping[str, Any]) -> dict[str, str]:
         if missing:
             problems[name] = f"lacks {', '.join(missing)}"
         users: dict[int, str] = {}
-        for key in m.CLASSIC.keys() & table.keys():
+        for key in [key for key in m.CLASSIC if key in table]:
             if why := _number_problem(key, table[key], users):
                 problems[f"{name}.{key}"] = why
     return problems
@@ -167,12 +167,13 @@ def _number_problem(key: str, value: Any, users: dict[int, str]) -> str | None:
         type(each) is not int or not 0 <= each <= _MAX_MSGID for each in numbers
     ):
         return "must be " + ("a whole number" if wanted == 1 else "two whole numbers, request and answer")
-    for number in {*numbers}:
+    found = []
+    for number in dict.fromkeys(numbers):
         if number in _RESERVED:
-            return f"{number} is {_RESERVED[number]}"
-        if users.setdefault(number, key) != key:
-            return f"{number} is {users[number]} already"
-    return None
+            found.append(f"{number} is {_RESERVED[number]}")
+        elif users.setdefault(number, key) != key:
+            found.append(f"{number} is {users[number]} already")
+    return "; ".join(found) or None
 
 
 def _field_problem(field: str, value: Any, users: dict[str, str]) -> str | None:
@@ -180,10 +181,8 @@ def _field_problem(field: str, value: Any, users: dict[str, str]) -> str | None:
     names = _names(value) if isinstance(value, str | list) else ()
     if not names or not all(isinstance(name, str) and 1 <= len(name) <= 32 for name in names):
         return "must be a name, or a list of names, of 1 to 32 characters"
-    for name in names:
-        if users.setdefault(name, field) != field:
-            return f"{name} is {users[name]} already"
-    return None
+    taken = [f"{name} is {users[name]} already" for name in names if users.setdefault(name, field) != field]
+    return "; ".join(taken) or None
 
 
 def _pairs(key: str, value: Any) -> Iterator[tuple[int, int]]:
