@@ -34,6 +34,7 @@ logout = 28
 MINE_IDS = Numbering("mine", {1: 1, 2: 2, 3: 21, 4: 22, 5: 23, 6: 24, 7: 25, 8: 26, 9: 27, 10: 28})
 PROFILE = """
 [classic.profiles.mine]
+msgid = ["msgid", "msgId"]
 errno = "error"
 offlinemsg = "offlineMsg"
 friends = "friendlist"
@@ -135,6 +136,18 @@ def test_strangers_of_one_address_are_bounded(wild: Server, friend: Modern) -> N
     fourth.join_in()
     inside.say(m.ONE_CHAT, toid=friend.id, msg="inside")
     assert friend.push(m.ONE_CHAT)["msg"] == "inside"
+
+
+def test_an_ipv6_network_is_one_address(wild: Server) -> None:
+    def connect(address: str) -> Modern:
+        return Modern(wild.port, header=f"PROXY TCP6 {address} 2001:db8::1 4321 6000\r\n".encode())
+
+    first, *others = (connect(f"2001:db8:0:7::{n}") for n in range(1, 4))
+    elsewhere = connect("2001:db8:0:8::1")
+    connect("2001:db8:0:7:ffff::1")
+    assert first.push(m.BYE)["reason"] == "idle"
+    for each in (*others, elsewhere):
+        each.done(m.PING)
 
 
 def test_a_modern_stranger_that_gives_way_is_told(wild: Server) -> None:
@@ -267,6 +280,7 @@ def test_a_profile_of_ones_own() -> None:
             frame = client.frame()
             assert len(frame) == PADDED_SIZE
             message: dict[str, Any] = orjson.loads(frame[:-1])
+            assert message["msgId"] == message["msgid"]
             return heard() if message["msgid"] == m.CLASSIC_PROBE else message
 
         def ask(**fields: Any) -> dict[str, Any]:
@@ -276,12 +290,12 @@ def test_a_profile_of_ones_own() -> None:
         assert ask(msgid=3, name=friend.name, password="x")["error"] == 1
         registered = ask(msgid=3, name=(name := new_name()), passwd=PASSWORD)
         user = registered["userid"]
-        assert registered == {"msgid": 4, "error": 0, "userid": user}
+        assert registered == {"msgid": 4, "msgId": 4, "error": 0, "userid": user}
         friend.done(m.ONE_CHAT, toid=user, msg="hi")
         group = friend.done(m.CREATE_GROUP, groupname="g")["groupid"]
         assert ask(msgid=1, userid=user, passwd="wrong")["error"] == 1
         answer = ask(msgid=1, userid=user, passwd=PASSWORD)
-        assert {*answer} == {"msgid", "error", "userid", "name", "offlineMsg"}
+        assert {*answer} == {"msgid", "msgId", "error", "userid", "name", "offlineMsg"}
         [missed] = map(orjson.loads, answer["offlineMsg"])
         assert (missed["userid"], missed["msg"], missed["message"]) == (friend.id, "hi", "hi")
         for frame in ({"msgid": 6, "friendid": friend.id}, {"msgid": 8, "groupid": group}, {"msgid": 10}):
@@ -297,6 +311,10 @@ def test_a_profile_of_ones_own() -> None:
             assert (live["userid"], live["message"]) == (friend.id, live["msg"])
             texts += live["msg"]
         assert texts == "长" * 1000
+        other = Wire(server.port)
+        other.send(orjson.dumps({"msgid": 1, "userid": user, "passwd": PASSWORD}) + b"\0")
+        assert orjson.loads(other.frame()[:-1])["error"] == 2
+        assert orjson.loads(client.frame()[:-1]) == {"msgid": 99, "msgId": 99}
 
 
 def test_the_notes_authors_client() -> None:

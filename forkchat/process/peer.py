@@ -209,7 +209,7 @@ class Peer:
                 self.write(answers.PING)
                 self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed)
         else:
-            self.write_json(b'{"msgid":%d}' % m.CLASSIC_PROBE)
+            self.write_json(self.classic.dialect.json({"msgid": m.CLASSIC_PROBE}))
 
     def check_idle(self, login_time: float, limits: config.Session) -> float | None:
         """See whether the peer still lives; seconds until the next look, None: closed.
