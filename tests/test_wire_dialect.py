@@ -64,6 +64,9 @@ def test_any_request_but_login_tells(numbering: str, kind: int) -> None:
     [
         ({"msgid": 3, "name": "li", "password": "x"}, "notes"),
         ({"msgid": 3, "id": 7}, "course"),
+        ({"msgid": 3, "id": 7, "name": "li"}, "course"),
+        ({"msgid": 3, "id": -1, "name": "li", "password": "x", "email": "e"}, "notes"),
+        ({"msgid": 4, "id": -1, "name": "li", "password": "x"}, "course"),
         ({"msgid": 3}, "course"),
         ({"msgid": 4, "name": "li", "password": "x"}, "course"),
         ({"msgid": 6, "id": 7, "friendid": 8}, "notes"),
@@ -150,7 +153,7 @@ def test_common_names_are_understood(field: str, alias: str) -> None:
     dialect = Dialect(Numbering("notes"))
     understood = dialect.understand({alias: 7})
     assert understood[field] == 7
-    assert (alias in understood) is (field == "id")  # chats relay what they do not know
+    assert (alias in understood) is (field in ("id", "name"))  # chats relay what they do not know
     assert dialect.understand({field: 1, alias: 2}) == {field: 1, alias: 2}
 
 

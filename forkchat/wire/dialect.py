@@ -61,8 +61,9 @@ class Dialect:
             if field not in message:
                 alias = next((alias for alias in aliases if alias in message), None)
                 if alias is not None:
-                    # Chats relay an unknown key as it is, and the sender's id is one they do not need.
-                    message[field] = message[alias] if field == "id" else message.pop(alias)
+                    # Chats relay an unknown key as it is, and need neither of these from the sender.
+                    keeps = field in ("id", "name")
+                    message[field] = message[alias] if keeps else message.pop(alias)
         return message
 
     def copies(self, field: str) -> int:
@@ -97,7 +98,7 @@ _OF_CHATS = frozenset(("msg", "toid"))
 _OF_GROUPS = frozenset(("groupid", "groupname"))
 _SHAPES: Mapping[int, tuple[tuple[str, ...], frozenset[str]]] = {
     m.LOGIN: (("password",), _OF_CHATS | _OF_GROUPS | {"friendid"}),
-    m.REG: (("name", "password"), _OF_CHATS | _OF_GROUPS | {"friendid", "id"}),
+    m.REG: (("name", "password"), _OF_CHATS | _OF_GROUPS | {"friendid"}),
     m.ONE_CHAT: (("msg", "toid"), _OF_GROUPS | {"friendid", "password"}),
     m.ADD_FRIEND: (("friendid",), _OF_CHATS | _OF_GROUPS | {"password"}),
     m.CREATE_GROUP: (("groupname",), _OF_CHATS | {"password", "friendid", "groupid"}),
