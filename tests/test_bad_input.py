@@ -433,6 +433,7 @@ def test_the_longest_silent_stranger_gives_way_when_descriptors_are_used_up() ->
         ann.done(m.ONE_CHAT, toid=ben.id, msg="still here")
         assert ben.hear()["msg"] == "still here"
         assert server.log().count("peer.given_up") == 3
+        server.wait_log(r"INFO worker1 peers\.given_up count=[123]\n")
 
 
 def test_who_guesses_passwords(strict: Strict) -> None:

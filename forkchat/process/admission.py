@@ -28,6 +28,7 @@ class Admission:
         # In the order of their last whole frames: of all addresses, and of each.
         self._strangers: OrderedDict[Peer, None] = OrderedDict()
         self._of_address: dict[str, dict[Peer, None]] = {}
+        self._given_up = 0
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -88,6 +89,12 @@ class Admission:
         """Whether `make_room` finds one."""
         return bool(self._strangers)
 
+    def report(self) -> None:
+        """Log how many were given up since the last call: a flood must not fill the log."""
+        if self._given_up:
+            log.info("peers.given_up", count=self._given_up)
+            self._given_up = 0
+
     def make_room(self) -> None:
         """There is no descriptor left for a newcomer: the stranger that was silent for longest goes."""
         self._give_up(self._strangers, "no descriptor is left")
@@ -97,7 +104,8 @@ class Admission:
         peer = next((peer for peer in strangers if not peer.inbox.is_held), None)
         if peer is None:
             return False
-        log.info("peer.given_up", peer=peer.address, why=why)
+        log.debug("peer.given_up", peer=peer.address, why=why)
+        self._given_up += 1
         self.logged_in(peer)
         peer.give_up()
         return True

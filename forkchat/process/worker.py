@@ -106,6 +106,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._board.beat(self._slot, len(self._peers))
+        self._admission.report()
         self._loop.call_later(_BEAT, self._beat)
 
     # Peers.
