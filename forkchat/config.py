@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from forkchat.errors import ConfigError
 from forkchat.log import LEVELS
-from forkchat.wire import dialect, msgid
+from forkchat.wire import msgid, tables
 
 #: Variables of the environment, and the keys that they set.
 ENVIRONMENT = {"FORKCHAT_MYSQL_URL": "mysql.url", "FORKCHAT_REDIS_URL": "redis.url"}
@@ -114,8 +114,8 @@ class Retention:
 class Classic:
     numbering: str = _key("auto")
     profile: str = _key("original")
-    numberings: Mapping[str, Any] = _key(Table(), check=dialect.numbering_problems)
-    profiles: Mapping[str, Any] = _key(Table(), check=dialect.profile_problems)
+    numberings: Mapping[str, Any] = _key(Table(), check=tables.numbering_problems)
+    profiles: Mapping[str, Any] = _key(Table(), check=tables.profile_problems)
 
 
 class Source(NamedTuple):
@@ -302,7 +302,7 @@ def _unknown_names(config: Config, problems: Mapping[str, str]) -> dict[str, str
     classic = config.classic
     known = {
         "classic.numbering": ("auto", *msgid.NUMBERINGS, *classic.numberings),
-        "classic.profile": (*dialect.PROFILES, *classic.profiles),
+        "classic.profile": (*tables.PROFILES, *classic.profiles),
     }
     return {
         name: f"must be one of {', '.join(names)}"

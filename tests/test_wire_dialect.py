@@ -10,8 +10,9 @@ import pytest
 from forkchat.wire import msgid as m
 from forkchat.wire.chat import classic_dict, classic_padded, encode_body, modern_frame
 from forkchat.wire.classic import PADDED_ROOM, ClassicAnswers, Guess, dialects
-from forkchat.wire.dialect import ALIASES, FIELDS, Dialect, numbering_problems, profile_problems
+from forkchat.wire.dialect import ALIASES, Dialect
 from forkchat.wire.msgid import COURSE, NUMBERINGS, Numbering
+from forkchat.wire.tables import FIELDS, numbering_problems, profile_problems
 
 MINE = {
     "login": [1, 2],

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from forkchat.wire import msgid as m
-from forkchat.wire.dialect import PROFILES, Dialect, kinds, numbering_of
+from forkchat.wire.dialect import Dialect, kinds
 from forkchat.wire.frames import PADDED_SIZE
+from forkchat.wire.tables import PROFILES, numbering_of
 
 #: What the original and its later course version say to people, by numbering and errno.
 _TEXTS = {
