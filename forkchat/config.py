@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from forkchat.errors import ConfigError
 from forkchat.log import LEVELS
+from forkchat.wire import msgid, tables
 
 #: Variables of the environment, and the keys that they set.
 ENVIRONMENT = {"FORKCHAT_MYSQL_URL": "mysql.url", "FORKCHAT_REDIS_URL": "redis.url"}
@@ -39,8 +40,16 @@ def _key(
     """A key with its smallest and largest value; signal HUP can change it if `live`.
 
     `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password.
+    `check`: finds the mistakes in a Table, by the names of what is in it.
     """
     return field(default=default, metadata={"at": at, "live": live, **meta}, repr="schemes" not in meta)
+
+
+class Table(dict[str, Any]):
+    """A table of tables as the value of a key, which its `check` finds the mistakes of."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self))
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Limits:
     login_rate_account: int = _key(100, at=(0, 1000), live=True)
     register_rate: int = _key(20, at=(0, 10**6), live=True)
     connections_per_address: int = _key(0, at=(0, 10**6), live=True)
+    strangers_per_address: int = _key(256, at=(0, 10**6), live=True)
     output: int = _key(_MB, at=(65536, 1024 * _MB), live=True)
     pending: int = _key(4096, at=(1, 10**6))
 
@@ -114,7 +124,10 @@ class Retention:
 
 @dataclass(frozen=True)
 class Classic:
-    numbering: str = _key("notes", choices=("notes", "course"))
+    numbering: str = _key("auto")
+    profile: str = _key("original")
+    numberings: Mapping[str, Any] = _key(Table(), check=tables.numbering_problems)
+    profiles: Mapping[str, Any] = _key(Table(), check=tables.profile_problems)
 
 
 class Source(NamedTuple):
@@ -208,12 +221,11 @@ def _read(source: Source) -> Config:
             continue
         if isinstance(key.default, float) and type(value) is int:
             value = float(value)
-        if isinstance(value, list):
-            value = tuple(value)
-        problem = _problem(value, key)
-        if problem:
-            problems[name] = problem
-        else:
+        if isinstance(value, list | dict):
+            value = tuple(value) if isinstance(value, list) else Table(value)
+        found = _problems(name, value, key)
+        problems |= found
+        if not found:
             config = config.with_value(name, value)
     problems |= _contradictions(config, problems)
     if problems:
@@ -242,7 +254,22 @@ def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    tuple: "a list",
+    Table: "a table",
+}
+
+
+def _problems(name: str, value: Any, key: Field[Any]) -> dict[str, str]:
+    """The mistakes in a key's value, by what they are in."""
+    problem = _problem(value, key)
+    if problem is None and isinstance(value, Table):
+        return {f"{name}.{inner}": why for inner, why in key.metadata["check"](value).items()}
+    return {name: problem} if problem else {}
 
 
 def _problem(value: Any, key: Field[Any]) -> str | None:
@@ -251,6 +278,8 @@ def _problem(value: Any, key: Field[Any]) -> str | None:
         return f"must be {_KINDS[kind]}"
     if isinstance(value, str):
         return _text_problem(value, meta.get("choices"), meta.get("schemes"))
+    if isinstance(value, Table):
+        return None
     if isinstance(value, tuple):
         return next(filter(None, map(_network_problem, value)), None)
     if isinstance(value, bool):
@@ -283,8 +312,22 @@ def _network_problem(value: Any) -> str | None:
 def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
     """Keys that are good by themselves and not together."""
     sound = [rule for rule in _ORDERED if rule[0] not in problems and rule[2] not in problems]
-    return {
+    return _unknown_names(config, problems) | {
         smaller: f"must be {text} {larger}"
         for smaller, holds, larger, text in sound
         if not holds(_value(config, smaller), _value(config, larger))
+    }
+
+
+def _unknown_names(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
+    """Keys that name a table which is not there. Where a table has mistakes, these come first."""
+    classic = config.classic
+    known = {
+        "classic.numbering": ("auto", *msgid.NUMBERINGS, *classic.numberings),
+        "classic.profile": (*tables.PROFILES, *classic.profiles),
+    }
+    return {
+        name: f"must be one of {', '.join(names)}"
+        for name, names in known.items()
+        if _value(config, name) not in names and not any(each.startswith(name) for each in problems)
     }

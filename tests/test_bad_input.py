@@ -400,15 +400,40 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
 def test_descriptors_used_up() -> None:
     """Newcomers wait; those inside notice nothing, though MySQL is only now connected to."""
     with Server("-w", "1", config=UNLIMITED) as server:
-        ann, ben = Modern(server.port).join_in(), Modern(server.port).join_in()
+        inside = [Modern(server.port).join_in() for _ in range(6)]
+        ann, ben, *others = inside
         resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
-        strangers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+        newcomers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
         server.wait_log(r"accept\.no_descriptor")
         ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
         assert ben.push(m.ONE_CHAT)["msg"] == "crowded here"
-        for stranger in strangers:
-            stranger.close()
+        for newcomer in newcomers:
+            newcomer.close()
+        for other in others:
+            other.close()
         Modern(server.port).join_in()
+
+
+def test_the_longest_silent_stranger_gives_way_when_descriptors_are_used_up() -> None:
+    """People who come get in, however many connect and say nothing; those inside notice nothing."""
+    with Server("-w", "1", config=UNLIMITED) as server:
+        ann, ben = Modern(server.port).join_in(), Classic(server.port).join_in()
+        resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
+        first, busy = Modern(server.port), Classic(server.port)
+        silent = [Wire(server.port) for _ in range(2)]
+        until(lambda: server.log().count("peer.connected") >= 6, "the worker is full")
+        assert busy.login(ann.id, "wrong")["errno"] == 1  # heard later than the others
+        newcomers = []
+        for _ in range(3):
+            newcomers.append(Classic(server.port).register())
+            newcomers[-1].say(m.LOGIN, id=ann.id, password="wrong")
+        assert first.push(m.BYE)["reason"] == "idle"
+        assert [each.wait_closed() for each in (first, *silent)] == [b"", b"", b""]
+        assert busy.login(ann.id, "wrong")["errno"] == 1
+        ann.done(m.ONE_CHAT, toid=ben.id, msg="still here")
+        assert ben.hear()["msg"] == "still here"
+        assert server.log().count("peer.given_up") == 3
+        server.wait_log(r"INFO worker1 peers\.given_up count=[123]\n")
 
 
 def test_who_guesses_passwords(strict: Strict) -> None:
@@ -445,25 +470,33 @@ def test_who_makes_too_many_accounts(strict: Strict) -> None:
 # Too slow.
 
 
-def test_who_does_not_log_in(strict: Strict) -> None:
-    """Whether they say nothing, or a byte now and then, or empty frames: they are closed all the same."""
-    silent = Modern(strict.port)
-    drips = {Classic(strict.port): drip for drip in (b"", b"x", b"\0", b"\n", b" ")}
+def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
+    """However slowly it goes on, they are closed; those who finish theirs, or say nothing, stay."""
+    silent, modern = Classic(strict.port), Modern(strict.port)
+    idle = [(Classic(strict.port, b"\n" if drip == b"\n" else b"\0"), drip) for drip in (b"\0", b"\n", b" ")]
+    halves = {Classic(strict.port): drip for drip in (b"x", b'{"msgid":1,', b'{"msgid":1}\0{"m', b'"\\')}
+    late = Modern(strict.port)
     start = time.monotonic()
-    while drips:
+    while halves:
         assert time.monotonic() - start < LOGIN_TIME + 3
-        for client, drip in list(drips.items()):
+        late.send(b'{"msgid"')
+        for client, drip in list(halves.items()):
             client.deadline(0.05)
             try:
                 client.send(drip)
                 assert client.wait_closed() == b""
-                del drips[client]
+                del halves[client]
             except TimeoutError:
                 continue
             except ConnectionError:
-                del drips[client]
-    assert silent.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
-    assert silent.wait_closed() == b""
+                del halves[client]
+        for client, drip in idle:
+            client.send(drip)
+    assert late.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
+    assert late.wait_closed() == b""
+    for client in (silent, *(client for client, _ in idle)):
+        assert client.login(strict.modern.id, "")["errno"] == 1
+    modern.done(m.PING)
 
 
 def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:

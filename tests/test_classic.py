@@ -42,11 +42,11 @@ def friend(server: Server) -> Modern:
     return Modern(server.port).join_in(new_name("friend"))
 
 
-@pytest.fixture(params=["notes", "course"])
+@pytest.fixture(params=["notes", "course", "course, fixed"])
 def numbered(request: pytest.FixtureRequest) -> tuple[Server, str]:
-    """A server, and the numbering that its classic clients use."""
-    fixture = "course_server" if request.param == "course" else "server"
-    return request.getfixturevalue(fixture), request.param
+    """A server, and the numbering that its classic clients use: it is told, or laid down."""
+    numbering, _, is_fixed = request.param.partition(",")
+    return request.getfixturevalue("course_server" if is_fixed else "server"), numbering
 
 
 # Recorded dialogues.

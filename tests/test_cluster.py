@@ -56,6 +56,30 @@ def on_each_host(cluster: Cluster, connect: Callable[[], Modern | Classic]) -> l
     raise AssertionError(f"all of 20 clients came to {set(found)}")
 
 
+def test_clients_of_the_course_that_leave_out_delimiters(cluster: Cluster) -> None:
+    """Through nginx; one that only logs in and listens is written to as it numbers, on whichever host."""
+
+    def connect() -> Classic:
+        return Classic(cluster.port, numbering="course")
+
+    li, bo = on_each_host(cluster, lambda: connect().join_in())
+    assert isinstance(li, Classic)
+    assert isinstance(bo, Classic)
+    for text in ("{}{", "hi"):
+        li.send(li.encode(m.ADD_FRIEND, friendid=bo.id)[:-1])
+        li.send(li.encode(m.ONE_CHAT, toid=bo.id, msg=text)[:-1])
+        heard = bo.hear()
+        assert (heard["msgid"], heard["msg"]) == (m.ONE_CHAT, text)
+    bo.close()
+    silent = connect()
+    until(lambda: silent.login(bo.id)["errno"] == 0, "the session is over")
+    li.send(li.encode(m.ONE_CHAT, toid=bo.id, msg="are you there?"))
+    heard = silent.hear()
+    assert (heard["msgid"], heard["msg"]) == (m.ONE_CHAT, "are you there?")
+    li.send(li.encode(m.LOGINOUT)[:-1])
+    assert [friend["id"] for friend in li.login()["friends"]] == [bo.id]
+
+
 @pytest.mark.parametrize("kind", [Modern, Classic])
 def test_people_on_different_hosts_chat(cluster: Cluster, kind: type[Modern | Classic]) -> None:
     li, bo = on_each_host(cluster, lambda: kind(cluster.port).join_in())

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from forkchat.config import Config, data_files, keys, load
+from forkchat.config import Config, Table, data_files, keys, load
 from forkchat.errors import ConfigError
+from forkchat.wire import msgid
+from forkchat.wire.classic import dialects
 from tests.server import ROOT, forkchat
 
 EXAMPLE = ROOT / "etc/forkchat.toml"
@@ -27,7 +29,16 @@ def problems(path: Path | None = None, **flags: Any) -> list[str]:
 def test_the_example_shows_every_key_with_its_default() -> None:
     assert load(str(EXAMPLE), {}, {}) == Config()
     shown = re.findall(r"^(\w+) = .*# \S", EXAMPLE.read_text(), re.MULTILINE)
-    assert shown == [key.name for key in KEYS]
+    assert shown == [key.name for key in KEYS if not isinstance(key.default, Table)]
+
+
+def test_the_example_shows_tables_that_are_good_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(re.sub(r"^#(?=[\[\w])", "", EXAMPLE.read_text(), flags=re.MULTILINE))
+    classic = load(str(path), {}, {}).classic
+    assert {*classic.numberings["mine"]} == {*msgid.CLASSIC}
+    assert len(dialects(**vars(classic))) == 3
+    assert classic.profiles["mine"]["errno"] == ["errno", "error"]
 
 
 def test_the_example_marks_what_hup_can_change() -> None:
@@ -69,7 +80,14 @@ def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> N
             "listen.proxy_from: 7 is not an address or a network, as 10.0.0.7 or 10.0.0.0/24",
         ),
         ('[server]\npid_file = "a\\u0000b"', "server.pid_file: must not contain control characters"),
-        ("[classic]\nnumbering = 'both'", "classic.numbering: must be one of notes, course"),
+        ("[classic]\nnumbering = 'both'", "classic.numbering: must be one of auto, notes, course"),
+        ("[classic]\nprofile = 'own'", "classic.profile: must be one of original, author"),
+        ("[classic]\nnumberings = 7", "classic.numberings: must be a table"),
+        ("[classic.profiles]\nmine = 7", "classic.profiles.mine: must be a table"),
+        (
+            "[classic.profiles.mine]\nerrno = 7",
+            "classic.profiles.mine.errno: must be a name, or a list of names, of 1 to 32 characters",
+        ),
         ("[limit]\nframe = 1", "limit.frame: no such key"),
         ("frame = 1", "frame: no such key"),
         ("[server.limits]\nframe = 1", "server.limits: no such key"),
@@ -99,6 +117,26 @@ def test_all_bad_keys_are_listed_at_once_and_no_secret(tmp_path: Path) -> None:
     for name in ("mysql.url", "mysql.readers", "oops.a", "server.workers", "listen.port", "redis.url"):
         assert f"{name}: " in result.stderr
     assert "geheim" not in result.stderr + result.stdout
+
+
+def test_all_mistakes_in_tables_are_listed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(
+        "[classic]\nnumbering = 'mine'\nprofile = 'none'\n"
+        "[classic.numberings.mine]\nlogin = [1, 99]\nregister = 3\nchat = 1\noops = 7\n"
+        "[classic.profiles.mine]\nerrno = 'id'\noops = 'x'"
+    )
+    assert {problem.removeprefix(f"{path}: ") for problem in problems(path)} == {
+        "classic.numberings.mine: lacks add_friend, create_group, add_group, group_chat",
+        "classic.numberings.mine.login: 99 is a sign of life to classic clients",
+        "classic.numberings.mine.chat: 1 is login already",
+        "classic.numberings.mine.register: must be two whole numbers, request and answer",
+        "classic.numberings.mine.oops: no such message",
+        "classic.profiles.mine.errno: id is id already",
+        "classic.profiles.mine.oops: no such field",
+    }
+    path.write_text("[classic]\nnumbering = 'mine'\nprofile = 'none'")
+    assert len(problems(path)) == 2
 
 
 def test_a_password_is_not_in_the_repr() -> None:

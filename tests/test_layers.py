@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "client.commands": CLIENT | {"client.aio", "client.local"},
     "client.script": CLIENT | {"client.aio", "client.local", "client.commands"},
     "client.screen": CLIENT | {"client.aio", "client.local", "client.commands"},
-    "config": {"errors", "log"},
+    "config": {"errors", "log", "wire"},
     "errors": set(),
     "log": set(),
     "runtime": {"errors", "log", "forkchat"},

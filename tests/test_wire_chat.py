@@ -20,12 +20,13 @@ from forkchat.wire.chat import (
     ephemeral_frame,
     modern_frame,
 )
+from forkchat.wire.dialect import Dialect
 from forkchat.wire.frames import PADDED_SIZE
 from forkchat.wire.msgid import Numbering
 
 TS = 1767225600123
 TIME = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(TS // 1000))
-NOTES, COURSE = Numbering("notes"), Numbering("course")
+NOTES, COURSE = Dialect(Numbering("notes")), Dialect(Numbering("course"))
 
 
 def frame(msg: str, conv: str = "d12-57", name: str = "li", **extra: Any) -> bytes:

@@ -10,9 +10,10 @@ import pytest
 
 from forkchat.wire import msgid as m
 from forkchat.wire.classic import PADDED_ROOM, ClassicAnswers
+from forkchat.wire.dialect import Dialect
 from forkchat.wire.msgid import Numbering
 
-NOTES, COURSE = ClassicAnswers("notes"), ClassicAnswers("course")
+NOTES, COURSE = (ClassicAnswers(Dialect(Numbering(name))) for name in ("notes", "course"))
 CLASSIC = range(1, 11)
 
 

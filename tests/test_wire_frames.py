@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import pairwise
 
 import orjson
@@ -24,6 +25,15 @@ STREAMS = {
     "CR LF": (b'{"a":1}\r\n{"b":2}\r\n', [b'{"a":1}', b'{"b":2}'], b"\n"),
     "blanks": (b'{"a":1}    \0', [b'{"a":1}'], b"\0"),
     "not JSON": (b'hello\n{"a":1\nx}\n', [b"hello", b'{"a":1', b"x}"], b"\n"),
+    "NUL and nothing": (b'{"a":1}{"b":2}\0{"c":3}', [b'{"a":1}', b'{"b":2}', b'{"c":3}'], b"\0"),
+    "nothing but blanks": (b' {"a":1} \r {"b":2}\t', [b'{"a":1}', b'{"b":2}'], b""),
+    "braces in texts": (
+        rb'{"a":"}{"}{"b\"}{":{"c":"\\"}}{"d":"{"}' + b"\0",
+        [rb'{"a":"}{"}', rb'{"b\"}{":{"c":"\\"}}', b'{"d":"{"}'],
+        b"\0",
+    ),
+    "an object after rubbish": (b'x"y{"a":1}}{"b":2}\n', [b'x"y{"a":1}', b'}{"b":2}'], b"\n"),
+    "an array": (b'[{"a":1},{"b":2}]\n', [b'[{"a":1}', b',{"b":2}', b"]"], b"\n"),
     "no object": (b"[1]\n7\nnull\n", [b"[1]", b"7", b"null"], b"\n"),
     "UTF-8": ('{"a":"你好"}\n'.encode(), ['{"a":"你好"}'.encode()], b"\n"),
     "no UTF-8": (b"\xff\xfe\n{}\n", [b"\xff\xfe", b"{}"], b"\n"),
@@ -82,10 +92,10 @@ def test_any_split_of_any_objects_gives_the_same(
 
 @given(st.lists(st.binary(min_size=1).filter(lambda frame: not {10, 0} & {*frame})), st.data())
 def test_any_split_of_any_bytes_gives_the_same(sent: list[bytes], data: st.DataObject) -> None:
-    """Once a delimiter was used, what is between two of them need not be JSON."""
+    """What is between two delimiters of a strict peer need not be JSON."""
     stream = b"".join(frame + b"\n" for frame in sent)
     places = data.draw(st.lists(st.integers(0, len(stream))))
-    assert feed(FrameDecoder(len(stream) + 1), [b"\n", *cut(stream, places)]) == [
+    assert feed(FrameDecoder(len(stream) + 1, is_strict=True), [b"\n", *cut(stream, places)]) == [
         frame.strip() for frame in sent if not frame.isspace()
     ]
 
@@ -102,17 +112,79 @@ def test_undelimited_and_incomplete_waits() -> None:
     assert feed(decoder, [b'{"a":', b'"}', b'"', b"}"]) == [b'{"a":"}"}']
 
 
-def test_once_delimited_a_whole_object_waits_for_its_delimiter() -> None:
+def test_an_object_is_a_frame_after_a_delimiter_was_seen_too() -> None:
+    """What some public clients send: one frame with NUL, the next with nothing, each in a read of its own."""
     decoder = FrameDecoder(LIMIT)
-    assert feed(decoder, [b"{}\n", b'{"a":1}']) == [b"{}"]
-    assert feed(decoder, [b"\n"]) == [b'{"a":1}']
+    reads = [b'{"a":1}\0', b'{"b":2}', b'{"c":3}', b"\0", b'{"d":4}\0{"e":5}', b"\n", b'{"f":6}']
+    assert [feed(decoder, [each]) for each in reads] == [
+        [b'{"a":1}'],
+        [b'{"b":2}'],
+        [b'{"c":3}'],
+        [],
+        [b'{"d":4}', b'{"e":5}'],
+        [],
+        [b'{"f":6}'],
+    ]
+    assert decoder.delimiter == b"\0"
+    assert not decoder.is_inside
 
 
-def test_undelimited_object_is_found_however_many_braces_it_has() -> None:
-    """After so many vain tries the decoder waits for a delimiter: the work stays bounded."""
-    data = b'{"a":"' + b"}" * 150 + b'"}'
-    assert feed(FrameDecoder(LIMIT), [data]) == [data]
-    assert feed(FrameDecoder(LIMIT), [*cut(data, list(range(len(data)))), b"\0"]) == [data]
+def test_strict_peers_end_their_frames() -> None:
+    decoder = FrameDecoder(LIMIT)
+    assert feed(decoder, [b'{}\n{"a"']) == [b"{}"]
+    decoder.is_strict = True
+    assert feed(decoder, [b":1}", b'{"b":2}\n']) == [b'{"a":1}{"b":2}']
+
+
+@given(
+    st.lists(st.tuples(objects, st.sampled_from([b"", b"", b" ", b"\r\n", b"\n", b"\0", b"\0\0"]))), st.data()
+)
+def test_any_split_of_objects_with_and_without_delimiters(
+    sent: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    stream = b"".join(frame + end for frame, end in sent)
+    places = data.draw(st.lists(st.integers(0, len(stream))))
+    decoder = FrameDecoder(1 << 16)
+    assert feed(decoder, cut(stream, places)) == [frame for frame, _ in sent]
+    assert not decoder.is_inside
+
+
+@given(st.text('{}"\\[] a\n\0').map(str.encode), st.data())
+def test_any_split_of_rubbish_gives_the_same(stream: bytes, data: st.DataObject) -> None:
+    places = data.draw(st.lists(st.integers(0, len(stream))))
+    whole, pieces = FrameDecoder(1 << 16), FrameDecoder(1 << 16)
+    assert feed(whole, [stream]) == feed(pieces, cut(stream, places))
+    assert whole.is_inside is pieces.is_inside
+
+
+COSTLY = {
+    "braces": b"{" * 60_000,
+    "closing braces": b'{"a":"' + b"}" * 60_000,
+    "objects": b"{}" * 30_000,
+    "quotes": b"{" + b'"' * 60_000,
+    "escapes": b'{"' + b'\\"' * 30_000,
+    "backslashes": b'{"' + b"\\" * 60_000,
+    "nested": b'{"a":' * 12_000,
+    "rubbish before an object": b'}"' * 30_000,
+}
+
+
+@pytest.mark.parametrize("data", COSTLY.values(), ids=COSTLY)
+@pytest.mark.parametrize("size", [1, 100, 65536])
+def test_work_is_linear(data: bytes, size: int) -> None:
+    """A read's work is in proportion to its bytes, and its tokens are bounded."""
+    decoder = FrameDecoder(1 << 16)
+    began = time.process_time()
+    for at in range(0, len(data), size):
+        decoder.feed(data[at : at + size])
+    assert time.process_time() - began < 1.0
+
+
+def test_an_object_of_too_many_braces_waits_for_its_delimiter() -> None:
+    decoder = FrameDecoder(1 << 20)
+    huge = orjson.dumps({"a": [{}] * 5000})
+    assert feed(decoder, [huge]) == []
+    assert feed(decoder, [b"\0", b'{"b":2}']) == [huge, b'{"b":2}']
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\0", b""])

@@ -49,7 +49,7 @@ class Link:
         self.limits = {"frame": 65536, "text": 8192, "page": 200}
         self._agent = agent
         self._heartbeat = 30.0
-        self._decoder = FrameDecoder(MAX_FRAME)
+        self._decoder = FrameDecoder(MAX_FRAME, is_strict=True)
         self._out = bytearray()
         self._rids = count(1)
         self._waiting: dict[str, tuple[int, Then]] = {}
@@ -64,7 +64,7 @@ class Link:
         self.is_up = True
         self.failure = ConnectionError("the server has closed the connection at once")
         self.is_greeted = self.is_finished = self._is_pinged = self._has_answered = False
-        self._decoder = FrameDecoder(MAX_FRAME)
+        self._decoder = FrameDecoder(MAX_FRAME, is_strict=True)
         self._out.clear()
         self.ask(m.HELLO, {"ver": 1, "ua": self._agent}, partial(self._on_hello, greeted))
 

@@ -31,10 +31,12 @@ class Dispatcher:
             peer.bye("too many messages")
             return
         try:
-            message = decode(frame)
+            message = decode(frame, None if peer.is_modern else peer.classic.dialect.understand)
             msgid = message["msgid"]
             if not peer.is_modern and msgid != m.HELLO:
-                msgid = peer.classic.numbering.inbound(msgid)
+                if not self._tell_dialect(peer, message):
+                    return
+                msgid = peer.classic.dialect.inbound(msgid)
             rid = rid_of(message)
             if wait:
                 raise RateLimited("too many messages", retry_after=wait)
@@ -44,6 +46,13 @@ class Dispatcher:
             peer.refuse(msgid, rid, refused)
         except Exception as error:
             peer.refuse(msgid, rid, _fault(peer, msgid, error))
+
+    def _tell_dialect(self, peer: Peer, message: dict[str, Any]) -> bool:
+        """Learn from a classic peer's frame how it numbers its messages; False if it has no effect."""
+        has_effect = peer.guess.hear(message)
+        if peer.session is not None:
+            self._service.dialects.remember(peer.session)
+        return has_effect
 
     def _flood_wait(self, peer: Peer) -> float:
         """0, or the seconds until this peer may send again."""

@@ -10,16 +10,18 @@ from typing import Any
 from forkchat import config, log
 from forkchat.errors import BadRequest, Refused, TooLarge
 from forkchat.net.connection import Connection
+from forkchat.process.admission import Admission
 from forkchat.process.bucket import Bucket
 from forkchat.process.inbox import Inbox
 from forkchat.process.trail import Trail
+from forkchat.runtime import STAGE_PEERS
 from forkchat.service.outgoing import Form
 from forkchat.service.service import Service
 from forkchat.service.session import Session
 from forkchat.wire import answers
 from forkchat.wire import msgid as m
 from forkchat.wire.answers import Rid
-from forkchat.wire.classic import ClassicAnswers
+from forkchat.wire.classic import ClassicAnswers, Guess
 from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
 from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
 from forkchat.wire.requests import Request
@@ -27,19 +29,20 @@ from forkchat.wire.states import State
 
 #: Seconds that the other end has to answer a probe.
 PROBE_TIME = 5.0
-#: Seconds between signs of life to a classic client, below nginx's proxy_timeout.
+#: Seconds between signs of life to a classic client that has logged in, below what proxies and routers
+#: allow. Before its first login it gets none: some read the login's answer only then, with one `recv`.
 CLASSIC_SIGN = 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the peers of a worker have in common. `handle` gets each frame, `admit` is asked whether one
-    more may come from a host, `on_closed` is told why a peer has gone."""
+    """What the peers of a worker have in common. `handle` gets each frame, `admission` is asked whether one
+    more may come from a host and told who is not logged in, `on_closed` is told why a peer has gone."""
 
     service: Service
-    classic: ClassicAnswers
+    dialects: tuple[ClassicAnswers, ...]
     handle: Callable[[Peer, bytes], object]
-    admit: Callable[[str], bool]
+    admission: Admission
     on_closed: Callable[[Peer, str], object]
 
 
@@ -51,15 +54,17 @@ class Peer:
     """
 
     __slots__ = (
-        "_born",
+        "_begun",
         "_connection",
         "_decoder",
         "_form",
+        "_guess",
         "_header",
         "_heard",
         "_loop",
         "_probed",
         "_shared",
+        "_sign_due",
         "_trail",
         "address",
         "bucket",
@@ -79,6 +84,7 @@ class Peer:
         self.bucket = Bucket(limits.message_burst)
         self.state = State.NEW
         self._form: Form | None = None
+        self._guess: Guess | None = None  # made for a classic peer
         self.is_modern = False  # it has said HELLO
         self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
         self._trail = Trail() if is_proxied else None
@@ -86,17 +92,25 @@ class Peer:
         self.host = "" if is_proxied else client[0]
         self.inbox = Inbox(loop, connection, partial(shared.handle, self))
         self.session: Session | None = None
-        # When it connected or logged out, when it was last heard, when it was sent a PING that it has
-        # not answered (else 0.0).
-        self._born = self._heard = loop.time()
+        # When it was last heard, when it was sent a PING that it has not answered (else 0.0), when the
+        # header or frame began that it has not finished (else 0.0), when a classic one gets the next sign
+        # of life (0.0: never).
+        self._heard = loop.time()
         self._probed = 0.0
+        self._begun = self._heard if is_proxied else 0.0
+        self._sign_due = 0.0
         connection.start(self._on_data, self._on_closed, self._on_drained)
 
     # What the service sees.
 
     @property
     def classic(self) -> ClassicAnswers:
-        return self._shared.classic
+        return self._guess.best if self._guess else self._shared.dialects[0]
+
+    @property
+    def guess(self) -> Guess:
+        self._guess = self._guess or Guess(self._shared.dialects)
+        return self._guess
 
     @property
     def form(self) -> Form:
@@ -126,6 +140,7 @@ class Peer:
     def greet(self) -> None:
         self._form = Form.MODERN
         self.is_modern = True
+        self._decoder.is_strict = True
         self._connection.stop_probing()
         self.state = State.GREETED
 
@@ -134,6 +149,8 @@ class Peer:
         self.bucket.limit(burst)
         self.state = State.MODERN if self.is_modern else State.CLASSIC
         self._decoder.limit = self._shared.service.context.config.limits.frame
+        self._sign_due = self._loop.time() + CLASSIC_SIGN
+        self._shared.admission.logged_in(self)
 
     def left(self) -> None:
         if self._trail:
@@ -141,7 +158,8 @@ class Peer:
         self.session = None
         self.state = State.GREETED if self.is_modern else State.NEW
         self._decoder.limit = self._shared.service.context.config.limits.frame_before_login
-        self._born = self._loop.time()
+        self._begun = self._loop.time() if self._decoder.is_inside else 0.0
+        self._shared.admission.stranger(self)
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
@@ -170,6 +188,11 @@ class Peer:
             self.write(answers.bye(reason, retry_after))
         self._connection.close_when_sent(reason)
 
+    def give_up(self) -> None:
+        """Make room for a newcomer, at the end of this turn: BYE is handed over before."""
+        self.bye("idle")
+        self._loop.at_turn_end(STAGE_PEERS, partial(self.close, "given up"))
+
     def close(self, reason: str) -> None:
         self._connection.close(reason)
 
@@ -186,26 +209,34 @@ class Peer:
                 self.write(answers.PING)
                 self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed)
         else:
-            self.write_json(b'{"msgid":%d}' % m.CLASSIC_PROBE)
+            self.write_json(self.classic.dialect.json({"msgid": m.CLASSIC_PROBE}))
 
     def check_idle(self, login_time: float, limits: config.Session) -> float | None:
-        """See whether the peer has been silent for too long; seconds until the next look, None: closed."""
+        """See whether the peer still lives; seconds until the next look, None: closed.
+
+        A stranger may be silent, but MUST finish within `login_time` what it has begun to send.
+        """
         if self.is_closed:
             return None
         now = self._loop.time()
-        if self.session is None:
-            if now - self._born >= login_time and not self.inbox.is_held:
+        is_waited_for = self.session is None and self._begun and not self.inbox.is_held
+        if is_waited_for and now - self._begun >= login_time:
+            self.bye("idle")
+        elif self.is_modern:
+            if now - self._heard >= limits.dead_after:
                 self.bye("idle")
-            return login_time
-        if not self.is_modern:
+            elif now - self._heard >= limits.heartbeat:
+                self.write(answers.PING)
+        elif self._sign_due and now >= self._sign_due:
             # Whatever stands between (nginx) takes a silent connection for a dead one.
             self.probe()
-            return CLASSIC_SIGN
-        if now - self._heard >= limits.dead_after:
-            self.bye("idle")
-        elif now - self._heard >= limits.heartbeat:
-            self.write(answers.PING)
-        return limits.heartbeat / 2
+            self._sign_due = now + CLASSIC_SIGN
+        return self._next_look(now, login_time, limits)
+
+    def _next_look(self, now: float, login_time: float, limits: config.Session) -> float:
+        if self.is_modern:
+            return limits.heartbeat / 2
+        return min(login_time, limits.heartbeat / 2) if self.session is None else self._sign_due - now
 
     def _close_if_dead(self, probed: float) -> None:
         if self._heard < probed:
@@ -221,9 +252,21 @@ class Peer:
         if not data:
             return
         try:
-            self.inbox.feed(self._decoder.feed(data))
+            frames = self._decoder.feed(data)
         except FrameTooLong:
             self._refuse_frame()
+            return
+        if self.session is None:
+            self._note_progress(bool(frames))
+        self.inbox.feed(frames)
+
+    def _note_progress(self, has_frame: bool) -> None:
+        """A stranger has sent something: whole frames, or the beginning of one."""
+        if has_frame:
+            self._begun = 0.0
+            self._shared.admission.stranger(self)
+        if self._decoder.is_inside:
+            self._begun = self._begun or self._heard
 
     def _open(self, header: ProxyHeader, data: bytes) -> bytes:
         """Whose connection is it? What is there of its frames; the connection may be closed."""
@@ -235,14 +278,16 @@ class Peer:
         if opening is None:
             return b""
         self._header = None
+        self._begun = 0.0
         if opening.client:
             self.address = _address(*opening.client)
         if not self.host:
             host = self.address.rpartition(":")[0].strip("[]")
-            if not self._shared.admit(host):
+            if not self._shared.admission.enter(host):
                 self._turn_away("too many connections from this address")
                 return b""
             self.host = host
+            self._shared.admission.stranger(self)
         return opening.rest
 
     def _turn_away(self, why: str) -> None:

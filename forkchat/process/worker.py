@@ -31,7 +31,7 @@ from forkchat.process.signals import SignalQueue
 from forkchat.runtime import Future, spawn
 from forkchat.service.service import Service
 from forkchat.store import Store
-from forkchat.wire.classic import ClassicAnswers
+from forkchat.wire.classic import dialects
 
 #: Seconds between beats; between looks at whether all is drained; a fast stop may take.
 _BEAT, _DRAIN_LOOK, _FAST_STOP = 0.5, 0.02, 2.0
@@ -93,9 +93,9 @@ class Worker:
         self._service = Service(loop, config, self._store, self._bus, self._lane("hashing"))
         self._shared = Shared(
             self._service,
-            ClassicAnswers(config.classic.numbering),
+            dialects(**vars(config.classic)),
             Dispatcher(self._service).handle,
-            self._admission.enter,
+            self._admission,
             self._closed,
         )
         self._wheel = Wheel(loop, self._look_at)
@@ -116,6 +116,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._board.beat(self._slot, len(self._peers))
+        self._admission.report()
         self._loop.call_later(_BEAT, self._beat)
 
     # Peers.
@@ -130,7 +131,11 @@ class Worker:
             log.info("worker.ready")
 
     def _has_room(self) -> bool:
-        return len(self._peers) + _OWN_FILES < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        """Whether there is a descriptor for one more, or a stranger has one that gives way."""
+        return self._room() > 0 or self._admission.has_strangers
+
+    def _room(self) -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OWN_FILES - len(self._peers)
 
     def _may_accept(self) -> bool:
         mean = self._board.mean()
@@ -144,15 +149,18 @@ class Worker:
             sock.close()
             return
         connection = Connection(self._loop, sock, limits.output)
+        if self._room() <= 0:
+            self._admission.make_room()
         peer = Peer(connection, (host, port), is_proxied, self._shared)
         self._peers.add(peer)
-        self._wheel.add(peer, limits.login_time)
+        self._admission.stranger(peer)
+        self._wheel.add(peer, min(limits.login_time, self._service.context.config.session.heartbeat / 2))
         self._board.beat(self._slot, len(self._peers))
         log.debug("peer.connected", peer=peer.address)
 
     def _closed(self, peer: Peer, reason: str) -> None:
         self._peers.discard(peer)
-        self._admission.leave(peer.host)
+        self._admission.leave(peer)
         self._board.beat(self._slot, len(self._peers))
         log.debug("peer.closed", peer=peer.address, reason=reason)
 

@@ -8,6 +8,7 @@ from forkchat import log
 from forkchat.errors import BadRequest, Failed, Unavailable, Unsupported
 from forkchat.service import attempts
 from forkchat.service.context import Context
+from forkchat.service.dialects import Dialects
 from forkchat.service.history import PAGE
 from forkchat.service.passwords import digest, enrol, new_token
 from forkchat.service.peer import Peer
@@ -20,8 +21,9 @@ VERSION = 1
 
 
 class Accounts:
-    def __init__(self, context: Context, registry: Registry):
+    def __init__(self, context: Context, registry: Registry, dialects: Dialects):
         self._context = context
+        self._dialects = dialects
         registry.update(
             {
                 m.HELLO: self.hello,
@@ -69,6 +71,7 @@ class Accounts:
         log.info("account.registered", user=user, peer=peer.address)
         if peer.is_modern:
             return {"id": user, "name": name}
+        self._dialects.registered(peer, user)
         peer.write_json(peer.classic.registered(user))
         return None
 

@@ -11,6 +11,7 @@ from forkchat.runtime import Turns, gather, sleep
 from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
+from forkchat.service.dialects import Dialects
 from forkchat.service.friends import Friends
 from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups, group_fields
@@ -40,8 +41,17 @@ _ATTACH_TRIES = 5
 
 
 class Login:
-    def __init__(self, context: Context, registry: Registry, gate: Gate, friends: Friends, groups: Groups):
+    def __init__(
+        self,
+        context: Context,
+        registry: Registry,
+        gate: Gate,
+        friends: Friends,
+        groups: Groups,
+        dialects: Dialects,
+    ):
         self._context = context
+        self._dialects = dialects
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
@@ -55,12 +65,14 @@ class Login:
         except (RateLimited, Unavailable):
             await sleep(self._context.loop, random.uniform(*_HELD))
             raise
-        claim = session = None
+        session = None
+        numbering = "" if peer.is_modern else await self._dialects.recall(peer, user.id)
         try:
             # Not at the same time as another login of the user here: its claim would be the later one.
             async with self._turns.of(user.id):
                 claim = await self._claim(user, peer, bool(request.get("takeover")))
                 session = Session(peer, user.id, user.name, claim.token, digest(token) if token else b"")
+                session.numbering = numbering
                 groups, standings = await self._attach(session)
             await self._open(session, request, token, groups, standings)
         except BaseException:
@@ -89,6 +101,8 @@ class Login:
         peer.opened(session, burst)
         if peer.is_modern:
             peer.answer(request, _modern(session, token, friends, groups, standings))
+        else:
+            self._dialects.remember(session)
         self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:

@@ -42,7 +42,7 @@ class Offline:
         standings: list[Standing],
     ) -> None:
         """Write the login answer, then the offline messages that it has no room for."""
-        peer, numbering = session.peer, session.peer.classic.numbering
+        peer, dialect = session.peer, session.peer.classic.dialect
         described = [await self._described(group, session.user) for group in groups]
         waiting = [standing for standing in standings if standing.recv < standing.last]
         backlog = self._missed(session.user, waiting)
@@ -51,7 +51,7 @@ class Offline:
             first.append(out)
             if len(first) == _IN_ANSWER:
                 break
-        texts = [classic_dict(out.frame, numbering) for out in first]
+        texts = [classic_dict(out.frame, dialect) for out in first]
         limit = PADDED_ROOM if peer.form is Form.PADDED else None
         json, taken, is_short = peer.classic.logged_in(
             session.user, session.name, friends, described, texts, limit

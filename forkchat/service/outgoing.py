@@ -1,11 +1,11 @@
-"""A chat message on its way out: encoded once per form and worker, however many get it."""
+"""A chat message on its way out: encoded once per form, dialect and worker, however many get it."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from forkchat.wire.chat import classic_line, classic_padded
-from forkchat.wire.msgid import Numbering
+from forkchat.wire.dialect import Dialect
 
 
 class Form(Enum):
@@ -41,16 +41,16 @@ class Outgoing:
         self.version = version
         self.ts = ts
         self.is_fill = is_fill
-        self._forms: dict[Form, list[bytes]] | None = None  # made for the first classic peer
+        self._forms: dict[tuple[Form, Dialect], list[bytes]] | None = None  # made for the first classic peer
 
-    def classic(self, form: Form, numbering: Numbering) -> list[bytes]:
+    def classic(self, form: Form, dialect: Dialect) -> list[bytes]:
         """The frames of a classic form: several when a padded text is long."""
         self._forms = self._forms or {}
-        frames = self._forms.get(form)
+        frames = self._forms.get((form, dialect))
         if frames is None:
             if form is Form.LINE:
-                frames = [classic_line(self.frame, numbering)]
+                frames = [classic_line(self.frame, dialect)]
             else:
-                frames = classic_padded(self.frame, numbering)
-            self._forms[form] = frames
+                frames = classic_padded(self.frame, dialect)
+            self._forms[form, dialect] = frames
         return frames

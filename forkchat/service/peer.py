@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from forkchat.errors import Refused
 from forkchat.service.outgoing import Form
-from forkchat.wire.classic import ClassicAnswers
+from forkchat.wire.classic import ClassicAnswers, Guess
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ class Peer(Protocol):
 
     @property
     def classic(self) -> ClassicAnswers: ...
+
+    @property
+    def guess(self) -> Guess:
+        """Which dialect a classic peer speaks."""
 
     @property
     def is_modern(self) -> bool: ...

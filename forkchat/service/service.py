@@ -17,6 +17,7 @@ from forkchat.service.accounts import Accounts
 from forkchat.service.chat import Chat
 from forkchat.service.context import Context
 from forkchat.service.delivery import Delivery
+from forkchat.service.dialects import Dialects
 from forkchat.service.friends import Friends
 from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups
@@ -58,14 +59,15 @@ class Service:
         self._naming = Naming(context)
         friends = Friends(context, self.registry)
         groups = Groups(context, self.registry)
-        Accounts(context, self.registry)
+        self.dialects = Dialects(context)
+        Accounts(context, self.registry, self.dialects)
         Chat(context, self.registry)
-        Login(context, self.registry, self.gate, friends, groups)
         self._past = Past(context, self._renew_epoch)
         self._reading_epoch = Job(loop, "service.read_epoch", self._read_epoch)
         delivery.on_suspect = self._past.suspect
         store.writer.on_missing = self._past.suspect
         store.on_moved = self._reconciler.everything
+        Login(context, self.registry, self.gate, friends, groups, self.dialects)
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed
         bus.lease.on_lost = self._hold_on

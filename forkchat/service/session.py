@@ -44,6 +44,7 @@ class Session:
         "is_listening",
         "may_see",
         "name",
+        "numbering",
         "pairs",
         "peer",
         "sent",
@@ -56,6 +57,7 @@ class Session:
         self.user = user
         self.name = name
         self.claim = claim
+        self.numbering = ""  # of a classic client, as it is stored for the account
         self.token = token  # digest of the login token, b"" for none
         self.is_listening = False
         self.ended: Future[None] | None = None
@@ -155,7 +157,7 @@ class Session:
     def write_classic(self, out: Outgoing) -> None:
         """Send to a classic peer, and mark where its cursor moves once this has reached it."""
         form: Form = self.peer.form
-        for frame in out.classic(form, self.peer.classic.numbering):
+        for frame in out.classic(form, self.peer.classic.dialect):
             self.peer.write(frame)
         if out.seq:
             self.start_at(out.conv, out.seq)

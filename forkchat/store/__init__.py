@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from forkchat.runtime import Lane, Loop
 from forkchat.store.addresses import Addresses
+from forkchat.store.classic import Classic
 from forkchat.store.conversations import Conversations, Located, Standing
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database, Pool, Primary
@@ -34,6 +35,7 @@ class Store:
         primary.on_moved = lambda: loop.post(self._moved)
         self._pool = pool = Pool([Database(url, make_lane(f"reader{n}"), primary) for n in range(readers)])
         self.users = Users(pool)
+        self.classic = Classic(pool)
         self.tokens = Tokens(pool)
         self.addresses = Addresses(pool)
         self.names = Names(pool)

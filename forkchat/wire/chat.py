@@ -11,6 +11,7 @@ import orjson
 from forkchat.errors import BadRequest, TooLarge
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import parse_key
+from forkchat.wire.dialect import Dialect
 from forkchat.wire.frames import PADDED_SIZE, padded
 
 
@@ -80,40 +81,40 @@ def _frame(head: dict[str, object], ts: int, body: bytes) -> bytes:
 _MODERN_KEYS = ("conv", "seq", "cid", "ts", "ephemeral")
 
 
-def classic_dict(frame: bytes, numbering: m.Numbering) -> dict[str, Any]:
-    """A modern chat frame's content as a classic client knows it."""
+def classic_dict(frame: bytes, dialect: Dialect) -> dict[str, Any]:
+    """A modern chat frame's content as a classic client knows it, under the fields' real names."""
     message = orjson.loads(frame)
     for key in _MODERN_KEYS:
         message.pop(key, None)
-    message["msgid"] = numbering.outbound(message["msgid"])
+    message["msgid"] = dialect.outbound(message["msgid"])
     return message
 
 
-def classic_json(message: dict[str, Any]) -> bytes:
-    """Keys sorted, no blanks, UTF-8 as it is: what the original's JSON library writes."""
-    return orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
-
-
-def classic_line(frame: bytes, numbering: m.Numbering) -> bytes:
+def classic_line(frame: bytes, dialect: Dialect) -> bytes:
     """For a classic peer that uses LF."""
-    return classic_json(classic_dict(frame, numbering)) + b"\n"
+    return dialect.json(classic_dict(frame, dialect)) + b"\n"
 
 
-def classic_padded(frame: bytes, numbering: m.Numbering) -> list[bytes]:
+def classic_padded(frame: bytes, dialect: Dialect) -> list[bytes]:
     """For a classic peer that uses NUL: a text that one frame cannot hold goes in several.
 
     Extra keys that leave no room for text are left out.
     """
-    message = classic_dict(frame, numbering)
-    json = classic_json(message)
+    message = classic_dict(frame, dialect)
+    json = dialect.json(message)
     if len(json) < PADDED_SIZE:
         return [padded(json)]
     text = message["msg"]
-    room = PADDED_SIZE - 1 - len(classic_json(message | {"msg": ""}))
+    room = _room(message, dialect)
     if room < PADDED_SIZE // 4:
         message = {key: message[key] for key in message.keys() & _CLASSIC_KEYS}
-        room = PADDED_SIZE - 1 - len(classic_json(message | {"msg": ""}))
-    return [padded(classic_json(message | {"msg": part})) for part in _split(text, room)]
+        room = _room(message, dialect)
+    return [padded(dialect.json(message | {"msg": part})) for part in _split(text, room)]
+
+
+def _room(message: dict[str, Any], dialect: Dialect) -> int:
+    """Bytes that a padded frame has for the text, which may stand in it under several names."""
+    return (PADDED_SIZE - 1 - len(dialect.json(message | {"msg": ""}))) // dialect.copies("msg")
 
 
 _CLASSIC_KEYS = frozenset(("msgid", "id", "name", "toid", "groupid", "msg", "time"))

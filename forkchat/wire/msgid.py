@@ -40,6 +40,19 @@ ANSWERS: dict[int, int | None] = {
     RECV: None,
 }
 
+#: The classic messages by the names that the configuration has for them: a request, and its answer if any.
+CLASSIC: dict[str, tuple[int, ...]] = {
+    "login": (LOGIN, LOGIN_ACK),
+    "register": (REG, REG_ACK),
+    "chat": (ONE_CHAT,),
+    "add_friend": (ADD_FRIEND,),
+    "create_group": (CREATE_GROUP,),
+    "add_group": (ADD_GROUP,),
+    "group_chat": (GROUP_CHAT,),
+    "logout": (LOGINOUT,),
+}
+_OURS = frozenset(msgid for pair in CLASSIC.values() for msgid in pair)
+
 #: The course's later numbering of the classic messages, by the notes' one, which is used inside.
 COURSE = {
     LOGIN: 1,
@@ -53,17 +66,22 @@ COURSE = {
     ADD_GROUP: 9,
     GROUP_CHAT: 10,
 }
+#: The ready-made numberings.
+NUMBERINGS = {"notes": {msgid: msgid for msgid in _OURS}, "course": COURSE}
 
 
 class Numbering:
-    """Translation between a classic peer's msgids and the notes' (`"notes"` or `"course"`)."""
+    """Translation between a classic peer's msgids and the notes'. `table` has theirs by the notes'; without
+    one `name` is that of a ready-made numbering."""
 
-    def __init__(self, name: str):
-        self._out = COURSE if name == "course" else {}
+    def __init__(self, name: str, table: dict[int, int] | None = None):
+        self.name = name
+        self._out = table or NUMBERINGS[name]
         self._in = {theirs: ours for ours, theirs in self._out.items()}
 
     def inbound(self, msgid: int) -> int:
-        return self._in.get(msgid, msgid)
+        """The notes' msgid; 0, which is unknown, for one of the notes' that the peer's table lacks."""
+        return self._in.get(msgid, 0 if msgid in _OURS else msgid)
 
     def outbound(self, msgid: int) -> int:
         return self._out.get(msgid, msgid)

@@ -35,14 +35,19 @@ class Request(dict[str, Any]):
         self.extra: dict[str, Any] = {}
 
 
-def decode(frame: bytes) -> dict[str, Any]:
-    """The JSON object in `frame`. Raises BadRequest if it is none or has no integer msgid."""
+def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None = None) -> dict[str, Any]:
+    """The JSON object in `frame`. Raises BadRequest if it is none or has no integer msgid.
+
+    `understand` gives the fields of a classic peer their real names.
+    """
     try:
         message = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
         raise BadRequest("not JSON") from error
     if not isinstance(message, dict):
         raise BadRequest("not a JSON object")
+    if understand is not None:
+        understand(message)
     if type(message.get("msgid")) is not int:
         raise BadRequest("msgid is missing or not an integer")
     return message

@@ -14,8 +14,8 @@ import atheris  # type: ignore[import-untyped]
 with atheris.instrument_imports(include=["forkchat"]):
     from forkchat.errors import Refused
     from forkchat.wire import msgid as m
+    from forkchat.wire.classic import Guess, dialects
     from forkchat.wire.frames import FrameDecoder, FrameTooLong
-    from forkchat.wire.msgid import Numbering
     from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
     from forkchat.wire.requests import check, decode, rid_of
     from forkchat.wire.states import State, check_legal
@@ -30,17 +30,19 @@ def one_input(data: bytes) -> None:
         with suppress(BadProxyHeader):
             opening = ProxyHeader(is_due=bool(how & 2)).feed(rest)
             rest = opening.rest if opening else b""
-    decoder, at = FrameDecoder(64 if how & 4 else 4096), how % 7 + 1
+    decoder, at = FrameDecoder(64 if how & 4 else 4096, is_strict=bool(how & 16)), how % 7 + 1
+    guess = Guess(dialects("course" if how & 8 else "auto", {}, "author", {}))
     with suppress(FrameTooLong):
         for piece in (rest[:at], rest[at:]):
             for frame in decoder.feed(piece):
-                _read(frame, how)
+                _read(frame, how, guess)
 
 
-def _read(frame: bytes, how: int) -> None:
+def _read(frame: bytes, how: int, guess: Guess) -> None:
     with suppress(Refused):
-        message = decode(frame)
-        msgid = Numbering("course" if how & 8 else "notes").inbound(message["msgid"])
+        message = decode(frame, guess.best.dialect.understand)
+        guess.hear(message)
+        msgid = guess.best.dialect.inbound(message["msgid"])
         rid_of(message)
         with suppress(Refused):
             check_legal(list(State)[how % len(State)], msgid)

@@ -1,0 +1,26 @@
+"""Table `classic`: how the classic client that an account used last numbers its messages."""
+
+from __future__ import annotations
+
+from forkchat.store.database import Cursor, Pool
+
+
+class Classic:
+    def __init__(self, pool: Pool):
+        self.numbering = pool.batch(numbering)
+        self.remember = pool.transaction(remember)
+
+
+def numbering(cursor: Cursor, users: list[int]) -> list[str]:
+    """The numberings of these accounts, in their order; "" where none is known."""
+    cursor.execute("SELECT user, numbering FROM classic WHERE user IN %s", (users,))
+    found = dict(cursor)
+    return [found.get(user, "") for user in users]
+
+
+def remember(cursor: Cursor, user: int, numbering: str) -> None:
+    cursor.execute(
+        "INSERT INTO classic (user, numbering) VALUES (%s, %s)"
+        " ON DUPLICATE KEY UPDATE numbering = VALUES(numbering)",
+        (user, numbering),
+    )
