@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=-1.0, help="all occurrences for so long")
     parser.add_argument("--list", action="store_true", help="the kinds that were seen, and no strikes")
     args = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of writing to those whom a strike has cut off
     print(f"seed {args.seed}", flush=True)
     with Server("-w", "1") as owner:
         sweep = Sweep(owner, args.seed, args.wave)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from contextlib import suppress
 
@@ -13,7 +12,6 @@ from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, Seen, Str
 _QUERY, _PING, _QUIT = 3, 14, 1
 #: Seconds of silence after which a local server has said all that it has to say to a statement.
 _ANSWERED = 0.1
-_COMMENT = re.compile(r"\s+")
 
 
 class MySQLProxy:
@@ -46,7 +44,7 @@ class MySQLProxy:
         for each in self._statements:
             if each.matches(sql):
                 return each.name
-        return " ".join(sql.split())[:80]
+        return "sql " + " ".join(sql.split())[:80]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         strike = self._seen.strike(CONNECT)
