@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import suppress
 from typing import Any
 
+import orjson
+
 from forkchat.wire import msgid as m
+from forkchat.wire.frames import line
 from tests.faults import clients
 from tests.faults.clients import Json
 from tests.faults.history import History
@@ -116,3 +120,43 @@ async def try_login(port: int, **who: Any) -> Json:
             guest._writer.close()
     return {}
 
+
+class SlowReader:
+    """Logs in and reads nothing for a while."""
+
+    def __init__(self, port: int):
+        self._port = port
+        self._sock = socket.socket()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._sock.setblocking(False)
+        self._buffer = b""
+
+    async def log_in(self, name: str) -> None:
+        await asyncio.get_running_loop().sock_connect(self._sock, ("127.0.0.1", self._port))
+        await self._ask({"msgid": m.HELLO, "rid": "h"})
+        errno = -1
+        while errno:
+            await asyncio.sleep(0.1)
+            answer = await self._ask({"msgid": m.LOGIN, "rid": "l", "name": name, "password": PASSWORD, "takeover": True})
+            errno = answer["errno"]
+
+    async def drain(self) -> None:
+        """Read on until the 112 comes that says where the conversations stand."""
+        while (await self._frame())["msgid"] != m.CONVS:
+            pass
+        self._sock.close()
+
+    async def _ask(self, message: Json) -> Json:
+        await asyncio.get_running_loop().sock_sendall(self._sock, line(message))
+        while (answer := await self._frame()).get("rid") != message["rid"]:
+            pass
+        return answer
+
+    async def _frame(self) -> Json:
+        while b"\n" not in self._buffer:
+            data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+            assert data, "a slow reader was disconnected"
+            self._buffer += data
+        frame, _, self._buffer = self._buffer.partition(b"\n")
+        message: Json = orjson.loads(frame)
+        return message

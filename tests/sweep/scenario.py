@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 from forkchat.wire import msgid as m
 from tests.faults.clients import Classic
 from tests.faults.history import History
 from tests.faults.laws import breaches, nothing_is_lost
-from tests.sweep.people import PASSWORD, Guest, try_login
+from tests.sweep.people import PASSWORD, Guest, SlowReader, try_login
 from tests.sweep.world import World
 
 #: Seconds: in which everything must be served after the last fault; in which the acts must be over.
@@ -165,6 +165,7 @@ class Scenario:
         await d.leave(self._group)
         await a.remove(self._group, c)
         await d.join(self._group)
+        await a.readmit(self._group, c)
         await c.join(self._group)
         group = await b.create(f"one-off {next(self._numbers)}")
         await a.join(group)
@@ -190,6 +191,9 @@ class Scenario:
         assert answer.get("errno", 11) in (2, 8, 11), answer
         answer = await try_login(other, name=guest.name, password="wrong")
         assert answer.get("errno", 11) in (1, 8, 11), answer
+        await asyncio.to_thread(self._use_up, "nobody")
+        answer = await try_login(other, name="nobody", password="wrong")
+        assert answer.get("errno", 11) in (1, 8, 11), answer
         await guest.change_password("correct donkey")
         await guest.log_out()
         await guest.come_again()
@@ -198,6 +202,11 @@ class Scenario:
         await guest.insist(m.PING)
         await guest.stop()
         self.history.shown.pop(guest.id, None)  # nobody waits for what they are shown
+
+    def _use_up(self, name: str) -> None:
+        """An account's logins of this minute."""
+        with self.world.redis_client() as client:
+            client.set(f"rate:login:account:{name}", 1 << 30, ex=2)
 
     async def _offline(self) -> None:
         """A classic client is gone while something is said to it."""
@@ -241,16 +250,67 @@ class Scenario:
         await asyncio.to_thread(self.world.kill_worker, 1)
         await asyncio.sleep(1.0)
 
+    async def forget(self) -> None:
+        """Redis loses all that it knows."""
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(self._flush)
+        await asyncio.sleep(4.0)
+
+    def _flush(self) -> None:
+        with self.world.redis_client() as client:
+            client.flushdb()
+
     async def restore(self) -> None:
-        """A conversation stands lower than it did: an older database."""
-        a, b, *_ = self.people
-        guest = Guest(f"{self._stem}r{next(self._numbers)}", 0, History(), self.world.hosts[0].port)
-        await guest.start()
+        """A conversation of two strangers stands lower than it did, as in an older database."""
+        async with self._strangers() as (one, two):
+            answers = [await one.insist(m.ONE_CHAT, toid=two.id, msg="x", cid=f"r{n}") for n in range(3)]
+            conv = answers[-1]["conv"]
+            known = await asyncio.to_thread(self._epoch)
+            await asyncio.to_thread(self._go_back, conv)
+            n = 3
+            while await asyncio.to_thread(self._epoch) == known:
+                await one.insist(m.ONE_CHAT, toid=two.id, msg="x", cid=f"r{(n := n + 1)}")
+                await asyncio.sleep(0.5)
+
+    def _go_back(self, conv: str) -> None:
+        self.world.execute("DELETE FROM message WHERE conv = %s AND seq > 1", conv)
+        self.world.execute(
+            "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", conv
+        )
+
+    def _epoch(self) -> str:
+        connection = self.world.connection()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT CAST(value AS CHAR) FROM epoch")
+            value = str(cursor.fetchone()[0])
+        connection.close()
+        return value
+
+    async def slow(self) -> None:
+        """A client that reads nothing is told afterwards where its conversations stand."""
+        async with self._strangers() as (one, two):
+            await two.stop()
+            reader = SlowReader(self.world.hosts[1].port)
+            await reader.log_in(two.name)
+            for n in range(0, 400, 20):
+                await asyncio.gather(
+                    *(one.insist(m.ONE_CHAT, toid=two.id, msg="x" * 8000, cid=f"w{n + k}") for k in range(20))
+                )
+            await reader.drain()
+
+    @asynccontextmanager
+    async def _strangers(self) -> AsyncIterator[tuple[Guest, Guest]]:
+        """Two whom nobody here knows, one on each host."""
+        number = next(self._numbers)
+        one, two = (
+            Guest(f"{self._stem}{stem}{number}", number, History(), host.port)
+            for stem, host in zip("yz", self.world.hosts, strict=True)
+        )
+        await asyncio.gather(one.start(), two.start())
         try:
-            for n in range(3):
-                await guest.insist(m.ONE_CHAT, toid=guest.id, msg="x", cid=f"r{n}")
+            yield one, two
         finally:
-            await guest.stop()
+            await asyncio.gather(one.stop(), two.stop())
 
     # The proof.
 
@@ -290,4 +350,10 @@ class Scenario:
             await asyncio.sleep(0.1)
 
 
-SPECIALS = {"cut": Scenario.cut, "kill": Scenario.kill}
+SPECIALS = {
+    "cut": Scenario.cut,
+    "kill": Scenario.kill,
+    "forget": Scenario.forget,
+    "restore": Scenario.restore,
+    "slow": Scenario.slow,
+}

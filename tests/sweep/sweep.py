@@ -92,6 +92,8 @@ class Sweep:
                 while strikes and time.monotonic() < deadline:
                     wave = await self._wave(scenario, _take(strikes, self._size))
                     self.waves.append(wave)
+                    struck = sum(bool(strike.hits) for strike in wave.strikes)
+                    print(f"wave {len(self.waves)}: {struck} struck, {wave.wait:.1f} s until {wave.waited_for}", flush=True)
                     self.traces.update(wave.traces)
                     if wave.wrong:
                         break
@@ -131,6 +133,8 @@ class Sweep:
         before = len(scenario.world.traces())
         seen.strikes = strikes
         specials = {self.kinds[strike.kind] for strike in strikes} - {""}
+        if any(strike.kind.startswith("conversations.of") for strike in strikes):
+            specials.add("slow")  # what is read for a slow reader is read at each login too
         wrong = await scenario.play(specials)
         deadline = time.monotonic() + 6
         while any(not strike.hits and strike.k == 1 for strike in strikes) and time.monotonic() < deadline:
