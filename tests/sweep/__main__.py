@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import sys
+from contextlib import ExitStack
 
 from tests.server import Server
 from tests.sweep.sweep import Sweep, print_kinds
@@ -20,7 +21,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
     parser.add_argument("--minutes", type=float, default=0.0, help="no more waves after so long; 0: all")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    parser.add_argument("--wave", type=int, default=6, help="strikes of one wave")
+    parser.add_argument("--wave", type=int, default=10, help="strikes of one wave")
+    parser.add_argument("--worlds", type=int, default=3, help="waves at the same time")
     parser.add_argument("--only", default="", help="kinds that begin so")
     parser.add_argument("--fault", default="", help="this fault alone")
     parser.add_argument("--k", type=int, default=0, help="this occurrence alone")
@@ -29,8 +31,9 @@ def main() -> int:
     args = parser.parse_args()
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # of writing to those whom a strike has cut off
     print(f"seed {args.seed}", flush=True)
-    with Server("-w", "1") as owner:
-        sweep = Sweep(owner, args.seed, args.wave)
+    with ExitStack() as stack:
+        owners = [stack.enter_context(Server("-w", "1")) for _ in range(args.worlds)]
+        sweep = Sweep(owners, args.seed, args.wave)
         if args.list:
             return asyncio.run(print_kinds(sweep))
         asyncio.run(sweep.run(args.minutes * 60, args.only, args.fault, args.k, args.seconds))

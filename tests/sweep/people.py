@@ -137,7 +137,9 @@ class SlowReader:
         errno = -1
         while errno:
             await asyncio.sleep(0.1)
-            answer = await self._ask({"msgid": m.LOGIN, "rid": "l", "name": name, "password": PASSWORD, "takeover": True})
+            answer = await self._ask(
+                {"msgid": m.LOGIN, "rid": "l", "name": name, "password": PASSWORD, "takeover": True}
+            )
             errno = answer["errno"]
 
     async def drain(self) -> None:

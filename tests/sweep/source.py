@@ -68,7 +68,9 @@ def commands() -> set[str]:
                 values = [arg for arg in node.args if isinstance(arg, ast.Constant)]
                 values += [arg.elts[0] for arg in node.args if isinstance(arg, ast.Tuple) and arg.elts]  # type: ignore[misc]
                 if node.func.attr in ("call", "send", "tell"):
-                    sent |= {v.value for v in values if isinstance(v, ast.Constant) and str(v.value).isupper()}
+                    sent |= {
+                        v.value for v in values if isinstance(v, ast.Constant) and str(v.value).isupper()
+                    }
     return {str(command) for command in sent} - {"EVAL"}
 
 

@@ -16,6 +16,8 @@ from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, REDIS_FAU
 from tests.sweep.world import World
 
 _OCCURRENCES = ((1, 0.0), (2, 0.0), (1, 3.0))
+#: Seconds that a strike may be late: announcements come after a logout, sweeps every few seconds.
+_LATE = 6.0
 
 
 @dataclass
@@ -30,8 +32,8 @@ class Wave:
 
 
 class Sweep:
-    def __init__(self, owner: Server, seed: int, size: int):
-        self._owner = owner
+    def __init__(self, owners: list[Server], seed: int, size: int):
+        self._owners = owners
         self._random = random.Random(seed)
         self._size = size
         self.kinds: dict[str, str] = {}  # and the special act that each needs
@@ -47,7 +49,7 @@ class Sweep:
     async def discover(self) -> Counter[str]:
         """Play the scenario without a fault, then with each special act, and note what is sent."""
         total: Counter[str] = Counter()
-        async with World(self._owner) as world:
+        async with World(self._owners[0]) as world:
             total += world.seen.counts
             world.seen.counts.clear()
             scenario = Scenario(world)
@@ -62,7 +64,7 @@ class Sweep:
                     self.kinds.setdefault(kind, special)
                 total += world.seen.counts
             await scenario.stop()
-        self.missing = _missing(set(total), MySQLProxy("", Seen()))
+        self.missing = missing(set(total))
         return total
 
     async def run(self, seconds: float, only: str, fault: str, k: int, span: float) -> None:
@@ -80,12 +82,17 @@ class Sweep:
         self._random.shuffle(strikes)
         deadline = time.monotonic() + seconds if seconds else float("inf")
         print(f"{len(self.kinds)} kinds to be struck, {len(strikes)} strikes", flush=True)
-        while strikes and time.monotonic() < deadline:
-            await self._with_world(strikes, deadline)
+        strikes.sort(key=lambda strike: (strike.k, strike.seconds))
+        await asyncio.gather(*(self._share(owner, strikes, deadline) for owner in self._owners))
 
-    async def _with_world(self, strikes: list[Strike], deadline: float) -> None:
+    async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
+        """Strike what is left, beside others who do; channels are an owner's, so each has one world at a time."""
+        while strikes and time.monotonic() < deadline:
+            await self._with_world(owner, strikes, deadline)
+
+    async def _with_world(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
         """Waves in one world, as long as nothing breaks."""
-        async with World(self._owner) as world:
+        async with World(owner) as world:
             scenario = Scenario(world)
             await scenario.start()
             try:
@@ -93,7 +100,10 @@ class Sweep:
                     wave = await self._wave(scenario, _take(strikes, self._size))
                     self.waves.append(wave)
                     struck = sum(bool(strike.hits) for strike in wave.strikes)
-                    print(f"wave {len(self.waves)}: {struck} struck, {wave.wait:.1f} s until {wave.waited_for}", flush=True)
+                    print(
+                        f"wave {len(self.waves)}: {struck} struck, {wave.wait:.1f} s until {wave.waited_for}",
+                        flush=True,
+                    )
                     self.traces.update(wave.traces)
                     if wave.wrong:
                         break
@@ -101,9 +111,9 @@ class Sweep:
                     return
             finally:
                 await scenario.stop()
-        await self._confirm(wave)
+        await self._confirm(owner, wave)
 
-    async def _confirm(self, wave: Wave) -> None:
+    async def _confirm(self, owner: Server, wave: Wave) -> None:
         """Repeat each strike of a wave that went wrong, alone in a world of its own."""
         if len(wave.strikes) == 1:
             self._note(wave)
@@ -111,7 +121,7 @@ class Sweep:
         found = False
         for strike in wave.strikes:
             if strike.hits:
-                alone = await self._alone(Strike(strike.kind, strike.fault, strike.k, strike.seconds))
+                alone = await self._alone(owner, Strike(strike.kind, strike.fault, strike.k, strike.seconds))
                 if alone.wrong:
                     found = True
                     self._note(alone)
@@ -119,8 +129,8 @@ class Sweep:
             print(f"not repeated alone: {'; '.join(map(str, wave.strikes))}", flush=True)
             self._note(wave)
 
-    async def _alone(self, strike: Strike) -> Wave:
-        async with World(self._owner) as world:
+    async def _alone(self, owner: Server, strike: Strike) -> Wave:
+        async with World(owner) as world:
             scenario = Scenario(world)
             await scenario.start()
             try:
@@ -129,26 +139,10 @@ class Sweep:
                 await scenario.stop()
 
     async def _wave(self, scenario: Scenario, strikes: list[Strike]) -> Wave:
-        seen = scenario.world.seen
-        before = len(scenario.world.traces())
-        seen.strikes = strikes
         specials = {self.kinds[strike.kind] for strike in strikes} - {""}
         if any(strike.kind.startswith("conversations.of") for strike in strikes):
             specials.add("slow")  # what is read for a slow reader is read at each login too
-        wrong = await scenario.play(specials)
-        deadline = time.monotonic() + 6
-        while any(not strike.hits and strike.k == 1 for strike in strikes) and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
-        seen.strikes = []
-        ends = [strike.ended for strike in strikes if strike.hits]
-        scenario.history.faults.append((min(ends, default=0.0), max(ends, default=0.0), "strikes"))
-        wrong += await scenario.prove(max(ends, default=time.monotonic()))
-        wait, what = scenario.longest_wait(ends)
-        if wait > RECOVERED:
-            wrong.append(f"{wait:.1f} s until {what}")
-        for guest in scenario.people:
-            guest.waits.clear()
-        return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:])
+        return await wave(scenario, strikes, specials)
 
     def _note(self, wave: Wave) -> None:
         self.breaches.append(wave)
@@ -177,6 +171,27 @@ class Sweep:
         return "\n".join(rows)
 
 
+async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) -> Wave:
+    """The scenario is played while these strike, once; then everything must be served, and every law hold."""
+    seen = scenario.world.seen
+    before = len(scenario.world.traces())
+    seen.strikes = strikes
+    wrong = await scenario.play(specials)
+    deadline = time.monotonic() + _LATE
+    while any(not strike.hits and strike.k == 1 for strike in strikes) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    seen.strikes = []
+    ends = [strike.ended for strike in strikes if strike.hits]
+    scenario.history.faults.append((min(ends, default=0.0), max(ends, default=0.0), "strikes"))
+    wrong += await scenario.prove(max(ends, default=time.monotonic()))
+    wait, what = scenario.longest_wait(ends)
+    if wait > RECOVERED:
+        wrong.append(f"{wait:.1f} s until {what}")
+    for guest in scenario.people:
+        guest.waits.clear()
+    return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:])
+
+
 def _take(strikes: list[Strike], size: int) -> list[Strike]:
     """The next few, of different kinds."""
     taken: list[Strike] = []
@@ -199,12 +214,13 @@ def _strikes(kind: str, seen: int) -> list[Strike]:
 
 
 def is_redis(kind: str) -> bool:
-    word = kind.split(" ")[0]
+    word = kind.split(" ", maxsplit=1)[0]
     return word in commands() | {"EVAL", "redis"}
 
 
-def _missing(seen: set[str], proxy: MySQLProxy) -> list[str]:
+def missing(seen: set[str]) -> list[str]:
     """What the source has and nobody sent."""
+    proxy = MySQLProxy("", Seen())
     named = {proxy.kind("?".join(each.parts)) for each in statements()}
     found = sorted(named - seen)
     found += sorted(name for name in scripts().values() if f"EVAL {name}" not in seen)

@@ -102,6 +102,8 @@ class World:
         for host in self.hosts:
             for part in host.log().split("Traceback (most recent call last)")[1:]:
                 lines = part.splitlines()
-                end = next((n for n, text in enumerate(lines) if n and not text.startswith(" ")), len(lines) - 1)
+                end = next(
+                    (n for n, text in enumerate(lines) if n and not text.startswith(" ")), len(lines) - 1
+                )
                 found.append(f"{lines[end - 2].strip()} → {lines[end].strip()}")
         return found
