@@ -82,7 +82,7 @@ class Scenario:
         return await self._gather(acts, _PLAYED)
 
     async def prove(self, since: float) -> list[str]:
-        """That everything is served, and every law holds; what is not, in words. `since`: of the last fault."""
+        """Hold everybody to be served, and every law: what is not so, in words. `since`: of the last fault."""
         wrong = await self._gather([self._serve], max(3.0, since + RECOVERED + 5 - time.monotonic()))
         wrong += [text for guest in (*self.people, *self._passing) for text in self._hung_up(guest)]
         broken = breaches(self.history)

@@ -86,7 +86,7 @@ class Sweep:
         await asyncio.gather(*(self._share(owner, strikes, deadline) for owner in self._owners))
 
     async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
-        """Strike what is left, beside others who do; channels are an owner's, so each has one world at a time."""
+        """Strike what is left, beside the others. An owner has one world at a time: they would share channels."""
         while strikes and time.monotonic() < deadline:
             await self._with_world(owner, strikes, deadline)
 
