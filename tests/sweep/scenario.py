@@ -82,7 +82,7 @@ class Scenario:
         return await self._gather(acts, _PLAYED)
 
     async def prove(self, since: float) -> list[str]:
-        """Hold everybody to be served, and every law: what is not so, in words. `since`: of the last fault."""
+        """See that all are served and every law holds; what is not, in words. `since`: of the last fault."""
         wrong = await self._gather([self._serve], max(3.0, since + RECOVERED + 5 - time.monotonic()))
         wrong += [text for guest in (*self.people, *self._passing) for text in self._hung_up(guest)]
         broken = breaches(self.history)
@@ -162,7 +162,7 @@ class Scenario:
         await b.insist(m.FRIENDS, 6, op="remove", friendid=d.id)
         await b.befriend(d)
         await c.insist(m.GROUPS, op="list")
-        await d.insist(m.GROUPS, op="members", groupid=self._group)
+        await b.insist(m.GROUPS, op="members", groupid=self._group)
 
     async def _come_and_go(self) -> None:
         a, b, c, d = self.people

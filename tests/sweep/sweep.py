@@ -86,7 +86,7 @@ class Sweep:
         await asyncio.gather(*(self._share(owner, strikes, deadline) for owner in self._owners))
 
     async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
-        """Strike what is left, beside the others. An owner has one world at a time: they would share channels."""
+        """Strike what is left, beside the others. Worlds of one owner would share channels: one at a time."""
         while strikes and time.monotonic() < deadline:
             await self._with_world(owner, strikes, deadline)
 
