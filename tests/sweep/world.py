@@ -57,8 +57,7 @@ class World:
         await self.mysql.start()
         await self.redis.start()
         self._dir.chmod(0o755)
-        for _ in range(2):
-            self.hosts.append(await asyncio.to_thread(self._host))
+        self.hosts += await asyncio.gather(*(asyncio.to_thread(self._host) for _ in range(2)))
         return self
 
     def _host(self) -> Server:
