@@ -19,6 +19,9 @@ test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
 soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
 	@$(PY) -m tests.faults $(ARGS)
 
+sweep: setup  ## fail each statement and command in each way, and see that all is well again (ARGS="--minutes 10")
+	@$(PY) -m tests.sweep $(ARGS)
+
 fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
 	@$(PY) -m tests.fuzz $(ARGS)
 
@@ -43,4 +46,4 @@ locale: setup  ## bring the texts of chatcli into its translations, and compile 
 screens: setup  ## make docs/screens.md from a real run of the client
 	@$(PY) -m tests.screens
 
-.PHONY: help setup run cluster test soak fuzz bench figures lint format locale screens
+.PHONY: help setup run cluster test soak sweep fuzz bench figures lint format locale screens

@@ -1,0 +1,170 @@
+"""A proxy in front of MySQL that sees each statement, and can answer in the server's place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from tests.sweep.source import Statement, statements
+from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, Seen, Strike
+
+_QUERY, _PING, _QUIT = 3, 14, 1
+#: Seconds of silence after which a local server has said all that it has to say to a statement.
+_ANSWERED = 0.1
+
+
+class MySQLProxy:
+    """Listens on a port of its own, for the server at a Unix socket."""
+
+    def __init__(self, socket_path: str, seen: Seen):
+        self._path = socket_path
+        self._seen = seen
+        self._statements = sorted(_merged(statements()), key=lambda each: -each.weight)
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Lose every connection."""
+        for link in list(self._links):
+            link.cut()
+
+    def kind(self, sql: str) -> str:
+        """The name of a statement, which is the source's where it is there."""
+        for each in self._statements:
+            if each.matches(sql):
+                return each.name
+        return "sql " + " ".join(sql.split())[:80]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        strike = self._seen.strike(CONNECT)
+        if strike is not None:
+            await _refuse(CONNECT_FAULTS[strike.fault][0], reader, writer)
+            strike.ended = time.monotonic()
+            return
+        with suppress(OSError, asyncio.IncompleteReadError):
+            upstream_reader, upstream = await asyncio.open_unix_connection(self._path, limit=1 << 24)
+            link = _Link(self, self._seen, reader, writer, upstream_reader, upstream)
+            self._links.add(link)
+            try:
+                await link.run()
+            finally:
+                self._links.discard(link)
+                link.cut()
+
+
+async def _refuse(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if number == 0:
+        with suppress(OSError):
+            await reader.read(1)
+    elif number > 0:
+        writer.write(_packet(0, b"\xff" + number.to_bytes(2, "little") + b"injected"))
+    else:
+        writer.transport.abort()
+    writer.close()
+
+
+class _Link:
+    def __init__(
+        self,
+        proxy: MySQLProxy,
+        seen: Seen,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream_reader: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+    ):
+        self._proxy = proxy
+        self._seen = seen
+        self._reader = reader
+        self._writer = writer
+        self._upstream_reader = upstream_reader
+        self._upstream = upstream
+        self._is_muted = False
+        self._heard = 0.0
+        self._latest = ""
+
+    async def run(self) -> None:
+        back = asyncio.create_task(self._back())
+        try:
+            while True:
+                header = await self._reader.readexactly(4)
+                data = await self._reader.readexactly(int.from_bytes(header[:3], "little"))
+                if header[3] == 0 and data[:1] in (b"\x03", b"\x0e"):
+                    await self._command(header, data)
+                else:
+                    self._upstream.write(header + data)
+        finally:
+            back.cancel()
+
+    def cut(self) -> None:
+        self._writer.transport.abort()
+        self._upstream.transport.abort()
+
+    async def _back(self) -> None:
+        with suppress(OSError):
+            while data := await self._upstream_reader.read(1 << 16):
+                self._heard = time.monotonic()
+                if not self._is_muted:
+                    self._writer.write(data)
+        self._writer.close()
+
+    async def _command(self, header: bytes, data: bytes) -> None:
+        kind = "PING" if data[0] == _PING else self._kind(data[1:].decode(errors="replace"))
+        strike = self._seen.strike(kind)
+        if strike is None:
+            self._upstream.write(header + data)
+            return
+        await self._strike(strike, header + data)
+
+    def _kind(self, sql: str) -> str:
+        """A transaction's end is named for what it is the end of."""
+        upper = sql.strip().upper()
+        if upper in ("COMMIT", "ROLLBACK"):
+            return f"{upper} ({self._latest})"
+        kind = self._proxy.kind(sql)
+        if ": " in kind:
+            self._latest = kind.partition(":")[0]
+        return kind
+
+    async def _strike(self, strike: Strike, packet: bytes) -> None:
+        number, is_forwarded = MYSQL_FAULTS[strike.fault]
+        self._is_muted = True
+        if is_forwarded:
+            self._heard = time.monotonic()
+            self._upstream.write(packet)
+            while time.monotonic() < self._heard + _ANSWERED:
+                await asyncio.sleep(_ANSWERED / 2)
+        if number < 0:
+            self.cut()
+        elif number == 0:
+            with suppress(OSError):
+                while await self._reader.read(65536):
+                    pass
+            self.cut()
+        else:
+            self._is_muted = False
+            self._writer.write(_packet(1, b"\xff" + number.to_bytes(2, "little") + b"#HY000injected"))
+        strike.ended = time.monotonic()
+
+
+def _packet(sequence: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "little") + bytes([sequence]) + payload
+
+
+def _merged(found: list[Statement]) -> list[Statement]:
+    """Functions that send the same text are one kind."""
+    by_parts: dict[tuple[str, ...], Statement] = {}
+    for each in found:
+        by_parts.setdefault(each.parts, each)
+    return list(by_parts.values())

@@ -1,0 +1,182 @@
+"""A proxy in front of Redis that sees each command, and can answer in the server's place."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from contextlib import suppress
+
+from tests.sweep.source import scripts
+from tests.sweep.strikes import REDIS_FAULTS, Seen, Strike
+
+#: Commands that are answered by pushes alone.
+_PUSHED = (b"SUBSCRIBE", b"UNSUBSCRIBE")
+
+
+class RedisProxy:
+    """Listens at a Unix socket, for the server at another."""
+
+    def __init__(self, path: str, upstream: str, seen: Seen):
+        self._path = path
+        self._upstream = upstream
+        self._seen = seen
+        self._scripts = {text.encode(): name for text, name in scripts().items()}
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+
+    def cut(self, is_subscriber: bool | None = None) -> None:
+        """Lose every connection; or those of subscribers, or the others."""
+        for link in list(self._links):
+            if is_subscriber in (None, link.is_subscriber):
+                link.cut()
+
+    def kind(self, command: list[bytes]) -> str:
+        name = command[0].decode()
+        if name == "EVAL":
+            return f"EVAL {self._scripts.get(command[1], command[1].decode().strip()[:40])}"
+        if name in ("HELLO", "CLIENT", "AUTH", "SELECT"):
+            return f"redis {name}"
+        return f"{name} {_pattern(command[1])}" if len(command) > 1 else name
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            upstream_reader, upstream = await asyncio.open_unix_connection(self._upstream)
+            link = _Link(self, self._seen, reader, writer, upstream_reader, upstream)
+            self._links.add(link)
+            try:
+                await link.run()
+            finally:
+                self._links.discard(link)
+                link.cut()
+
+
+def _pattern(key: bytes) -> str:
+    """A key or a channel without what is one user's, one worker's, one address's."""
+    text = key.decode(errors="replace")
+    text = re.sub(r"^(lease|users|reap|w|rate:\w+):.*", r"\1:*", text)
+    return re.sub(r"\d+", "#", text)
+
+
+class _Link:
+    def __init__(
+        self,
+        proxy: RedisProxy,
+        seen: Seen,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream_reader: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+    ):
+        self._proxy = proxy
+        self._seen = seen
+        self._reader = reader
+        self._writer = writer
+        self._upstream_reader = upstream_reader
+        self._upstream = upstream
+        self.is_subscriber = False
+        self._is_mute = False
+        #: What answers the commands that were sent, in order: the server (None), or we in its place; with
+        #: True the server's reply is swallowed first.
+        self._answers: deque[tuple[bytes, bool] | None] = deque()
+
+    def cut(self) -> None:
+        self._writer.transport.abort()
+        self._upstream.transport.abort()
+
+    async def run(self) -> None:
+        back = asyncio.create_task(self._back())
+        try:
+            while True:
+                raw, command = await _command(self._reader)
+                await self._sent(raw, command)
+        finally:
+            back.cancel()
+
+    async def _sent(self, raw: bytes, command: list[bytes]) -> None:
+        is_pushed = command[0] in _PUSHED
+        self.is_subscriber |= is_pushed
+        kind = self._proxy.kind(command)
+        strike = self._seen.strike(kind)
+        if strike is not None:
+            await self._strike(strike, raw, is_pushed)
+        elif self._seen.to_lose and kind in ("PUBLISH u#", "PUBLISH g#"):
+            self._seen.to_lose -= 1
+            self._answers.append((b":1\r\n", False))
+            self._flush()
+        else:
+            self._upstream.write(raw)
+            if not is_pushed:
+                self._answers.append(None)
+
+    async def _strike(self, strike: Strike, raw: bytes, is_pushed: bool) -> None:
+        reply, is_forwarded = REDIS_FAULTS[strike.fault]
+        if is_forwarded:
+            self._upstream.write(raw)
+        if reply is None:
+            if is_forwarded:
+                self._is_mute = True
+                await asyncio.sleep(0.05)  # it is carried out before the server hears of the end
+            self.cut()
+        elif not reply:
+            self._is_mute = True
+            with suppress(OSError):
+                while await self._reader.read(65536):
+                    pass
+            self.cut()
+        else:
+            self._answers.append((reply, is_forwarded and not is_pushed))
+            self._flush()
+        strike.ended = time.monotonic()
+
+    def _flush(self) -> None:
+        """Say what we say in the server's place, as soon as it is its turn."""
+        while self._answers and (answer := self._answers[0]) is not None and not answer[1]:
+            self._writer.write(answer[0])
+            self._answers.popleft()
+
+    async def _back(self) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                reply = await _reply(self._upstream_reader)
+                if self._is_mute:
+                    continue
+                if reply[:1] != b">" and self._answers:
+                    answer = self._answers.popleft()
+                    reply = answer[0] if answer is not None else reply
+                self._writer.write(reply)
+                self._flush()
+        self._writer.close()
+
+
+async def _command(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
+    header = await reader.readuntil(b"\r\n")
+    raw, words = [header], []
+    for _ in range(int(header[1:])):
+        size = await reader.readuntil(b"\r\n")
+        data = await reader.readexactly(int(size[1:]) + 2)
+        raw += [size, data]
+        words.append(data[:-2])
+    words[0] = words[0].upper()
+    return b"".join(raw), words
+
+
+async def _reply(reader: asyncio.StreamReader) -> bytes:
+    """One whole reply, or a push, as it came (RESP3)."""
+    line = await reader.readuntil(b"\r\n")
+    kind = line[:1]
+    if kind in b"$=!" and line[1:2] != b"-":
+        return line + await reader.readexactly(int(line[1:]) + 2)
+    if kind in b"*~>%|" and line[1:2] != b"-":
+        count = int(line[1:]) * (2 if kind in b"%|" else 1)
+        return line + b"".join([await _reply(reader) for _ in range(count)])
+    return line

@@ -1,0 +1,368 @@
+"""The scenario: everything that users do, in a few seconds, on two hosts; and what must hold afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+
+from forkchat.wire import msgid as m
+from tests.faults.clients import Classic
+from tests.faults.history import History
+from tests.faults.laws import breaches, nothing_is_lost
+from tests.sweep.people import PASSWORD, Guest, SlowReader, try_login
+from tests.sweep.world import World
+
+#: Seconds: in which everything must be served after the last fault; in which the acts must be over.
+RECOVERED, _PLAYED = 10.0, 45.0
+#: Seconds that the proof itself may take: whoever has just left is announced after five.
+_SERVED = 15.0
+#: What a law's breach means nothing for here: the faults do not stop.
+_NOT_HELD = {"soon"}
+
+
+class Scenario:
+    """People who stay from one wave to the next."""
+
+    _names = count(1)
+
+    def __init__(self, world: World):
+        self.world = world
+        self.history = history = History()
+        self._numbers = count(1)
+        self._stem = f"s{next(self._names)}x"
+        ports = [host.port for host in world.hosts]
+        self.people = [Guest(f"{self._stem}{n}", n, history, ports[n % 2]) for n in range(4)]
+        self._classic = [
+            Classic(f"{self._stem}old{n}", 10 + n, history, ("127.0.0.1", ports[n])) for n in range(2)
+        ]
+        self._passing: list[Guest] = []
+        self._group = 0
+        self._is_rough = False  # connections are lost by what the scenario itself does
+
+    async def start(self) -> None:
+        await asyncio.gather(*(person.start() for person in (*self.people, *self._classic)))
+        a, b, c, d = self.people
+        for person in self.people:
+            for other in self.people:
+                if other is not person:
+                    person.targets.append({"toid": other.id})
+                    await person.befriend(other)
+        for old, person in zip(self._classic, (b, a), strict=True):
+            person.targets.append({"toid": old.id})
+            old.targets.append({"toid": person.id})
+            await person.befriend(old)
+        self._group = await a.create("all")
+        for person in (b, c, d):
+            await person.join(self._group)
+        for person in self.people:
+            person.targets.append({"groupid": self._group})
+            for target in person.targets:
+                person.utter(target)
+        await self._acknowledged()
+
+    async def stop(self) -> None:
+        people = (*self.people, *self._classic, *self._passing)
+        await asyncio.gather(*(person.stop() for person in people), return_exceptions=True)
+
+    # A wave.
+
+    async def play(self, specials: set[str]) -> list[str]:
+        """All acts once, at the same time; what went wrong in them, in words."""
+        acts: list[Callable[[], Awaitable[None]]] = [
+            self._chat,
+            self._lists,
+            self._come_and_go,
+            self._visit,
+            self._offline,
+            self._housekeeping,
+            *(SPECIALS[name].__get__(self) for name in sorted(specials)),
+        ]
+        self._is_rough = bool(specials & {"kill", "restore", "forget"})
+        return await self._gather(acts, _PLAYED)
+
+    async def prove(self, since: float) -> list[str]:
+        """See that all are served and every law holds; what is not, in words. `since`: of the last fault."""
+        wrong = await self._gather([self._serve], max(_SERVED, since + RECOVERED + 5 - time.monotonic()))
+        wrong += [text for guest in (*self.people, *self._passing) for text in self._hung_up(guest)]
+        broken = breaches(self.history)
+        wrong += [
+            f"{law}: {text}" for law, texts in broken.items() if law not in _NOT_HELD for text in texts[:2]
+        ]
+        wrong += [f"{guest.name}: {guest.behind()}" for guest in self.people if guest.behind()]
+        return wrong
+
+    def longest_wait(self, ends: list[float]) -> tuple[float, str]:
+        """The longest that anybody waited for anything, counted from the last fault before it came."""
+        waits = [wait for guest in (*self.people, *self._passing) for wait in guest.waits]
+        waits += [
+            (self.history.available(msg.sender, msg.begun, msg.acks[0][0]), msg.acks[0][0], "acknowledged")
+            for msg in self.history.messages.values()
+            if msg.acks
+        ]
+        longest = (0.0, "")
+        for begun, over, what in waits:
+            since = max((end for end in ends if end <= over), default=begun)
+            longest = max(longest, (over - max(begun, since), what))
+        return longest
+
+    def _hung_up(self, guest: Guest) -> list[str]:
+        found, guest.hung_up = guest.hung_up, []
+        return [] if self._is_rough else found
+
+    async def _gather(self, acts: list[Callable[[], Awaitable[None]]], seconds: float) -> list[str]:
+        async def act(what: Callable[[], Awaitable[None]]) -> str:
+            try:
+                await asyncio.wait_for(what(), seconds)
+            except TimeoutError:
+                return f"{what.__name__}: not over after {seconds:.0f} s"
+            except AssertionError as error:
+                return f"{what.__name__}: {error}"
+            return ""
+
+        return [text for text in await asyncio.gather(*map(act, acts)) if text]
+
+    # Acts.
+
+    async def _chat(self) -> None:
+        a = self.people[0]
+        for round_ in range(2):
+            for person in (*self.people, *self._classic):
+                for target in person.targets:
+                    person.utter(target)
+            await asyncio.sleep(0.3)
+            if round_ == 0:
+                self.world.seen.to_lose = 1
+        await self._acknowledged()
+        cid = next(
+            c for c, msg in self.history.messages.items() if msg.sender == a.id and msg.acks and msg.recipient
+        )
+        to = self.history.messages[cid].recipient
+        again = await a.insist(m.ONE_CHAT, toid=to, msg=cid, cid=cid)
+        assert again["seq"] == self.history.messages[cid].acks[0][2], again
+        conflict = await a.insist(m.ONE_CHAT, 7, toid=to, msg="other", cid=cid)
+        assert conflict["errno"] == 7, conflict
+
+    async def _acknowledged(self) -> None:
+        while any(person.pending for person in self.people):
+            await asyncio.sleep(0.05)
+
+    async def _lists(self) -> None:
+        a, b, c, d = self.people
+        conv = f"d{a.id}-{b.id}" if a.id < b.id else f"d{b.id}-{a.id}"
+        await a.insist(m.FETCH, conv=conv, after=0, limit=5)
+        await b.insist(m.FETCH, conv=conv, limit=5)
+        await a.insist(m.SYNC)
+        await b.insist(m.READ, conv=conv, seq=1)
+        await a.insist(m.TYPING, conv=conv)
+        await a.insist(m.ONE_CHAT, toid=b.id, msg="psst", ephemeral=True, cid=f"e{next(self._numbers)}")
+        await c.insist(m.LOOKUP, id=a.id)
+        await c.insist(m.LOOKUP, name=a.name)
+        await b.insist(m.FRIENDS, op="list")
+        await b.insist(m.FRIENDS, 6, op="remove", friendid=d.id)
+        await b.befriend(d)
+        await c.insist(m.GROUPS, op="list")
+        await b.insist(m.GROUPS, op="members", groupid=self._group)
+
+    async def _come_and_go(self) -> None:
+        a, b, c, d = self.people
+        await d.leave(self._group)
+        await a.remove(self._group, c)
+        await d.join(self._group)
+        await a.readmit(self._group, c)
+        await c.join(self._group)
+        group = await b.create(f"one-off {next(self._numbers)}")
+        await a.join(group)
+        b.utter({"groupid": group})
+        await self._acknowledged()
+        await a.leave(group)
+        await b.read(f"g{group}")
+        await b.leave(group)
+
+    async def _visit(self) -> None:
+        """Somebody new registers, is seen, changes the password, logs out and in, is gone."""
+        a, b, *_ = self.people
+        number = next(self._numbers)
+        port = self.world.hosts[number % 2].port
+        guest = Guest(f"{self._stem}v{number}", number, self.history, port)
+        self._passing.append(guest)
+        await guest.start()
+        await a.befriend(guest)
+        await guest.befriend(b)
+        guest.utter({"toid": b.id})
+        other = self.world.hosts[1 - number % 2].port
+        answer = await try_login(other, name=guest.name, password=PASSWORD)
+        is_lost = self._is_rough or not guest.is_online.is_set()  # then nobody is in the way
+        assert answer.get("errno", 11) in (2, 8, 11) or is_lost, answer
+        answer = await try_login(other, name=guest.name, password="wrong")
+        assert answer.get("errno", 11) in (1, 8, 11), answer
+        await asyncio.to_thread(self._use_up, "nobody")
+        answer = await try_login(other, name="nobody", password="wrong")
+        assert answer.get("errno", 11) in (1, 8, 11), answer
+        await guest.change_password("correct donkey")
+        await guest.log_out()
+        await guest.come_again()
+        while guest.pending:
+            await asyncio.sleep(0.05)
+        await guest.insist(m.PING)
+        await guest.stop()
+        self.history.shown.pop(guest.id, None)  # nobody waits for what they are shown
+
+    def _use_up(self, name: str) -> None:
+        """An account's logins of this minute."""
+        with self.world.redis_client() as client:
+            client.set(f"rate:login:account:{name}", 1 << 30, ex=2)
+
+    async def _offline(self) -> None:
+        """A classic client is gone while something is said to it."""
+        old = self._classic[0]
+        await old.stop()
+        self.people[1].utter(old.targets[0] | {"toid": old.id})
+        await self._acknowledged()
+        with suppress(TimeoutError):
+            await old.start()
+        await self.people[2].take_over()
+
+    async def _housekeeping(self) -> None:
+        """What time brings: retention is due, the epoch is to be read."""
+        await asyncio.to_thread(self._make_due)
+
+    def _make_due(self) -> None:
+        world = self.world
+        conv = f"d0-{next(self._numbers)}"
+        world.execute(
+            f"INSERT INTO conversation (conv, touched, last_seq) VALUES ('{conv}', '2000-01-01', 2)"
+        )
+        world.execute(
+            "INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES"
+            f" ('{conv}', 1, 1, '{conv}', 0, 'x'), ('{conv}', 2, 1, '{conv}b', 0, 'x')"
+        )
+        world.execute("UPDATE retention SET done = '', due = '2000-01-01' WHERE one = 1")
+        with world.redis_client() as client:
+            client.publish("all", "epoch")
+
+    # Special acts.
+
+    async def cut(self) -> None:
+        """Every connection to MySQL and Redis is lost, the subscribers' first."""
+        await asyncio.sleep(0.3)
+        self.world.redis.cut(is_subscriber=True)
+        await asyncio.sleep(0.3)
+        self.world.mysql.cut()
+        self.world.redis.cut()
+
+    async def kill(self) -> None:
+        """A worker is killed; its next generation clears up."""
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(self.world.kill_worker, 1)
+        await asyncio.sleep(1.0)
+
+    async def forget(self) -> None:
+        """Redis loses all that it knows."""
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(self._flush)
+        await asyncio.sleep(4.0)
+
+    def _flush(self) -> None:
+        with self.world.redis_client() as client:
+            client.flushdb()
+
+    async def restore(self) -> None:
+        """A conversation of two strangers stands lower than it did, as in an older database."""
+        async with self._strangers() as (one, two):
+            answers = [await one.insist(m.ONE_CHAT, toid=two.id, msg="x", cid=f"r{n}") for n in range(3)]
+            conv = answers[-1]["conv"]
+            known = await asyncio.to_thread(self._epoch)
+            await asyncio.to_thread(self._go_back, conv)
+            n = 3
+            while await asyncio.to_thread(self._epoch) == known:
+                await one.insist(m.ONE_CHAT, toid=two.id, msg="x", cid=f"r{(n := n + 1)}")
+                await asyncio.sleep(0.5)
+
+    def _go_back(self, conv: str) -> None:
+        self.world.execute("DELETE FROM message WHERE conv = %s AND seq > 1", conv)
+        self.world.execute(
+            "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", conv
+        )
+
+    def _epoch(self) -> str:
+        connection = self.world.connection()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT CAST(value AS CHAR) FROM epoch")
+            value = str(cursor.fetchone()[0])
+        connection.close()
+        return value
+
+    async def slow(self) -> None:
+        """A client that reads nothing is told afterwards where its conversations stand."""
+        async with self._strangers() as (one, two):
+            await two.stop()
+            reader = SlowReader(self.world.hosts[1].port)
+            await reader.log_in(two.name)
+            for n in range(0, 400, 20):
+                await asyncio.gather(
+                    *(one.insist(m.ONE_CHAT, toid=two.id, msg="x" * 8000, cid=f"w{n + k}") for k in range(20))
+                )
+            await reader.drain()
+
+    @asynccontextmanager
+    async def _strangers(self) -> AsyncIterator[tuple[Guest, Guest]]:
+        """Two whom nobody here knows, one on each host."""
+        number = next(self._numbers)
+        one, two = (
+            Guest(f"{self._stem}{stem}{number}", number, History(), host.port)
+            for stem, host in zip("yz", self.world.hosts, strict=True)
+        )
+        await asyncio.gather(one.start(), two.start())
+        try:
+            yield one, two
+        finally:
+            await asyncio.gather(one.stop(), two.stop())
+
+    # The proof.
+
+    async def _serve(self) -> None:
+        a, b, _, d = self.people
+        everybody = (*self.people, *self._classic)
+        await asyncio.gather(*(person.is_online.wait() for person in everybody))
+        for person in everybody:
+            for target in person.targets:
+                person.utter(target)
+        await d.leave(self._group)
+        await d.join(self._group)
+        await asyncio.gather(*(person.insist(m.SYNC) for person in self.people))
+        await self._acknowledged()
+        await self._shown()
+        await asyncio.gather(*(person.come_again() for person in self.people))
+        a._token = b._token = ""  # by password
+        await asyncio.gather(a.come_again(), b.come_again())
+        for person in everybody:
+            person.utter(person.targets[0])
+        await self._acknowledged()
+        await self._shown()
+        await self._read()
+        while "friends_are_seen_right" in breaches(self.history):
+            await asyncio.sleep(0.2)
+
+    async def _read(self) -> None:
+        """What is kept of each conversation of those who stay; others were read when it ended."""
+        convs = {conv for msg in self.history.messages.values() for _, conv, _ in msg.acks}
+        readers = {f"g{self._group}": self.people[0]}
+        for person in self.people:
+            readers |= {conv: person for conv in convs if str(person.id) in conv.strip("d").split("-")}
+        await asyncio.gather(*(person.read(conv) for conv, person in readers.items() if conv in convs))
+
+    async def _shown(self) -> None:
+        while any(nothing_is_lost(self.history)):
+            await asyncio.sleep(0.1)
+
+
+SPECIALS = {
+    "cut": Scenario.cut,
+    "kill": Scenario.kill,
+    "forget": Scenario.forget,
+    "restore": Scenario.restore,
+    "slow": Scenario.slow,
+}

@@ -1,0 +1,236 @@
+"""Discovery, waves of strikes, and what they came to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.server import Server
+from tests.sweep.mysql import MySQLProxy
+from tests.sweep.scenario import RECOVERED, SPECIALS, Scenario
+from tests.sweep.source import commands, scripts, statements
+from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, REDIS_FAULTS, Seen, Strike
+from tests.sweep.world import World
+
+_OCCURRENCES = ((1, 0.0), (2, 0.0), (1, 3.0))
+#: Seconds that a strike may be late: announcements come after a logout, sweeps every few seconds.
+_LATE = 6.0
+
+
+@dataclass
+class Wave:
+    """What became of some strikes at once."""
+
+    strikes: list[Strike]
+    wrong: list[str]
+    wait: float = 0.0
+    waited_for: str = ""
+    traces: list[str] = field(default_factory=list)
+
+
+class Sweep:
+    def __init__(self, owners: list[Server], seed: int, size: int):
+        self._owners = owners
+        self._random = random.Random(seed)
+        self._size = size
+        self.kinds: dict[str, str] = {}  # and the special act that each needs
+        self.missing: list[str] = []
+        self.waves: list[Wave] = []
+        self.breaches: list[Wave] = []
+        self.traces: Counter[str] = Counter()
+
+    @property
+    def is_good(self) -> bool:
+        return not self.breaches and not self.missing
+
+    async def discover(self) -> Counter[str]:
+        """Play the scenario without a fault, then with each special act, and note what is sent."""
+        total: Counter[str] = Counter()
+        async with World(self._owners[0]) as world:
+            total += world.seen.counts
+            world.seen.counts.clear()
+            scenario = Scenario(world)
+            await scenario.start()
+            for special in ("", "", *SPECIALS):
+                world.seen.counts.clear()
+                wrong = await scenario.play({special} - {""})
+                wrong += await scenario.prove(time.monotonic())
+                await asyncio.sleep(0 if special else 6)  # those who left are announced, channels dropped
+                assert not wrong, f"without a fault{' but ' + special if special else ''}: {wrong}"
+                for kind in world.seen.counts:
+                    self.kinds.setdefault(kind, special)
+                total += world.seen.counts
+            await scenario.stop()
+        self.missing = missing(set(total))
+        return total
+
+    async def run(self, seconds: float, only: str, fault: str, k: int, span: float) -> None:
+        counts = await self.discover()
+        print(f"{len(counts)} kinds seen; of the source's not: {self.missing or 'none'}", flush=True)
+        strikes = [
+            strike
+            for kind in sorted(self.kinds)
+            if kind.startswith(only)
+            for strike in _strikes(kind, counts[kind])
+            if strike.fault == (fault or strike.fault)
+            and strike.k == (k or strike.k)
+            and strike.seconds == (span if span >= 0 else strike.seconds)
+        ]
+        self._random.shuffle(strikes)
+        deadline = time.monotonic() + seconds if seconds else float("inf")
+        print(f"{len(self.kinds)} kinds to be struck, {len(strikes)} strikes", flush=True)
+        strikes.sort(key=lambda strike: (strike.k, strike.seconds))
+        await asyncio.gather(*(self._share(owner, strikes, deadline) for owner in self._owners))
+
+    async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
+        """Strike what is left, beside the others. Worlds of one owner would share channels: one at a time."""
+        while strikes and time.monotonic() < deadline:
+            await self._with_world(owner, strikes, deadline)
+
+    async def _with_world(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
+        """Waves in one world, as long as nothing breaks."""
+        async with World(owner) as world:
+            scenario = Scenario(world)
+            await scenario.start()
+            try:
+                while strikes and time.monotonic() < deadline:
+                    wave = await self._wave(scenario, _take(strikes, self._size))
+                    self.waves.append(wave)
+                    struck = sum(bool(strike.hits) for strike in wave.strikes)
+                    print(
+                        f"wave {len(self.waves)}: {struck} struck, {wave.wait:.1f} s until {wave.waited_for}",
+                        flush=True,
+                    )
+                    self.traces.update(wave.traces)
+                    if wave.wrong:
+                        break
+                else:
+                    return
+            finally:
+                await scenario.stop()
+        await self._confirm(owner, wave)
+
+    async def _confirm(self, owner: Server, wave: Wave) -> None:
+        """Repeat each strike of a wave that went wrong, alone in a world of its own."""
+        if len(wave.strikes) == 1:
+            self._note(wave)
+            return
+        found = False
+        for strike in wave.strikes:
+            if strike.hits:
+                alone = await self._alone(owner, Strike(strike.kind, strike.fault, strike.k, strike.seconds))
+                if alone.wrong:
+                    found = True
+                    self._note(alone)
+        if not found:
+            print(f"not repeated alone: {'; '.join(map(str, wave.strikes))}", flush=True)
+            self._note(wave)
+
+    async def _alone(self, owner: Server, strike: Strike) -> Wave:
+        async with World(owner) as world:
+            scenario = Scenario(world)
+            await scenario.start()
+            try:
+                return await self._wave(scenario, [strike])
+            finally:
+                await scenario.stop()
+
+    async def _wave(self, scenario: Scenario, strikes: list[Strike]) -> Wave:
+        specials = {self.kinds[strike.kind] for strike in strikes} - {""}
+        if any(strike.kind.startswith("conversations.of") for strike in strikes):
+            specials.add("slow")  # what is read for a slow reader is read at each login too
+        return await wave(scenario, strikes, specials)
+
+    def _note(self, wave: Wave) -> None:
+        self.breaches.append(wave)
+        print(f"BREACH {'; '.join(map(str, wave.strikes))}")
+        for text in wave.wrong[:6]:
+            print(f"    {text[:300]}")
+        for trace, number in Counter(wave.traces).items():
+            print(f"    {number} × {trace[:200]}")
+        print(end="", flush=True)
+
+    def table(self) -> str:
+        strikes = [strike for wave in self.waves for strike in wave.strikes]
+        struck = [strike for strike in strikes if strike.hits]
+        longest = max(self.waves, key=lambda wave: wave.wait, default=None)
+        rows = [
+            f"kinds: {len(self.kinds)}, struck {len({strike.kind for strike in struck})}",
+            f"of the source's statements, commands and scripts not covered: {self.missing or 'none'}",
+            f"strikes: {len(struck)} ({sum(strike.hits for strike in struck)} faults), not reached:"
+            f" {len(strikes) - len(struck)}",
+            f"breaches: {len(self.breaches)}",
+        ]
+        if longest is not None:
+            at = "; ".join(map(str, longest.strikes))
+            rows.append(f"longest time to recover: {longest.wait:.1f} s until {longest.waited_for}, in {at}")
+        rows += [f"{number} × {trace[:180]}" for trace, number in self.traces.most_common(20)]
+        return "\n".join(rows)
+
+
+async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) -> Wave:
+    """The scenario is played while these strike, once; then everything must be served, and every law hold."""
+    seen = scenario.world.seen
+    before = len(scenario.world.traces())
+    seen.strikes = strikes
+    wrong = await scenario.play(specials)
+    deadline = time.monotonic() + _LATE
+    while any(not strike.hits and strike.k == 1 for strike in strikes) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    seen.strikes = []
+    ends = [strike.ended for strike in strikes if strike.hits]
+    scenario.history.faults.append((min(ends, default=0.0), max(ends, default=0.0), "strikes"))
+    wrong += await scenario.prove(max(ends, default=time.monotonic()))
+    wait, what = scenario.longest_wait(ends)
+    if wait > RECOVERED:
+        wrong.append(f"{wait:.1f} s until {what}")
+    for guest in scenario.people:
+        guest.waits.clear()
+    return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:])
+
+
+def _take(strikes: list[Strike], size: int) -> list[Strike]:
+    """The next few, of different kinds."""
+    taken: list[Strike] = []
+    for strike in list(strikes):
+        if len(taken) < size and strike.kind not in {each.kind for each in taken}:
+            taken.append(strike)
+            strikes.remove(strike)
+    return taken
+
+
+def _strikes(kind: str, seen: int) -> list[Strike]:
+    if kind == CONNECT:
+        faults = list(CONNECT_FAULTS)
+    elif is_redis(kind):
+        faults = list(REDIS_FAULTS)
+    else:
+        faults = list(MYSQL_FAULTS)
+    occurrences = [at for at in _OCCURRENCES if at[0] <= seen]
+    return [Strike(kind, fault, k, span) for fault in faults for k, span in occurrences]
+
+
+def is_redis(kind: str) -> bool:
+    word = kind.split(" ", maxsplit=1)[0]
+    return word in commands() | {"EVAL", "redis"}
+
+
+def missing(seen: set[str]) -> list[str]:
+    """What the source has and nobody sent."""
+    proxy = MySQLProxy("", Seen())
+    named = {proxy.kind("?".join(each.parts)) for each in statements()}
+    found = sorted(named - seen)
+    found += sorted(name for name in scripts().values() if f"EVAL {name}" not in seen)
+    sent = {kind.split(" ")[0] for kind in seen}
+    return found + sorted(commands() - sent)
+
+
+async def print_kinds(sweep: Sweep) -> int:
+    counts = await sweep.discover()
+    for kind in sorted(counts):
+        print(f"{counts[kind]:6} {sweep.kinds.get(kind, 'start'):8} {kind[:150]}")
+    print(f"not covered: {sweep.missing or 'none'}")
+    return 1 if sweep.missing else 0
