@@ -41,16 +41,13 @@ _SYSTEM = frozenset({"mysql", "information_schema", "performance_schema", "sys"}
 
 
 class Forwarder:
-    """A TCP address on loopback that leads to `target`; connections that exist stay where they are."""
+    """A TCP address that leads to a port of 127.0.0.1, which may change. Connections stay where they are."""
 
-    def __init__(self, target: int, make_socket: Callable[[], socket.socket] = socket.socket):
+    def __init__(self, target: int, address: tuple[str, int] = ("127.0.0.1", 0)):
         self.target = target
-        self._make_socket = make_socket
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
-        self._listener = make_socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(128)
+        self._listener = socket.create_server(address)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -61,6 +58,10 @@ class Forwarder:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+
+    def leads_to(self) -> int:
+        """The port for a new connection."""
+        return self.target
 
     def cut(self) -> None:
         """End all connections."""
@@ -76,9 +77,9 @@ class Forwarder:
                 threading.Thread(target=self._connect, args=[near], daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
-        far = self._make_socket()
+        far = socket.socket()
         try:
-            far.connect(("127.0.0.1", self.target))
+            far.connect(("127.0.0.1", self.leads_to()))
         except OSError:
             far.close()
             near.close()
@@ -208,13 +209,7 @@ class MariaDB(Process):
 
     def follow(self, primary: MariaDB) -> None:
         """Be read-only, and replicate. Connections stay."""
-        self.run(
-            "SET GLOBAL read_only = 1",
-            "STOP SLAVE",
-            f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {primary.port}, MASTER_USER = 'repl',"
-            " MASTER_PASSWORD = 'repl', MASTER_USE_GTID = current_pos, MASTER_CONNECT_RETRY = 1",
-            "START SLAVE",
-        )
+        self.run(*following(primary.port))
         until(self.is_replicating, f"MariaDB {self._number} replicates")
 
     def is_replicating(self) -> bool:
@@ -229,6 +224,17 @@ class MariaDB(Process):
 
     def databases(self) -> list[str]:
         return [row["Database"] for row in self.run("SHOW DATABASES") if row["Database"] not in _SYSTEM]
+
+
+def following(port: int) -> list[str]:
+    """Statements that make a server the replica of one of this machine. Connections stay."""
+    return [
+        "SET GLOBAL read_only = 1",
+        "STOP SLAVE",
+        f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'repl',"
+        " MASTER_PASSWORD = 'repl', MASTER_USE_GTID = current_pos, MASTER_CONNECT_RETRY = 1",
+        "START SLAVE",
+    ]
 
 
 def install_mariadb(directory: Path, data: Path) -> None:
@@ -317,7 +323,8 @@ class Redis(Process):
         return [
             *("redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
             *("--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"),
-            *("--repl-backlog-size", "1mb", "--repl-timeout", "10", *self.settings),
+            *("--repl-backlog-size", "1mb", "--repl-timeout", "10"),
+            *("--enable-debug-command", "yes", *self.settings),
         ]
 
     def start(self, *, is_loaded: bool = True) -> None:
