@@ -2,7 +2,7 @@
 
 Whose fault an error is stands in its type: a `Refused` (but `Unavailable`) is the peer's and is
 answered; `Unavailable` is a dependency's, and is answered with when to try again; anything else is
-ours, is logged with its trace, and ends only the connection that met it.
+ours, is logged with its trace, and is answered as `Unavailable`.
 """
 
 

@@ -6,8 +6,12 @@ outline alone, so that none of them imports the net layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
+
+from forkchat import log
+from forkchat.errors import Refused
 
 T = TypeVar("T")
 
@@ -19,15 +23,18 @@ STAGE_STORE, STAGE_BUS, STAGE_PEERS = range(3)
 class Future(Generic[T]):
     """A result that the loop's thread will have later. Callbacks run at once when it is set.
 
+    A callback that raises is logged and keeps no other from running. An error that nobody looked at is
+    logged with its trace when the future is dropped, unless it is a `Refused`: those are answers.
     Not thread-safe: other threads hand results over with `Loop.post`.
     """
 
-    __slots__ = ("_callbacks", "_done", "_error", "_result")
+    __slots__ = ("_callbacks", "_done", "_error", "_is_seen", "_result")
 
     def __init__(self) -> None:
         self._done = False
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._is_seen = True
         self._callbacks: list[Callable[[Future[T]], object]] = []
 
     def done(self) -> bool:
@@ -35,11 +42,13 @@ class Future(Generic[T]):
 
     def result(self) -> T:
         """The result, or the exception raised anew. MUST be done."""
+        self._is_seen = True
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
 
     def exception(self) -> BaseException | None:
+        self._is_seen = True
         return self._error
 
     def set_result(self, result: T) -> None:
@@ -52,6 +61,7 @@ class Future(Generic[T]):
         """Set the exception; a future that is already done stays as it is."""
         if not self._done:
             self._error = error
+            self._is_seen = False
             self._finish()
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
@@ -65,7 +75,16 @@ class Future(Generic[T]):
         self._done = True
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception as error:
+                log.exception(
+                    "future.callback_failed", error, call=getattr(callback, "__qualname__", callback)
+                )
+
+    def __del__(self) -> None:
+        if not self._is_seen and not isinstance(self._error, Refused):
+            log.exception("future.error_unseen", self._error)  # type: ignore[arg-type]
 
     def __await__(self) -> Generator[Future[T], None, T]:
         if not self._done:
@@ -76,7 +95,7 @@ class Future(Generic[T]):
 def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     """Run a coroutine that awaits Futures alone; its first step runs before this returns.
 
-    Its error is set on the returned future: someone MUST look at it.
+    Its error is set on the returned future.
     """
     task: Future[T] = Future()
 
@@ -140,6 +159,26 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Finish what was handed in, then end the thread."""
+
+
+class Turns:
+    """Coroutines that share a key wait for each other, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._last: dict[object, Future[None]] = {}
+
+    @asynccontextmanager
+    async def of(self, key: object) -> AsyncIterator[None]:
+        before, mine = self._last.get(key), Future[None]()
+        self._last[key] = mine
+        if before is not None:
+            await before
+        try:
+            yield
+        finally:
+            if self._last[key] is mine:
+                del self._last[key]
+            mine.set_result(None)
 
 
 async def sleep(loop: Loop, seconds: float) -> None:

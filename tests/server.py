@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,8 +110,9 @@ def chatcli(
 class Server:
     """A server on a free port, as a context manager; ready when entered, unless told otherwise.
 
-    `config` is the text of its configuration file, which may be rewritten (`config_path`).
-    A `data_dir` that was given is left behind. `namespace` is the network namespace that it runs in.
+    `command` is what is run in place of bin/forkchat. `config` is the text of its configuration file, which
+    may be rewritten (`config_path`). A `data_dir` that was given is left behind. `namespace` is the network
+    namespace that it runs in.
     """
 
     def __init__(
@@ -122,12 +123,14 @@ class Server:
         env: dict[str, str] | None = None,
         namespace: str = "",
         wait: bool = True,
+        command: Sequence[str] = FORKCHAT,
     ):
         self._args = args
         self._config = config
         self._env = env or {}
         self._into = ["ip", "netns", "exec", namespace] if namespace else []
         self._wait = wait
+        self._command = command
         self._is_own_dir = data_dir is None
         self.data_dir = data_dir or make_data_dir()
         self.config_path = self.data_dir / "forkchat.toml"
@@ -139,7 +142,7 @@ class Server:
         paths = ["-c", str(self.config_path), "--data-dir", str(self.data_dir)]
         with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(
-                [*self._into, *FORKCHAT, "-p", "0", *paths, *self._args],
+                [*self._into, *self._command, "-p", "0", *paths, *self._args],
                 stdout=output,
                 stderr=output,
                 env=os.environ | self._env,

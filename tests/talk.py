@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import select
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -200,6 +201,12 @@ class Modern(Wire):
         while rid not in self._answers:
             self._hear()
         return self._answers.pop(rid)
+
+    def has_answer(self, rid: str) -> bool:
+        """Whether the answer has come, as far as can be told without waiting for it."""
+        while rid not in self._answers and select.select([self._sock], [], [], 0)[0]:
+            self._hear()
+        return rid in self._answers
 
     def ask(self, msgid: int, **fields: Any) -> Message:
         answer = self.answer(self.say(msgid, **fields))

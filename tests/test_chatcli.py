@@ -165,7 +165,7 @@ class TestPipes:
         assert chatcli(server.port, f"/register {bo}", f"/join {group[1]}").returncode == OK
         assert chatcli(server.port, f"/login {bo}", f"/remove #ops {li}").returncode == REJECTED
         removed = chatcli(server.port, f"/login {li}", f"/remove #ops {bo}", f"/remove #ops {bo}")
-        assert f"-- {bo} is in [ops] no more\n" in removed.stdout
+        assert f"-- {bo} was removed from [ops]; /readmit lets them join again\n" in removed.stdout
         complaint = f"-- not a member of this group: #ops {bo}\n"
         assert (removed.returncode, removed.stderr) == (REJECTED, complaint)
         assert "no groups yet" in chatcli(server.port, f"/login {bo}", "/groups").stdout

@@ -15,7 +15,7 @@ MODULES = sorted(
 )
 
 #: What serves all layers.
-COMMON = {"forkchat", "errors", "log", "runtime"}
+COMMON = {"forkchat", "errors", "log", "runtime", "jobs"}
 #: What serves all of the client, its sans-I/O protocol first.
 CLIENT = {"errors", "wire", "client.text", "client.i18n", "client.protocol"}
 #: What each layer may import of ours besides itself and what is common to all.
@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "config": {"errors", "log"},
     "errors": set(),
     "log": set(),
-    "runtime": set(),
+    "runtime": {"errors", "log", "forkchat"},
+    "jobs": {"errors", "log", "runtime", "forkchat"},
     "forkchat": set(),
 }
 #: What annotations alone may name besides: stores and bus are handed to the service.

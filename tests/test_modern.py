@@ -418,6 +418,8 @@ def in_one_write(client: Modern, requests: list[tuple[int, dict[str, Any]]]) -> 
 def test_ephemeral(server: Server, people: People) -> None:
     li, bo, cy = people
     absent = Modern(server.port).register()
+    for each in (bo, absent):
+        li.done(m.ADD_FRIEND, friendid=each.id)
     ack = li.done(m.ONE_CHAT, toid=bo.id, msg="psst", ephemeral=True)
     assert ack.keys() == {"msgid", "rid", "re", "errno", "conv", "receivers"}
     assert (ack["conv"], ack["receivers"]) == (people.pair, 1)
@@ -427,6 +429,10 @@ def test_ephemeral(server: Server, people: People) -> None:
     assert li.done(m.ONE_CHAT, toid=absent.id, msg="psst", ephemeral=True)["receivers"] == 0
     assert absent.login()["convs"] == []
 
+    for each in (bo, absent):
+        li.done(m.FRIENDS, op="remove", friendid=each.id)
+    bo.push(m.EVENT, kind="friend_added")
+
     group = new_group(people)
     assert li.done(m.GROUP_CHAT, groupid=group, msg="psst", ephemeral=True)["receivers"] > 0
     for each in (bo, cy):
@@ -435,6 +441,23 @@ def test_ephemeral(server: Server, people: People) -> None:
     for conv in (f"g{group}", people.pair):  # it is not kept
         assert "psst" not in texts(li.done(m.FETCH, conv=conv)["msgs"])
     assert [each for each in li.pushed() if each["msgid"] == m.GROUP_CHAT] == []
+
+
+def test_ephemeral_tells_nothing_about_strangers(server: Server, people: People) -> None:
+    """Presence is for those who have added someone: nobody else learns from an answer who is online."""
+    bo = people.bo
+    absent, stranger = Modern(server.port).register(), Modern(server.port).join_in()
+
+    def ask(about: int) -> dict[str, Any]:
+        ack = stranger.done(m.ONE_CHAT, toid=about, msg="psst", ephemeral=True)
+        return {key: value for key, value in ack.items() if key not in ("rid", "conv")}
+
+    assert ask(bo.id) == ask(absent.id) == ask(bo.id) == {"msgid": 104, "re": 5, "errno": 0}
+    assert bo.push(m.ONE_CHAT)["id"] == stranger.id
+    stranger.done(m.ADD_FRIEND, friendid=bo.id)
+    assert ask(bo.id)["receivers"] == 1
+    stranger.done(m.FRIENDS, op="remove", friendid=bo.id)
+    assert "receivers" not in ask(bo.id)
 
 
 def test_typing(people: People) -> None:
@@ -612,6 +635,11 @@ def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None
     bo.tell(m.RECV, c={conv: 2})  # a late cursor brings no one back
     assert conv not in texts(standings(bo), "conv")
 
+    if how == "remove":
+        refused(bo.ask(m.ADD_GROUP, groupid=group), 5)
+        refused(cy.ask(m.GROUPS, op="readmit", groupid=group, id=bo.id), 5)
+        li.done(m.GROUPS, op="readmit", groupid=group, id=bo.id)
+        refused(li.ask(m.GROUPS, op="readmit", groupid=group, id=bo.id), 6)
     answer = bo.done(m.ADD_GROUP, groupid=group)
     assert answer["first"] == 3
     li.done(m.GROUP_CHAT, groupid=group, msg="welcome back")
@@ -630,6 +658,7 @@ def test_who_comes_back_before_the_news_of_having_been_out(server: Server, peopl
     try:
         li.done(m.GROUPS, op="remove", groupid=group, id=bo.id)
         li.done(m.GROUP_CHAT, groupid=group, msg="while bo is out")
+        li.done(m.GROUPS, op="readmit", groupid=group, id=bo.id)
         assert bo.done(m.ADD_GROUP, groupid=group)["first"] == 2
     finally:
         os.kill(redis, signal.SIGCONT)
@@ -650,6 +679,23 @@ def test_only_the_creator_removes(server: Server, people: People) -> None:
     refused(li.ask(m.GROUPS, op="remove", groupid=group, id=stranger.id), 6)
     refused(li.ask(m.GROUPS, op="remove", groupid=group), 3)
     assert len(li.done(m.GROUPS, op="members", groupid=group)["users"]) == 3
+
+
+def test_creator_who_leaves_is_followed_by_longest_standing_member(server: Server, people: People) -> None:
+    """Not by the one with the lowest id, though nothing was said between their joining."""
+    li, bo, cy = people
+    late = Modern(server.port).join_in()
+    group = late.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    for each in (cy, li, bo):
+        each.done(m.ADD_GROUP, groupid=group)
+    for creator, heir in ((late, cy), (cy, li), (li, bo)):
+        refused(heir.ask(m.GROUPS, op="remove", groupid=group, id=creator.id), 5)
+        creator.done(m.GROUPS, op="leave", groupid=group)
+        roles = {
+            each["id"]: each["role"] for each in heir.done(m.GROUPS, op="members", groupid=group)["users"]
+        }
+        assert [user for user, role in roles.items() if role == "creator"] == [heir.id]
+    bo.done(m.GROUPS, op="leave", groupid=group)
 
 
 def test_refusals(people: People) -> None:

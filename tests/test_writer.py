@@ -12,7 +12,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from forkchat.errors import Conflict, NotFound, NotMember, Refused
+from forkchat.errors import Conflict, NotFound, NotMember, Refused, Unavailable
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
 from forkchat.store import Decided, Store
@@ -165,3 +165,25 @@ def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pa
         holder.rollback()
     assert seqs(worker.append([(held, a, b"last")])) == [5]
     assert seqs([worker.outcomes[ticket] for ticket in waiting]) == [2, 3, 4]
+
+
+def test_message_that_mysql_cannot_take_holds_up_no_other(url: str, pair: tuple[int, int]) -> None:
+    """It fails whatever it is stored with; the others of its batch are stored at once, in their order."""
+    a, b = pair
+    with closing(connect(url)) as root, root.cursor() as cursor:
+        cursor.execute("SELECT @@global.max_allowed_packet")
+        (usual,) = cursor.fetchone()
+        cursor.execute("SET GLOBAL max_allowed_packet = 65536")
+        try:
+            with closing(Worker(url)) as worker:
+                c = worker.get(worker.store.users.create(f"cramped{a}", ""))
+                bad, good = f"d{a}-{b}", f"d{a}-{c}"
+                worker.append([(bad, a, b"0"), (good, a, b"0g")])
+                (large,) = worker.give([(bad, a, b"large")], body=b'{"msg":"' + b"x" * 200_000 + b'"}')
+                small = worker.append([(good, a, b"g%d" % n) for n in range(20)])
+                assert seqs(small) == list(range(2, 22))
+                assert large not in worker.outcomes
+                assert seqs(worker.append([(bad, a, b"1")])) == [2]
+                assert isinstance(worker.outcomes[large], Unavailable)
+        finally:
+            cursor.execute("SET GLOBAL max_allowed_packet = %s", (usual,))

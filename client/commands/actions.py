@@ -124,8 +124,22 @@ async def remove(shell: Shell, name: str, member: str) -> dict[str, Any]:
         await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
     removed = shell.directory.user(user)
     title = shell.directory.title(group_key(group))
-    shell.view.tell(_("{name} is in {group} no more").format(name=shown_name(removed), group=title))
+    shell.view.tell(
+        _("{name} was removed from {group}; /readmit lets them join again").format(
+            name=shown_name(removed), group=title
+        )
+    )
     return {"id": user, "name": removed}
+
+
+async def readmit(shell: Shell, name: str, person: str) -> dict[str, Any]:
+    group, user = shell.group(name), await shell.user(person)
+    with naming(f"{name} {person}"):
+        await shell.client.request(m.GROUPS, op="readmit", groupid=group, id=user)
+    readmitted = shell.directory.user(user)
+    title = shell.directory.title(group_key(group))
+    shell.view.tell(_("{name} may join {group} again").format(name=shown_name(readmitted), group=title))
+    return {"id": user, "name": readmitted}
 
 
 async def members(shell: Shell, name: str) -> list[dict[str, Any]]:

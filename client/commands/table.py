@@ -82,6 +82,7 @@ COMMANDS: Table = {
         Command("leave", "GROUP", N_("leave a group"), actions.leave),
         Command("members", "GROUP", N_("list who is in a group"), actions.members),
         Command("remove", "GROUP WHO", N_("take someone out of a group that you made"), actions.remove),
+        Command("readmit", "GROUP WHO", N_("let someone join again whom you removed"), actions.readmit),
         Command("groups", "", N_("list your groups"), actions.groups),
         Command("set", "[NAME] [VALUE]", N_("settings: list them, see one, change one"), actions.set_),
         Command("help", "[COMMAND]", N_("this list, or one command"), help_),

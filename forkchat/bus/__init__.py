@@ -19,10 +19,12 @@ class Bus:
         self._commands = Link(loop, lane, url, "commands")
         self._subscriber = Link(loop, lane, url, "subscriber")
         self.router = Router(loop, self._commands, self._subscriber, lease)
-        self.presence = Presence(self._commands, self._subscriber, lease)
         self.lease = Lease(loop, self._commands, lease)
+        self.presence = Presence(self._commands, self._subscriber, self.lease)
         self.rates = Rates(self._commands)
         self._commands.on_up = self._on_commands_up
+        for link in (self._commands, self._subscriber):
+            link.on_elsewhere = self._follow_url
 
     async def start(self) -> None:
         """Connect; done when Redis has answered for the first time."""
@@ -30,8 +32,13 @@ class Bus:
         await gather([self._commands.start(), self._subscriber.start()])
 
     def _on_commands_up(self) -> None:
-        self.lease.refresh()
+        self.lease.reconnected()
         self.router.publish_again()
+
+    def _follow_url(self, why: str) -> None:
+        """One server says that it is not the one to talk to: both connections go where the URL leads now."""
+        self._commands.drop(why)
+        self._subscriber.drop(why)
 
     @property
     def is_up(self) -> bool:

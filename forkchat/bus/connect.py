@@ -21,7 +21,8 @@ def connect(url: str, timeout: float) -> Connection:
     """A connected and authenticated connection that speaks RESP3.
 
     `timeout` seconds bound connecting and each call. Nothing is tried twice: whoever holds the
-    connection decides when to make another. Raises redis.exceptions.RedisError.
+    connection decides when to make another. Raises redis.exceptions.RedisError, also where the URL leads to a
+    replica: what it is told, the others do not hear.
     """
     arguments: dict[str, Any] = parse_url(url)
     kind = arguments.pop("connection_class", Connection)
@@ -39,7 +40,16 @@ def connect(url: str, timeout: float) -> Connection:
         }
     )
     connection.connect()
+    if role_of(connection) != "master":
+        connection.disconnect()
+        raise redis.exceptions.ReadOnlyError("it is a replica of another Redis")
     return connection
+
+
+def role_of(connection: Connection) -> str:
+    """What the server said of itself when the connection was made: `master` or `replica`."""
+    metadata: dict[Any, Any] = connection.handshake_metadata  # with hiredis its keys are bytes
+    return str(metadata[b"role"].decode())
 
 
 def socket_of(connection: Connection) -> socket.socket:

@@ -2,18 +2,20 @@
 
 | key | type | lifetime | meaning, writer |
 |---|---|---|---|
-| `{u57}:session` | string | while logged in | `token lease`: user 57's session; by its worker |
+| `{u57}:session` | string | while logged in | `token lease run`: user 57's session; by its worker |
 | `{u57}:left` | string | 5 s | they logged out just now and may be back: nobody is told yet |
 | `{u57}:told` | string | until told otherwise | their friends were told that they are here |
 | `lease:H:B:S:G` | string | 6 s, renewed every 2 s | host:boot:slot:generation lives; by its worker |
 | `leases` | set | for ever | every lease that was not cleared up |
 | `users:LEASE` | set | until cleared up | the users whose presence this lease answers for |
 | `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
-| `born` | string | for ever | since when Redis knows what it knows, in seconds of its clock |
+| `born` | string | for ever | `run time`: since when this run of Redis knows anything, by its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
 | `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
 
-A session is valid while its lease lives. `{…}` is a hash tag: all about a user is in one slot.
+A session is valid while its lease lives and Redis is in the run (its `run_id`) in which it was claimed: what
+a snapshot or a failover brings back of an earlier run is void. `{…}` is a hash tag: all about a user is in
+one slot.
 
 | channel | carries |
 |---|---|

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from forkchat import log
 from forkchat.bus import keys
 from forkchat.bus.link import Link
-from forkchat.errors import Unavailable
-from forkchat.runtime import Future, Loop, gather, spawn
+from forkchat.jobs import Job
+from forkchat.runtime import Future, Loop, gather
 
 _CHUNK = 200
+#: Characters of a run_id that tell two runs apart.
+_RUN = 12
 
 # Begin to live, or go on after all: whoever is clearing us up stops. KEYS: lease, reap, leases, born.
-# ARGV: name, seconds.
+# ARGV: name, seconds, run.
 _REGISTER = """
 redis.call('SET', KEYS[1], '', 'EX', ARGV[2])
 redis.call('DEL', KEYS[2])
 redis.call('SADD', KEYS[3], ARGV[1])
-redis.call('SET', KEYS[4], redis.call('TIME')[1], 'NX')
+local born = redis.call('GET', KEYS[4])
+if not born or string.match(born, '^%S+') ~= ARGV[3] then
+  redis.call('SET', KEYS[4], ARGV[3] .. ' ' .. redis.call('TIME')[1])
+end
 """
 
 # Be the one who clears up a dead lease. KEYS: lease, reap. ARGV: ours, seconds.
@@ -34,7 +39,7 @@ _DROP = """
 if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 redis.call('EXPIRE', KEYS[3], ARGV[5])
 local held = redis.call('GET', KEYS[1])
-if held and string.sub(held, -string.len(ARGV[1]) - 1) == ' ' .. ARGV[1] then
+if held and string.match(held, '^%S+ (%S+)') == ARGV[1] then
   redis.call('DEL', KEYS[1])
   if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'EX', ARGV[2]) end
 end
@@ -54,8 +59,10 @@ return redis.call('DEL', KEYS[1])
 class Lease:
     """Refreshed every 2 s, dead after 6. Named host:boot:slot:generation.
 
+    `run` is the run of Redis that is known to this worker, a short form of its `run_id`; "" before `begin`.
     `on_lost()` is called when Redis has forgotten us: every session must be registered again. Either it lost
-    its data, or we were stopped or cut off for too long and others have cleared us up. `on_cleared(users,
+    its data, went back to a snapshot or failed over to another server (a new run), or we were stopped or cut
+    off for too long and others have cleared us up. `on_cleared(users,
     since)` gets the users of a dead lease that is ours to clear up: they have been gone for `since` seconds
     at least, unless they log in again.
     """
@@ -64,13 +71,17 @@ class Lease:
         self._loop = loop
         self._link = link
         self.name = name
+        self.run = ""
         self._has_begun = False
-        self._is_lost = False
+        self._is_lost = self._run_may_be_new = False
+        self._refreshing = Job(loop, "lease.refresh", self._refresh)
+        self._clearing = Job(loop, "lease.clear", self._clear_dead)
         self.on_lost: Callable[[], object] = lambda: None
         self.on_cleared: Callable[[list[int], float], object] = lambda users, since: None
 
     async def begin(self) -> None:
         """Register, and clear up whom this worker replaces: MUST be done before it accepts anyone."""
+        self.run = await self._read_run()
         await self._register()
         for dead in await self._replaced():
             await self._link.call("DEL", keys.lease(dead))
@@ -86,7 +97,12 @@ class Lease:
     def _register(self) -> Future[None]:
         name = self.name
         where = [keys.lease(name), keys.reap(name), keys.LEASES, keys.BORN]
-        return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL)
+        return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL, self.run)
+
+    async def _read_run(self) -> str:
+        info: bytes = await self._link.call("INFO", "server")
+        line = next(line for line in info.splitlines() if line.startswith(b"run_id:"))
+        return line.removeprefix(b"run_id:").decode()[:_RUN]
 
     async def _replaced(self) -> list[str]:
         """The leases of this slot's earlier generations and of this host's earlier boots."""
@@ -101,10 +117,16 @@ class Lease:
     async def _leases(self) -> list[str]:
         return [name.decode() for name in await self._link.call("SMEMBERS", keys.LEASES)]
 
+    def reconnected(self) -> None:
+        """The connection is a new one: it may lead to another run of Redis, or to another server."""
+        self._run_may_be_new = True
+        self.refresh()
+
     def refresh(self) -> None:
         """See at once whether Redis still knows us: it was away, or we were."""
         if self._has_begun:
-            spawn(self._refresh()).add_done_callback(_log_error)
+            self._refreshing.want()
+            self._clearing.want()  # apart: it may take longer than our own lease lives
 
     def _refresh_again(self) -> None:
         self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
@@ -112,14 +134,22 @@ class Lease:
 
     async def _refresh(self) -> None:
         if not self._link.is_up:
-            return
+            return  # `refresh` is called when it is
+        if self._run_may_be_new:
+            run = await self._read_run()
+            self._is_lost = self._is_lost or run != self.run
+            self.run, self._run_may_be_new = run, False
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
             self._is_lost = True
         if self._is_lost:
             await self._register()
             self._is_lost = False
-            log.warning("lease.lost", lease=self.name)
+            log.warning("lease.lost", lease=self.name, run=self.run)
             self.on_lost()
+
+    async def _clear_dead(self) -> None:
+        if not self._link.is_up:
+            return
         others = [name for name in await self._leases() if name != self.name]
         alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in others])
         for name, is_alive in zip(others, alive, strict=True):
@@ -146,11 +176,3 @@ class Lease:
         where = keys.session(user), keys.left(user), keys.reap(dead), keys.users(dead), keys.users(self.name)
         values = dead, left, self.name, user, keys.REAP_TTL
         return self._link.call("EVAL", _DROP, len(where), *where, *values)
-
-
-def _log_error(done: Future[None]) -> None:
-    error = done.exception()
-    if isinstance(error, Unavailable):
-        log.warning("lease.unrefreshed", why=error)
-    elif error is not None:
-        log.exception("lease.error", error)

@@ -19,9 +19,13 @@ import hiredis
 from forkchat import log
 from forkchat.bus.connect import connect, socket_of
 from forkchat.errors import Unavailable
+from forkchat.jobs import report
 from forkchat.runtime import STAGE_BUS, Future, Lane, Loop
 
 Reply = Callable[[Any], object]
+
+#: What the reader gives while a reply is incomplete: `False` is a reply.
+_NOTHING = object()
 
 #: A larger buffer would be a memory mapping of its own for each read.
 _READ_SIZE = 65536
@@ -29,13 +33,17 @@ _READ_SIZE = 65536
 _CONNECT_TIMEOUT, _REPLY_TIMEOUT, _CHECK = 3.0, 5.0, 1.0
 #: Seconds between attempts to connect: first, most.
 _BACKOFF = (0.05, 2.0)
+#: Words of replies after which the URL is followed anew: the server is a replica by now, still reads its
+#: data, has lost its primary or its replicas, or is of a cluster that is down.
+_ELSEWHERE = ("READONLY ", "LOADING ", "MASTERDOWN ", "NOREPLICAS ", "CLUSTERDOWN ", "MOVED ")
 
 
 class Link:
     """A connection that comes back by itself. Nothing is sent again: that is the caller's to decide.
 
     `on_up()` and `on_down()` are called as it comes and goes, `on_push(list)` with what Redis sends
-    unasked. A reply is passed to its callback as it is, an error or a lost connection as an exception.
+    unasked, `on_elsewhere(why)` when the server says that it is not, or not yet, the one to talk to. A reply
+    is passed to its callback as it is, an error or a lost connection as an exception.
     """
 
     def __init__(self, loop: Loop, lane: Lane, url: str, name: str):
@@ -46,17 +54,18 @@ class Link:
         self.on_up: Callable[[], object] = lambda: None
         self.on_down: Callable[[], object] = lambda: None
         self.on_push: Callable[[list[Any]], object] = lambda push: None
+        self.on_elsewhere: Callable[[str], object] = self.drop
         self.is_up = False
         self._is_closed = False
         self._redis: Any = None
         self._sock: socket.socket | None = None
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._replies: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._is_flushing = False
         self._is_blocked = False  # Redis takes no more for now
         self._backoff = _BACKOFF[0]
-        self._replied_at = 0.0
+        self._replied_at = self._up_at = 0.0
         self._first_up: Future[None] = Future()
 
     def start(self) -> Future[None]:
@@ -74,8 +83,12 @@ class Link:
         future: Future[Any] = Future()
 
         def reply(value: Any) -> None:
-            if isinstance(value, Exception):
-                future.set_exception(value if isinstance(value, Unavailable) else Unavailable(str(value)))
+            if isinstance(value, Unavailable):
+                future.set_exception(value)
+            elif isinstance(value, Exception):
+                refused = Unavailable(f"Redis refuses it: {value}")
+                report(f"redis {command[0]}", refused)
+                future.set_exception(refused)
             else:
                 future.set_result(value)
 
@@ -110,7 +123,10 @@ class Link:
         self._out.clear()
         replies, self._replies = self._replies, deque()
         for reply in replies:
-            reply(Unavailable("the connection to Redis was lost"))
+            try:
+                reply(Unavailable("the connection to Redis was lost"))
+            except Exception as error:
+                log.exception("redis.reply_failed", error, link=self._name)
         self.on_down()
         self._reconnect()
 
@@ -131,13 +147,13 @@ class Link:
         self._redis = done.result()
         self._sock = socket_of(self._redis)
         self._sock.setblocking(False)
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._loop.register(self._sock.fileno(), select.EPOLLIN, self._on_events)
         self._is_blocked = False
         if self._is_closed:
             self.drop("closed")
             return
-        self._backoff = _BACKOFF[0]
+        self._up_at = self._loop.time()
         self.is_up = True
         log.info("redis.up", link=self._name)
         self.on_up()
@@ -196,15 +212,38 @@ class Link:
 
     def _dispatch(self) -> None:
         sock = self._sock
-        while self._sock is sock and (reply := self._reader.gets()) is not False:
-            if isinstance(reply, hiredis.PushNotification):
-                self.on_push(reply)
-            elif self._replies:
-                self._replies.popleft()(reply)
-            else:
-                self.drop("a reply that nobody asked for")
+        while self._sock is sock:
+            try:
+                reply = self._reader.gets()
+            except hiredis.HiredisError as error:
+                self.drop(f"not Redis's protocol: {error}")
+                return
+            if reply is _NOTHING:
+                return
+            try:
+                self._take(reply)
+            except Exception as error:  # what comes behind it is for others
+                log.exception("redis.reply_failed", error, link=self._name)
+
+    def _take(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.PushNotification):
+            self.on_push(reply)
+            return
+        if not self._replies:
+            self.drop(f"a reply that nobody asked for: {reply!r:.200}")
+            return
+        answer = self._replies.popleft()
+        if isinstance(reply, hiredis.ReplyError) and any(word in str(reply) for word in _ELSEWHERE):
+            self._loop.post(self._lead_elsewhere, self._sock, str(reply))
+        answer(reply)
+
+    def _lead_elsewhere(self, sock: socket.socket, why: str) -> None:
+        if self._sock is sock:
+            self.on_elsewhere(why)
 
     def _check(self) -> None:
         self._loop.call_later(_CHECK, self._check)
+        if self.is_up and self._loop.time() - self._up_at > _CHECK:
+            self._backoff = _BACKOFF[0]  # it has lived: what ended it would not end the next one at once
         if self._replies and self._loop.time() - self._replied_at > _REPLY_TIMEOUT:
             self.drop("no reply")

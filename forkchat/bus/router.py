@@ -10,12 +10,15 @@ from forkchat import log
 from forkchat.bus import keys
 from forkchat.bus.link import Link
 from forkchat.errors import Unavailable
+from forkchat.jobs import report
 from forkchat.runtime import Future, Loop
 
 #: Seconds between sweeps: a channel nobody holds lives one to two of them.
 _SWEEP = 5.0
 #: Seconds between probes of our own subscription, and until one that is not back counts as lost.
 _PROBE, _PROBE_LOST = 2.0, 6.0
+#: Seconds after which what Redis refused to publish is published again.
+_AGAIN = 1.0
 #: Bytes of publishes kept until Redis has confirmed them. Beyond that, everyone is asked to reconcile.
 _MAX_UNCONFIRMED = 16 << 20
 _CHUNK = 500
@@ -61,7 +64,9 @@ class Router:
         self._kept = 0  # bytes in both
         self._forgotten = 0  # replies to come to what was dropped
         self._has_overflowed = False
+        self._unconfirmed_channels = 0
         self._is_restoring = False
+        self._is_retrying = False
         self._probed_at = self._echoed_at = 0.0
         self.on_message: Callable[[str, bytes], object] = lambda channel, payload: None
         self.on_resubscribed: Callable[[], object] = lambda: None
@@ -86,6 +91,7 @@ class Router:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = _Channel()
+            self._unconfirmed_channels += 1
             self._subscribe([name])
         channel.holders += 1
         channel.is_idle = False
@@ -116,6 +122,7 @@ class Router:
 
     def _lost(self) -> None:
         self._is_restoring = True
+        self._unconfirmed_channels = len(self._channels)
         for channel in self._channels.values():
             channel.is_confirmed = False
             channel.awaited = 0
@@ -137,12 +144,13 @@ class Router:
         if channel is None:
             return
         channel.awaited -= 1
-        if channel.awaited > 0:
+        if channel.awaited > 0 or channel.is_confirmed:
             return
         channel.is_confirmed = True
+        self._unconfirmed_channels -= 1
         for waiter in channel.take_waiters():
             waiter.set_result(None)
-        if self._is_restoring and all(c.is_confirmed for c in self._channels.values()):
+        if self._is_restoring and not self._unconfirmed_channels:
             self._is_restoring = False
             self.on_resubscribed()
 
@@ -154,7 +162,7 @@ class Router:
                 unused.append(name)
             channel.is_idle = channel.holders == 0
         for name in unused:
-            del self._channels[name]
+            self._unconfirmed_channels -= not self._channels.pop(name).is_confirmed
         for at in range(0, len(unused), _CHUNK):
             self._subscriber.tell(("UNSUBSCRIBE", *unused[at : at + _CHUNK]))
 
@@ -193,25 +201,41 @@ class Router:
         elif not isinstance(reply, Unavailable):  # a lost connection's: it goes out again
             entry = self._unconfirmed.popleft()
             if isinstance(reply, Exception):
+                report("redis PUBLISH", Unavailable(f"Redis refuses it: {reply}"))
                 self._refused.append(entry)
+                if not self._is_retrying:
+                    self._is_retrying = True
+                    self._loop.call_later(_AGAIN, self._publish_refused)
             else:
                 self._kept -= len(entry[1])
 
+    def _publish_refused(self) -> None:
+        self._is_retrying = False
+        if self._commands.is_up:
+            refused, self._refused = self._refused, []
+            self._unconfirmed.extend(refused)
+            for channel, payload in refused:
+                self._commands.send(("PUBLISH", channel, payload), self._on_reply)
+
     def _overflow(self) -> None:
         log.warning("router.overflow", dropped=len(self._unconfirmed) + len(self._refused))
-        if self._commands.is_up:
-            self._forgotten += len(self._unconfirmed)
-        self._unconfirmed.clear()
-        self._refused.clear()
-        self._kept = 0
+        self.forget()
         self._has_overflowed = True
 
     def publish_again(self) -> None:
         """The commands' connection is back: send what was not confirmed."""
         self._unconfirmed.extend(self._refused)
         self._refused.clear()
-        for channel, payload in self._unconfirmed:
+        for channel, payload in list(self._unconfirmed):
             self._commands.send(("PUBLISH", channel, payload), self._on_reply)
         if self._has_overflowed:
             self._has_overflowed = False
             self.publish(keys.ALL, RECONCILE)
+
+    def forget(self) -> None:
+        """Publish nothing again of what is not confirmed: it is of a database that is no more."""
+        if self._commands.is_up:
+            self._forgotten += len(self._unconfirmed)
+        self._unconfirmed.clear()
+        self._refused.clear()
+        self._kept = 0

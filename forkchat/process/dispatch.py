@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
-from forkchat.errors import RateLimited, Refused
+from forkchat.errors import RateLimited, Refused, Unavailable
 from forkchat.runtime import Future, spawn
 from forkchat.service.service import Service
 from forkchat.wire import msgid as m
@@ -42,6 +42,8 @@ class Dispatcher:
             self._dispatch(peer, check(msgid, message))
         except Refused as refused:
             peer.refuse(msgid, rid, refused)
+        except Exception as error:
+            peer.refuse(msgid, rid, _fault(peer, msgid, error))
 
     def _flood_wait(self, peer: Peer) -> float:
         """0, or the seconds until this peer may send again."""
@@ -67,7 +69,12 @@ def _finish(peer: Peer, request: Request, done: Future[Any]) -> None:
     if isinstance(error, Refused):
         peer.refuse(request.msgid, request.rid, error)
     elif error is not None:
-        log.exception("peer.error", error, peer=peer.address, msgid=request.msgid)
-        peer.close("error")
+        peer.refuse(request.msgid, request.rid, _fault(peer, request.msgid, error))
     elif done.result() is not None:
         peer.answer(request, done.result())
+
+
+def _fault(peer: Peer, msgid: int, error: BaseException) -> Refused:
+    """A fault of ours: logged with its trace, and answered, so that the client may try again."""
+    log.exception("peer.error", error, peer=peer.address, msgid=msgid)
+    return Unavailable("the server made a mistake, which it has logged")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import random
 import resource
 import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 
 from forkchat import log
 from forkchat.bus import Bus
 from forkchat.config import Config
-from forkchat.errors import ConfigError, Unavailable
+from forkchat.errors import ConfigError
 from forkchat.net.connection import Connection
 from forkchat.net.lane import ThreadLane
 from forkchat.net.listener import Listener
@@ -46,8 +48,16 @@ _COME_BACK = 3.0
 
 def main(config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str) -> int:
     """Run the worker of `slot` until a signal stops it; its exit status."""
+    threading.excepthook = _die_with_a_thread
     Worker(config, listeners, board, slot, lease).run()
     return 0
+
+
+def _die_with_a_thread(args: threading.ExceptHookArgs) -> None:
+    """A worker without one of its threads would serve half: the master starts another."""
+    error = args.exc_value or args.exc_type()
+    log.exception("worker.thread_died", error, thread=args.thread and args.thread.name)
+    os._exit(1)
 
 
 def _tune() -> None:
@@ -229,6 +239,6 @@ class Worker:
         self._loop.call_later(_FAST_STOP, self._loop.stop)
 
     def _left(self, done: Future[None]) -> None:
-        if isinstance(done.exception(), Unavailable):
+        if done.exception() is not None:
             log.warning("lease.unreleased", why=done.exception())
         self._loop.stop()

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from forkchat.errors import BadRequest, NotMember, Refused, Unavailable
+from forkchat.jobs import background
 from forkchat.service import payload
 from forkchat.service.channels import channel_of
 from forkchat.service.context import Context
@@ -24,6 +25,10 @@ from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
     from forkchat.store import Decided
+
+
+#: People about whom a session remembers whether it may see them.
+_MAX_SEEN = 1000
 
 
 class Ticket(NamedTuple):
@@ -100,35 +105,59 @@ class Chat:
         assert session is not None
         conv = request["conv"]
         key = parse_key(conv)
-        _check_part(session, key)
+        version = _check_part(session, key)
         frame = line({"msgid": m.TYPING, "conv": conv, "id": session.user, "name": session.name})
         channel = channel_of(conv, key, session.user)
-        self._context.router.publish(channel, payload.event(frame, session.user))
+        self._context.router.publish(channel, payload.typing(conv, session.user, version, frame))
         return {}
 
     def _publish_ephemeral(
         self, peer: Peer, request: Request, conv: str, key: Conversation, frame: bytes
     ) -> None:
-        """Published only: no seq, no history. The answer counts the workers that took it."""
+        """Published only: no seq, no history."""
         session = peer.session
         assert session is not None
-        _check_part(session, key)
+        version = _check_part(session, key)
         channel = channel_of(conv, key, session.user)
-        done = partial(_published, peer, request, conv)
-        self._context.router.publish(channel, payload.ephemeral(conv, session.user, frame), done)
+        done = partial(self._published, session, request, conv, key)
+        self._context.router.publish(channel, payload.ephemeral(conv, session.user, version, frame), done)
+
+    def _published(
+        self, session: Session, request: Request, conv: str, key: Conversation, receivers: int | Exception
+    ) -> None:
+        """Answer with how many workers took it, unless that says whether someone is online whom the user may
+        not see: presence is for those who have added them."""
+        peer = session.peer
+        if isinstance(receivers, Exception):
+            peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
+            return
+        other = 0 if key.group else key.other(session.user)
+        may_see = not other or (session.may_see or {}).get(other)
+        if may_see is None:
+            background(self._answer_seen(session, request, conv, other, receivers), "chat.ephemeral")
+        else:
+            peer.answer(request, {"conv": conv} | ({"receivers": receivers} if may_see else {}))
+
+    async def _answer_seen(
+        self, session: Session, request: Request, conv: str, other: int, receivers: int
+    ) -> None:
+        may_see = False
+        try:
+            may_see = await self._context.store.friends.has((session.user, other))
+            session.may_see = session.may_see or {}
+            if len(session.may_see) < _MAX_SEEN:
+                session.may_see[other] = may_see
+        finally:
+            session.peer.answer(request, {"conv": conv} | ({"receivers": receivers} if may_see else {}))
 
 
-def _published(peer: Peer, request: Request, conv: str, receivers: int | Exception) -> None:
-    if isinstance(receivers, Exception):
-        peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
-    else:
-        peer.answer(request, {"conv": conv, "receivers": receivers})
-
-
-def _check_part(session: Session, key: Conversation) -> None:
-    """Raises NotMember unless the user has part in the conversation."""
-    if key.group not in session.groups and session.user not in key.users:
-        raise NotMember("you are not in this conversation")
+def _check_part(session: Session, key: Conversation) -> int:
+    """The version of the members as of which the user has part in the conversation. Raises NotMember."""
+    if key.group in session.groups:
+        return session.groups[key.group]
+    if session.user in key.users:
+        return 0
+    raise NotMember("you are not in this conversation")
 
 
 def _conversation(sender: int, request: Request) -> tuple[str, Conversation]:

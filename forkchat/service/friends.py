@@ -31,6 +31,7 @@ class Friends:
         if friend == session.user:
             raise BadRequest("this is yourself")
         name, is_new = await context.store.friends.add(session.user, friend)
+        session.may_see = None
         if is_new:
             event = {"msgid": m.EVENT, "kind": "friend_added", "id": session.user, "name": session.name}
             context.router.publish(user_channel(friend), payload.event(line(event)))
@@ -38,14 +39,16 @@ class Friends:
         return {"id": friend, "name": name, "state": state_of(friend, here)}
 
     async def friends(self, peer: Peer, request: Request) -> Fields:
-        assert peer.session is not None
-        user, op = peer.session.user, request["op"]
+        session, op = peer.session, request["op"]
+        assert session is not None
+        user = session.user
         if op == "list":
             return {"friends": await self.of(user)}
         if op == "remove":
             if "friendid" not in request:
                 raise BadRequest("friendid is missing")
             await self._context.store.friends.remove(user, request["friendid"])
+            session.may_see = None
             return {}
         raise BadRequest("op must be list or remove")
 

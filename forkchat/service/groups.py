@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from forkchat.errors import BadRequest, Unavailable
+from forkchat.jobs import background, retrying
+from forkchat.runtime import gather
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -54,8 +57,8 @@ class Groups:
         session, op = _session(peer), request["op"]
         if op == "list":
             return {"groups": group_fields(await self._context.store.groups.of(session.user))}
-        if op not in ("members", "leave", "remove"):
-            raise BadRequest("op must be list, members, leave or remove")
+        if op not in ("members", "leave", "remove", "readmit"):
+            raise BadRequest("op must be list, members, leave, remove or readmit")
         if "groupid" not in request:
             raise BadRequest("groupid is missing")
         group = request["groupid"]
@@ -65,7 +68,10 @@ class Groups:
             return await self._leave(session, group)
         if "id" not in request:
             raise BadRequest("id is missing")
-        return await self._remove(session, group, request["id"])
+        if op == "remove":
+            return await self._remove(session, group, request["id"])
+        await self._context.store.groups.readmit(session.user, group, request["id"])
+        return {}
 
     async def members(self, group: int, asker: int) -> list[dict[str, Any]]:
         """The members with their roles and states, as answers list them. Raises NotMember."""
@@ -74,19 +80,26 @@ class Groups:
         return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 
     async def _enter(self, session: Session, group: int, last: int, version: int) -> None:
-        """Follow the group: the same sequence as at a login, before the answer."""
-        context, conv = self._context, group_key(group)
+        """Follow the group: the same sequence as at a login, before the answer. What fails is retried."""
         try:
-            await context.router.hold(conv)
+            await self._follow(session, group, last, version)
         except Unavailable:
-            context.router.release(conv)
+            again = partial(self._follow, session, group, last, version)
+            background(retrying(self._context.loop, again, "groups.follow"), "groups.follow")
             raise
-        if context.delivery.sessions.get(session.user) is session:
-            context.delivery.join(session, group, last, version)
-            # What was stored between the joining and the subscription was published past us.
-            context.delivery.note(conv, await context.store.conversations.last(conv))
-        else:
-            context.router.release(conv)
+
+    async def _follow(self, session: Session, group: int, last: int, version: int) -> None:
+        delivery = self._context.delivery
+        if session.ended is not None:
+            return
+        await gather(delivery.follow(session, [group]))
+        if session.ended is not None or group not in session.groups:
+            return
+        delivery.join(session, group, last, version)
+        # What was stored between the joining and the subscription was published past us; so was a removal.
+        standing = await self._context.store.conversations.standing((session.user, group_key(group)))
+        if session.ended is None and group in session.groups:
+            delivery.joined(session, group, standing)
 
     async def _leave(self, session: Session, group: int) -> Fields:
         await self._context.store.groups.leave(session.user, group)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Messages on a page of FETCH; HELLO's answer names it.
 PAGE = 200
+#: Conversations whose last number a session remembers to have been told by FETCH.
+_MAX_FETCHED = 1000
 
 
 def conv_fields(standing: Standing) -> dict[str, Any]:
@@ -59,14 +61,23 @@ class History:
         if after is not None and before is not None:
             raise BadRequest("after and before exclude each other")
         limit = max(1, min(request.get("limit", PAGE), PAGE))
-        page = await self._context.store.messages.page(_session(peer).user, conv, after, before, limit)
+        session = _session(peer)
+        page = await self._context.store.messages.page(session.user, conv, after, before, limit)
+        if page.last > self._context.delivery.given(session, conv):
+            session.fetched = session.fetched or {}
+            if len(session.fetched) >= _MAX_FETCHED:
+                session.fetched.clear()
+            session.fetched[conv] = page.last
         frames = [orjson.Fragment(modern_frame(*row)[:-1]) for row in page.rows]
         return {"conv": conv, "first": page.first, "last": page.last, "msgs": frames, "more": page.has_more}
 
     def recv(self, peer: Peer, request: Request) -> Fields:
-        session = _session(peer)
+        """What was never given to the session cannot be confirmed: that is left out."""
+        session, context = _session(peer), self._context
         for conv, seq in request["c"].items():
-            self._context.store.cursors.confirm(session.user, conv, seq)
+            confirmed = min(seq, context.delivery.given(session, conv))
+            if confirmed:
+                context.store.cursors.confirm(session.user, conv, confirmed)
         return None
 
     async def read(self, peer: Peer, request: Request) -> Fields:
@@ -74,10 +85,10 @@ class History:
         session = _session(peer)
         conv = request["conv"]
         key = parse_key(conv)
-        last = await self._context.store.conversations.last(conv)
-        if session.user not in key.users and key.group not in session.groups:
+        standing = await self._context.store.conversations.standing((session.user, conv))
+        if standing is None and session.user not in key.users:
             raise NotMember("you are not in this conversation")
-        seq = min(request["seq"], last)
+        seq = min(request["seq"], standing.last) if standing else 0
         if not seq:
             return {}
         self._context.store.cursors.confirm(session.user, conv, seq)
@@ -88,10 +99,19 @@ class History:
         return {}
 
     async def catch_up(self, session: Session) -> None:
-        """A slow reader has drained: tell it where its conversations stand."""
-        standings = await self._context.store.conversations.of(session.user)
+        """Tell a slow reader that has drained where its conversations stand. What comes from now on is
+        delivered."""
+        if session.ended is not None or not session.is_lagging:
+            return
+        session.resume()
+        try:
+            standings = await self._context.store.conversations.of(session.user)
+        except BaseException:
+            session.lag()
+            raise
         convs = [conv_fields(s) for s in standings if is_open(s)]
-        session.push(line({"msgid": m.CONVS, "convs": convs, "more": False}))
+        if not session.push(line({"msgid": m.CONVS, "convs": convs, "more": False})):
+            session.lag()  # congested again: when it has drained
 
 
 def _session(peer: Peer) -> Session:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
-from forkchat.runtime import gather, sleep
+from forkchat.runtime import Turns, gather, sleep
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -21,7 +21,7 @@ from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import group_key
+from forkchat.wire.conversation import parse_key
 from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _MAX_CONVS = 500
 _HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
+#: How often a user may join a group elsewhere while they log in here.
+_ATTACH_TRIES = 5
 
 
 class Login:
@@ -44,6 +46,7 @@ class Login:
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
+        self._turns = Turns()
         registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
@@ -53,28 +56,41 @@ class Login:
         except (RateLimited, Unavailable):
             await sleep(self._context.loop, random.uniform(*_HELD))
             raise
-        claim = await self._claim(user, peer, bool(request.get("takeover")))
-        session = Session(peer, user.id, user.name, claim.value, digest(token) if token else b"")
-        groups, standings = await self._attach(session, claim)
+        claim = session = None
         try:
-            burst = await self._context.rates.burst(user.id, self._context.config.limits)
-            friends = await self._friends.of(user.id)
-            if not peer.is_modern:
-                await self._offline.answer(session, friends, groups, standings)
-            if peer.is_closed:
-                raise Unavailable("the client has gone")
-            peer.opened(session, burst)
-            if peer.is_modern:
-                peer.answer(request, _modern(user, token, friends, groups, standings))
+            # Not at the same time as another login of the user here: its claim would be the later one.
+            async with self._turns.of(user.id):
+                claim = await self._claim(user, peer, bool(request.get("takeover")))
+                session = Session(peer, user.id, user.name, claim.token, digest(token) if token else b"")
+                groups, standings = await self._attach(session)
+            await self._open(session, request, token, groups, standings)
         except BaseException:
-            self._gate.end(session, "login failed")
+            if session is not None:
+                self._gate.end(session, "login failed")
             raise
-        self._gate.opened(session)
         if not session.open():
             peer.close("slow")
         self._context.roster.arrived(claim, user.name)
         log.info("session.start", user=user.id, peer=peer.address, form=peer.form.value)
         return None
+
+    async def _open(
+        self, session: Session, request: Request, token: str, groups: list[Group], standings: list[Standing]
+    ) -> None:
+        """Answer the login."""
+        peer, user = session.peer, session.user
+        burst = await self._context.rates.burst(user, self._context.config.limits)
+        friends = await self._friends.of(user)
+        if not peer.is_modern:
+            await self._offline.answer(session, friends, groups, standings)
+        if peer.is_closed:
+            raise Unavailable("the client has gone")
+        if session.ended is not None:
+            raise AlreadyOnline("this account has logged in elsewhere")
+        peer.opened(session, burst)
+        if peer.is_modern:
+            peer.answer(request, _modern(session, token, friends, groups, standings))
+        self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:
         """The token is revoked; the connection may log in again."""
@@ -112,17 +128,19 @@ class Login:
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
         """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
         context = self._context
-        value = context.presence.new_value()
+        token = context.presence.new_token()
         try:
             try:
-                claim = await context.presence.claim(user.id, value, takeover)
+                claim = await context.presence.claim(user.id, token, is_new=True, takeover=takeover)
             except AlreadyOnline:
                 if await self._has_listener(user.id):
                     raise
                 log.info("session.orphaned", user=user.id)
-                claim = await context.presence.claim(user.id, value, takeover=True)
-        except Unavailable:
-            self._gate.abandon(user.id, value)
+                claim = await context.presence.claim(user.id, token, is_new=True, takeover=True)
+        except AlreadyOnline:
+            raise
+        except BaseException:
+            self._gate.abandon(user.id, token)
             raise
         if claim.replaced:
             context.router.publish(user_channel(user.id), payload.kick(claim.replaced))
@@ -144,43 +162,43 @@ class Login:
         holder = await self._context.presence.holder(user)
         return await self._context.router.publish_counted(user_channel(user), payload.probe(holder))
 
-    async def _attach(self, session: Session, claim: Claim) -> tuple[list[Group], list[Standing]]:
-        """Follow what comes from now on, then read what was before (see `Delivery`)."""
+    async def _attach(self, session: Session) -> tuple[list[Group], list[Standing]]:
+        """Follow what comes from now on, then read what was before (see `Delivery`).
+
+        The groups that were read first are held against what is stored once they are followed: the user may
+        have been removed from one in between, or have joined one elsewhere.
+        """
         context, user = self._context, session.user
-        held: list[str] = []
-        try:
-            older = context.delivery.sessions.get(user)
-            if older is not None:
+        delivery, store = context.delivery, context.store
+        for _ in range(_ATTACH_TRIES):
+            groups = await store.groups.of(user)
+            await gather(delivery.follow(session, [group.id for group in groups]))
+            older = delivery.sessions.get(user)
+            if older is not None and older is not session:
                 self._gate.replaced(older)
-            groups = await context.store.groups.of(user)
-            held = [user_channel(user), *(group_key(group.id) for group in groups)]
-            confirmations = [context.router.hold(channel) for channel in held]
-            await gather(confirmations)
-            session.groups = {group.id: 0 for group in groups}
-            context.delivery.attach(session)
-        except BaseException:
-            for channel in held:
-                context.router.release(channel)
-            self._gate.abandon(user, claim.value)
-            raise
-        try:
-            if not await context.presence.is_held(user, claim.value):
+            if session.ended is not None:
+                raise AlreadyOnline("this account has logged in elsewhere")
+            delivery.attach(session)
+            if not await context.presence.is_held(user, session.claim):
                 raise AlreadyOnline("this account is logging in elsewhere")
-            standings = await context.store.conversations.of(user)
-            context.delivery.settle(session, standings)
-        except BaseException:
-            self._gate.end(session, "login failed")
-            raise
-        return groups, standings
+            standings = await store.conversations.of(user)
+            if delivery.settle(session, standings):
+                known = {parse_key(standing.conv).group for standing in standings}
+                return [group for group in groups if group.id in known], standings
+        raise Unavailable("the groups of this account change too fast")
 
 
 def _modern(
-    user: User, token: str, friends: list[dict[str, Any]], groups: list[Group], standings: list[Standing]
+    session: Session,
+    token: str,
+    friends: list[dict[str, Any]],
+    groups: list[Group],
+    standings: list[Standing],
 ) -> dict[str, Any]:
     convs = [conv_fields(standing) for standing in standings if is_open(standing)]
     return {
-        "id": user.id,
-        "name": user.name,
+        "id": session.user,
+        "name": session.name,
         "token": token,
         "friends": friends,
         "groups": group_fields(groups),

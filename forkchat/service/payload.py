@@ -5,11 +5,12 @@
 | `B` | worker | a batch's first part: that worker has delivered the others to its own users |
 | `M` | conv seq sender version | a stored message: the frame |
 | `L` | conv seq | look: messages up to `seq` are stored |
-| `E` | conv sender | an ephemeral message: the frame, not for its sender |
+| `E` | conv sender version | an ephemeral message: the frame, not for its sender |
+| `T` | conv sender version | the sender types: the frame, not for them |
 | `F` | user | an event: the frame, not for `user` (0: for all) |
 | `V` | conv | the group's members have changed |
-| `K` | token lease | the session was taken over: close it |
-| `P` | token lease | someone else tried to log in: see whether the session lives |
+| `K` | token | the session was taken over: close it |
+| `P` | token | someone else tried to log in: see whether the session lives |
 
 On the channel `all`: `reconcile`, `epoch`.
 """
@@ -33,8 +34,12 @@ def look(conv: str, seq: int) -> bytes:
     return b"L %b %d\n\n" % (conv.encode(), seq)
 
 
-def ephemeral(conv: str, sender: int, frame: bytes) -> bytes:
-    return b"E %b %d\n%b" % (conv.encode(), sender, frame)
+def ephemeral(conv: str, sender: int, version: int, frame: bytes) -> bytes:
+    return b"E %b %d %d\n%b" % (conv.encode(), sender, version, frame)
+
+
+def typing(conv: str, sender: int, version: int, frame: bytes) -> bytes:
+    return b"T %b %d %d\n%b" % (conv.encode(), sender, version, frame)
 
 
 def event(frame: bytes, but: int = 0) -> bytes:

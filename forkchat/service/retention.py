@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from forkchat.jobs import background
 from forkchat.runtime import Future
-from forkchat.service.background import background
 from forkchat.service.context import Context
 
 #: Seconds between two steps of a pass, and between looks whether it is time for one.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkchat import log
-from forkchat.errors import Unavailable
-from forkchat.runtime import Loop, gather, sleep
+from forkchat.jobs import background, retrying
+from forkchat.runtime import Loop, gather
 from forkchat.service import payload
-from forkchat.service.background import background
 from forkchat.service.channels import user_channel
 from forkchat.service.delivery import Delivery
 from forkchat.wire import msgid as m
@@ -24,7 +23,6 @@ _GONE = 5.2
 #: Seconds in which every worker has registered its sessions again after Redis was away; who is later than
 #: the second, or may be, is announced.
 _REGISTERED, _LATE = 5.0, 3.0
-_RETRY = 2.0
 #: Users of one query.
 _CHUNK = 100
 
@@ -68,17 +66,15 @@ class Roster:
 
     async def _announce(self, user: int, name: str, is_here: bool) -> None:
         """Tell the user's watchers, however long Redis or MySQL is away; nothing that is no longer true."""
-        while True:
-            try:
-                channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
-                if channels and not name:
-                    account = await self._store.users.find(user)
-                    name = account.name if account else ""
-                event = payload.event(_frame(user, name, is_here))
-                await self._presence.announce(user, is_here, channels, event)
-                return
-            except Unavailable:
-                await sleep(self._loop, _RETRY)
+        await retrying(self._loop, lambda: self._announce_now(user, name, is_here), "roster.announce")
+
+    async def _announce_now(self, user: int, name: str, is_here: bool) -> None:
+        channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
+        if channels and not name:
+            account = await self._store.users.find(user)
+            name = account.name if account else ""
+        event = payload.event(_frame(user, name, is_here))
+        await self._presence.announce(user, is_here, channels, event)
 
     async def start(self) -> None:
         """If Redis has lost its data just now: who logs in here has friends who are not registered yet."""
@@ -109,10 +105,10 @@ class Roster:
         try:
             for at in range(0, len(users), _CHUNK):
                 await self._tell(users[at : at + _CHUNK])
-        except Unavailable:
+        except BaseException:
             self.resynchronize()
-        else:
-            log.info("roster.told", users=len(users))
+            raise
+        log.info("roster.told", users=len(users))
 
     async def _tell(self, users: list[int]) -> None:
         friends = await gather([self._store.friends.of(user) for user in users])

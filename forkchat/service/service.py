@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from forkchat import log
 from forkchat.config import Config
 from forkchat.errors import Unavailable
+from forkchat.jobs import Job, report
 from forkchat.runtime import Lane, Loop, sleep
 from forkchat.service import payload
 from forkchat.service.accounts import Accounts
-from forkchat.service.background import background
 from forkchat.service.chat import Chat
 from forkchat.service.context import Context
 from forkchat.service.delivery import Delivery
@@ -20,6 +22,7 @@ from forkchat.service.gate import Gate
 from forkchat.service.groups import Groups
 from forkchat.service.history import History
 from forkchat.service.login import Login
+from forkchat.service.past import Past
 from forkchat.service.reconcile import Reconciler
 from forkchat.service.registry import Registry
 from forkchat.service.retention import Retention
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from forkchat.bus import Bus
     from forkchat.store import Store
 
+T = TypeVar("T")
+
+#: Seconds between attempts to start while a dependency is away.
 _RETRY = 1.0
 #: Seconds over which clients that are sent away come back.
 _COME_BACK = 5.0
@@ -46,14 +52,18 @@ class Service:
         self.registry: Registry = {}
         self.gate = Gate(context)
         self._history = History(context, self.registry)
-        self._reconciler = Reconciler(context)
+        self._reconciler = Reconciler(context, self._epoch_is)
         self._retention = Retention(context)
         friends = Friends(context, self.registry)
         groups = Groups(context, self.registry)
         Accounts(context, self.registry)
         Chat(context, self.registry)
         Login(context, self.registry, self.gate, friends, groups)
-        delivery.on_regress = self._regressed
+        self._past = Past(context, self._renew_epoch)
+        self._reading_epoch = Job(loop, "service.read_epoch", self._read_epoch)
+        delivery.on_suspect = self._past.suspect
+        store.writer.on_missing = self._past.stored
+        store.on_moved = self._reconciler.everything
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed
         bus.lease.on_lost = self._hold_on
@@ -62,15 +72,9 @@ class Service:
     async def start(self) -> None:
         """Begin the lease and read the epoch, as soon as Redis and MySQL answer."""
         await self._bus.start()
-        while True:
-            try:
-                await self._bus.lease.begin()
-                await self.context.roster.start()
-                self.context.epoch = await self.context.store.epoch.get()
-                break
-            except Unavailable as error:
-                log.warning("service.waiting", why=error)
-                await sleep(self.context.loop, _RETRY)
+        await self._until_available(self._bus.lease.begin)
+        await self._until_available(self.context.roster.start)
+        self.context.epoch = await self._until_available(self.context.store.epoch.get)
         self._reconciler.start()
         self._retention.start()
         # The worker whose slot this is may have died between a commit and its publish.
@@ -78,15 +82,27 @@ class Service:
 
     def drained(self, session: Session) -> None:
         """The session's peer has taken everything that waited."""
-        if session.resume():
-            background(self._history.catch_up(session), "history.catch_up")
+        if session.is_lagging:
+            if session.catching_up is None:
+                work = partial(self._history.catch_up, session)
+                session.catching_up = Job(self.context.loop, "history.catch_up", work)
+            session.catching_up.want()
+
+    async def _until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Retry while a dependency is away. Any other error is one that a worker cannot start with."""
+        while True:
+            try:
+                return await attempt()
+            except Unavailable as error:
+                report("service.start", error)
+            await sleep(self.context.loop, _RETRY)
 
     def _on_message(self, channel: str, data: bytes) -> None:
         if channel == payload.ALL:
             if data == payload.RECONCILE:
                 self._reconciler.everything()
             elif data == payload.EPOCH:
-                background(self._read_epoch(), "read_epoch")
+                self._reading_epoch.want()
         elif data[:1] in (b"K", b"P"):
             ((words, _),) = payload.parts(data)
             self.gate.on_user_message(words[0], int(channel[1:]), b" ".join(words[1:]).decode())
@@ -102,24 +118,25 @@ class Service:
         self.gate.hold_on()
         self.context.roster.resynchronize()
 
-    def _regressed(self, conv: str) -> None:
-        """A conversation ends before what was delivered of it: the database is an older one."""
-        log.error(
-            "store.regressed", conv=conv, hint="the database was restored: clients forget their cursors"
-        )
-        background(self._renew_epoch(), "renew_epoch")
-
     async def _renew_epoch(self) -> None:
+        """The database went back in time."""
         await self.context.store.epoch.renew(self.context.epoch)
         self.context.router.publish(payload.ALL, payload.EPOCH)
         await self._read_epoch()
 
+    def _epoch_is(self, epoch: str) -> None:
+        if epoch != self.context.epoch:
+            self._reading_epoch.want()
+
     async def _read_epoch(self) -> None:
-        """A new epoch: whoever is here comes again, and learns of it."""
+        """A new epoch: end every session, so that its client comes again and learns of it."""
         epoch = await self.context.store.epoch.get()
         if epoch == self.context.epoch:
             return
         self.context.epoch = epoch
         log.warning("service.new_epoch", epoch=epoch)
+        self._past.forget()
+        self.context.store.writer.forget()
+        self.context.router.forget()
         for session in list(self.context.delivery.sessions.values()):
             session.peer.bye("draining", random.uniform(0, _COME_BACK))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from forkchat.jobs import Job
+from forkchat.runtime import Future
 from forkchat.service.outgoing import Form, Outgoing
 from forkchat.service.peer import Peer
 
@@ -16,21 +18,31 @@ _MAX_EARLY = 1000
 
 
 class Session:
-    """One user's one session. `claim` is what their session key in Redis holds while it is theirs.
+    """One user's one session. `claim` is the token by which Redis knows it.
+
+    What it holds is given back by `Gate.end`, once: its own channel (`is_listening`), the channels of
+    `groups`, its place in `Delivery` and its claim. `ended` is then set, and done when all that is over.
 
     `sent`: how far a conversation was sent to this session, where that is ahead of what its stream
     on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
-    `groups` are those whose channels are held for it, each with the version of its members that the user
-    is known to be one of (0 since the login); `pairs` the one-to-one conversations it has been active in
-    since it came. Like what else most sessions never need, they are made when the first comes.
+    `groups` are those whose channels are held for it, each with the version of the members as of which the
+    user is known to be one (0: not yet known); `pairs` the one-to-one conversations it has been active in
+    since it came.
+    `fetched` is the last number of conversations that were read by FETCH, `may_see` whether the user may know
+    if another one is online. Like what else most sessions never need, they are made when the first comes.
     """
 
     __slots__ = (
         "_early",
         "_is_lagging",
         "_marks",
+        "catching_up",
         "claim",
+        "ended",
+        "fetched",
         "groups",
+        "is_listening",
+        "may_see",
         "name",
         "pairs",
         "peer",
@@ -45,6 +57,11 @@ class Session:
         self.name = name
         self.claim = claim
         self.token = token  # digest of the login token, b"" for none
+        self.is_listening = False
+        self.ended: Future[None] | None = None
+        self.catching_up: Job | None = None
+        self.fetched: dict[str, int] | None = None
+        self.may_see: dict[int, bool] | None = None
         self.groups: dict[int, int] = {}
         self.pairs: set[str] | None = None
         self.sent: dict[str, int] = {}
@@ -83,24 +100,33 @@ class Session:
             else:
                 self._write(out)
 
-    def push(self, frame: bytes) -> None:
-        """Send an event's frame, which is nothing to a classic client, nor worth waiting for."""
-        if not self.peer.is_modern or self.peer.is_over:
-            return
+    def push(self, frame: bytes) -> bool:
+        """Send an event's frame, which is nothing to a classic client; False if the peer is congested."""
+        if not self.peer.is_modern:
+            return True
+        if self.peer.is_over:
+            return False
         if self._early is not None:
             self._keep(frame)
         else:
             self.peer.write(frame)
+        return True
 
     def _keep(self, early: Outgoing | bytes) -> None:
         assert self._early is not None
         if len(self._early) <= _MAX_EARLY:
             self._early.append(early)
 
-    def resume(self) -> bool:
-        """The output has drained: whether deliveries were left out, and are taken again from now on."""
-        was_lagging, self._is_lagging = self._is_lagging, False
-        return was_lagging
+    @property
+    def is_lagging(self) -> bool:
+        """Deliveries were left out because the peer was congested, and are until `resume`."""
+        return self._is_lagging
+
+    def lag(self) -> None:
+        self._is_lagging = True
+
+    def resume(self) -> None:
+        self._is_lagging = False
 
     def settle(self, cursors: Cursors) -> bool:
         """Move a classic client's cursors to what has reached its machine; whether more is under way."""

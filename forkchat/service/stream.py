@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from forkchat.jobs import Job
 from forkchat.runtime import Timer
 from forkchat.service.outgoing import Outgoing
 from forkchat.service.session import Session
@@ -10,26 +13,49 @@ from forkchat.wire.sequence import Sequence
 
 #: What may wait for an earlier message or for the members; the rest is read from the store instead.
 _MAX_HELD = 1024
+#: Messages delivered last whose fingerprints are kept.
+_KEPT = 8
 
 
 class Stream:
     """The messages of a conversation, delivered in order and without gaps, once per worker.
 
-    Until its position is known (`is_located`), and while a group's members have changed, what comes
-    is set aside. `followers` are the local sessions by user: of a group its members, of a pair both.
+    Until its position is known (`is_located`), what comes is set aside; what was stored under a later version
+    of the members too, until these are known. `is_stale`: they must be read. `followers` are the local
+    sessions by user: of a group its members, of a pair both. `job` reads what is not known and what is
+    missing.
+
+    `on_other(seq)` is called when a message comes under a number under which another one was delivered.
     """
 
-    __slots__ = ("_aside", "_sequence", "conv", "followers", "is_locating", "key", "timer", "version")
+    __slots__ = (
+        "_aside",
+        "_fingerprints",
+        "_on_other",
+        "_sequence",
+        "conv",
+        "followers",
+        "is_stale",
+        "job",
+        "key",
+        "timer",
+        "version",
+    )
 
-    def __init__(self, conv: str):
+    def __init__(self, conv: str, on_other: Callable[[str, int], object]):
         self.conv = conv
         self.key: Conversation = parse_key(conv)
         self.followers: dict[int, Session] = {}
         self.version = 0
-        self.is_locating = False
+        self.is_stale = False
+        self.job: Job | None = None
         self.timer: Timer | None = None
+        self._on_other = on_other
         self._sequence: Sequence[Outgoing] | None = None
         self._aside: list[Outgoing] = []
+        self._fingerprints: list[tuple[int, int]] | None = (
+            None  # (number, fingerprint), at number modulo _KEPT
+        )
 
     @property
     def is_located(self) -> bool:
@@ -45,10 +71,12 @@ class Stream:
         """Messages up to it are known to exist."""
         return self._sequence.known if self._sequence else 0
 
-    def start(self, last: int) -> None:
-        """The position is known: everything up to `last` has been delivered."""
+    def start(self, last: int, version: int = 0) -> None:
+        """The position is known: everything up to `last` has been delivered. So are the members of
+        `version`."""
         if self._sequence is None:
             self._sequence = Sequence(last)
+            self.version = version
 
     def feed(self, outs: list[Outgoing]) -> bool:
         """Deliver these and what they complete; False if the position or the members must be read first."""
@@ -58,10 +86,14 @@ class Stream:
             self._aside += outs[:room]
             if sequence is not None and len(outs) > room:
                 sequence.note(outs[-1].seq)
+            self.is_stale = True
             return False
         ready: list[Outgoing] = []
         for out in outs:
-            if sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
+            if out.seq <= sequence.last:
+                if self.fingerprint(out.seq) not in (None, out.fingerprint()):
+                    self._on_other(self.conv, out.seq)
+            elif sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
                 sequence.note(out.seq)
             else:
                 ready += sequence.feed(out.seq, out)
@@ -73,7 +105,6 @@ class Stream:
 
         False if some of it needs a later version still: the members changed after they were read.
         """
-        self.is_locating = False
         self.version = max(self.version, version)
         if self._sequence is not None:
             self._sequence.note(last)
@@ -95,7 +126,18 @@ class Stream:
         """What is missing here: `after < seq <= upto`."""
         return self._sequence.gap() if self._sequence else None
 
+    def fingerprint(self, seq: int) -> int | None:
+        """What tells the message that was delivered under `seq` from any other; None if that is not known."""
+        number, fingerprint = self._fingerprints[seq % _KEPT] if self._fingerprints else (0, 0)
+        return fingerprint if number == seq else None
+
     def _deliver(self, ready: list[Outgoing]) -> None:
-        if ready:
-            for session in list(self.followers.values()):
-                session.deliver(ready)
+        if not ready:
+            return
+        kept = self._fingerprints
+        if kept is None:
+            kept = self._fingerprints = [(0, 0)] * _KEPT
+        for out in ready[-_KEPT:]:
+            kept[out.seq % _KEPT] = out.seq, out.fingerprint()
+        for session in list(self.followers.values()):
+            session.deliver(ready)

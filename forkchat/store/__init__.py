@@ -7,7 +7,7 @@ from collections.abc import Callable
 from forkchat.runtime import Lane, Loop
 from forkchat.store.conversations import Conversations, Located, Standing
 from forkchat.store.cursors import Cursors
-from forkchat.store.database import Database, Pool
+from forkchat.store.database import Database, Pool, Primary
 from forkchat.store.epoch import Epoch
 from forkchat.store.friends import Friends
 from forkchat.store.groups import Group, Groups
@@ -21,10 +21,16 @@ __all__ = ["Decided", "Group", "Located", "Standing", "Store", "User"]
 
 
 class Store:
-    """A worker's tables. Nothing connects before it is used; each lane has a connection of its own."""
+    """A worker's tables. Nothing connects before it is used; each lane has a connection of its own.
+
+    `on_moved` is called on the loop when the URL may lead to another server than before.
+    """
 
     def __init__(self, loop: Loop, make_lane: Callable[[str], Lane], url: str, readers: int, pending: int):
-        self._pool = pool = Pool([Database(url, make_lane(f"reader{n}")) for n in range(readers)])
+        self.on_moved: Callable[[], object] = lambda: None
+        primary = Primary()
+        primary.on_moved = lambda: loop.post(self._moved)
+        self._pool = pool = Pool([Database(url, make_lane(f"reader{n}"), primary) for n in range(readers)])
         self.users = Users(pool)
         self.tokens = Tokens(pool)
         self.friends = Friends(pool)
@@ -33,8 +39,11 @@ class Store:
         self.messages = Messages(pool)
         self.epoch = Epoch(pool)
         self.retention = Retention(pool)
-        self.cursors = Cursors(loop, Database(url, make_lane("cursors")))
-        self.writer = Writer(loop, url, pending)
+        self.cursors = Cursors(loop, Database(url, make_lane("cursors"), primary))
+        self.writer = Writer(loop, url, pending, primary)
+
+    def _moved(self) -> None:
+        self.on_moved()
 
     def close(self) -> None:
         self.writer.close()

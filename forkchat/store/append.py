@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import MySQLdb
 
 from forkchat.errors import Conflict, NotFound, NotMember, Refused
-from forkchat.store.connection import is_duplicate
+from forkchat.store.connection import is_duplicate, read_only_error
 from forkchat.store.database import Cursor, flat, values
 
 
@@ -64,7 +64,7 @@ def store(connection: Any, drafts: list[Draft], contended: set[str]) -> Stored:
 def _store(connection: Any, drafts: list[Draft], contended: set[str], may_be_sent: bool) -> Stored:
     with connection.cursor() as cursor:
         convs = sorted({draft.conv.encode() for draft in drafts})
-        # Who waits holds nothing but what comes before in the order of all: nobody waits in a circle.
+        # Lock in key order, so that transactions cannot deadlock.
         locked = _lock(cursor, [conv for conv in convs if conv.decode() in contended], may_wait=True)
         others = [conv for conv in convs if conv.decode() not in contended]
         locked |= _lock(cursor, others, may_wait=False)
@@ -120,7 +120,7 @@ class _Locked:
 
 _ROWS = (
     "SELECT CAST(conv AS CHAR), last_seq, members_ver,"
-    " TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+    " TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000, @@global.read_only"
     " FROM conversation WHERE conv IN %s ORDER BY conv"
 )
 
@@ -129,7 +129,12 @@ def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Lock
     if not convs:
         return {}
     cursor.execute(_ROWS + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"), (convs,))
-    return {conv: _Locked(last, version, now) for conv, last, version, now in cursor}
+    locked = {}
+    for conv, last, version, now, is_read_only in cursor:
+        if is_read_only:  # an account with many rights could write to it all the same
+            raise read_only_error()
+        locked[conv] = _Locked(last, version, now)
+    return locked
 
 
 def _existing(cursor: Cursor, convs: list[bytes]) -> set[str]:

@@ -16,7 +16,9 @@ Connection = Any  # mysqlclient's types know neither `ssl` nor `write_timeout`
 _DUPLICATE = 1062
 _DEADLOCK = 1213
 _LOCK_TIMEOUT = 1205
+_READ_ONLY = 1290
 _NO_DATABASE = 1049
+_ALREADY_THERE = frozenset([1060, 1061])  # a column, an index
 _NO_TABLE = frozenset([1046, 1146])
 
 #: The connection is gone, or was never made; InterfaceError's 0 is a call on a closed one.
@@ -24,11 +26,27 @@ _LOST = frozenset(
     [0, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2012, 2013, 2014, 2055]
 )
 #: The server is there and cannot serve now: full, out of resources, read-only after a failover, not
-#: in its cluster, timed out, or it no longer knows our account.
-_UNAVAILABLE = _LOST | {
-    *(1021, 1037, 1040, 1041, 1044, 1045, 1047, 1114, 1129, 1180, 1203, 1226, 1290, 1317, 1792, 1836, 1969),
-    *(_NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
+#: in its cluster, timed out, or it no longer knows our account. Any other error is as transient to us, but
+#: is logged as unknown.
+_KNOWN = _LOST | {
+    *(1021, 1037, 1040, 1041, 1044, 1045, 1047, 1114, 1129, 1180, 1203, 1226, 1317, 1792, 1836, 1969),
+    *(_READ_ONLY, _NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
 }
+
+#: Seconds after which the server ends a transaction that waits for its client, which may have lost its
+#: network: its row locks must be free within 10 s. MySQL knows no such limit and ends idle sessions instead.
+_IDLE_TRANSACTION = 6
+#: Seconds that a statement waits for a row lock.
+_LOCK_WAIT = 3
+#: What our statements rely on, whatever the server's defaults are. `/*!80000` is read by MySQL alone, `/*M!`
+#: by MariaDB alone; with `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
+_SESSION = (
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
+    f" sql_select_limit = DEFAULT, max_join_size = DEFAULT, completion_type = 0, sql_auto_is_null = 0,"
+    f" innodb_lock_wait_timeout = {_LOCK_WAIT}"
+    f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION} */"
+    f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0 */"
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +129,7 @@ def connect(
     arguments = address.arguments()
     if use_database:
         arguments["database"] = address.database
-    return _Connection(
+    connection = _Connection(
         **arguments,
         charset="utf8mb4",
         multi_statements=True,  # of the writer's one packet
@@ -121,6 +139,13 @@ def connect(
         read_timeout=read_timeout,
         write_timeout=write_timeout,
     )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_SESSION)
+    except MySQLdb.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _number(error: BaseException) -> int | None:
@@ -157,8 +182,34 @@ def is_no_table(error: BaseException) -> bool:
     return _number(error) in _NO_TABLE
 
 
-def translate(error: BaseException) -> Exception:
-    """`Unavailable` for what keeps MySQL from serving; any other error is a fault of ours, and stays."""
-    if _number(error) in _UNAVAILABLE:
-        return Unavailable(f"MySQL cannot serve now ({_number(error)})")
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
+def read_only_error() -> MySQLdb.OperationalError:
+    """What a server says that takes no writes: it is no longer the primary."""
+    return MySQLdb.OperationalError(_READ_ONLY, "the server is read-only")
+
+
+def is_read_only(connection: Connection) -> bool:
+    """Whether the server takes no writes. Raises MySQLdb.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@global.read_only")
+        return bool(cursor.fetchone()[0])
+
+
+def keeps_connection(error: BaseException) -> bool:
+    """Whether the connection is as good as before. After any other error a new one is made: the server's name
+    may lead elsewhere by now."""
+    return _number(error) in (_DUPLICATE, _DEADLOCK, _LOCK_TIMEOUT)
+
+
+def is_known(error: BaseException) -> bool:
+    """Whether the error's number is one that we expect of a server that cannot serve."""
+    return _number(error) in _KNOWN
+
+
+def is_already_there(error: BaseException) -> bool:
+    """The column or the index that was to be added is there."""
+    return _number(error) in _ALREADY_THERE
+
+
+def translate(error: MySQLdb.Error) -> Unavailable:
+    """Any error of MySQL is MySQL's: what the client asked for may be asked again."""
+    return Unavailable(f"MySQL cannot serve now ({_number(error)})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from forkchat.store.database import Cursor, Pool
+from forkchat.store.database import Cursor, Pool, flat, values
 
 #: Conversations on one page of SYNC.
 PAGE = 200
@@ -19,6 +19,7 @@ class Standing(NamedTuple):
     first: int
     recv: int
     read: int
+    version: int  # members_ver
 
 
 class Located(NamedTuple):
@@ -27,22 +28,31 @@ class Located(NamedTuple):
     conv: str
     last: int
     version: int
-    members: dict[int, int]  # user → recv_seq
+    members: dict[int, tuple[int, int]]  # user → first_seq, recv_seq
+
+
+class Touched(NamedTuple):
+    """What changed lately, and when, by the server's clock, that was looked for."""
+
+    now: str
+    epoch: str
+    conversations: list[tuple[str, int, int]]  # key, last_seq, members_ver
 
 
 class Conversations:
     def __init__(self, pool: Pool):
         self.of = pool.batch(of)
+        self.standing = pool.batch(standing)
         self.page = pool.read(page)
         self.locate = pool.batch(locate)
         self.unconfirmed = pool.read(unconfirmed)
         self.touched_since = pool.read(touched_since)
-        self.last = pool.read(last)
+        self.lasts = pool.read(lasts)
 
 
 _STANDING = (
     "SELECT m.user, CAST(m.conv AS CHAR), c.last_seq, GREATEST(m.first_seq, c.first_seq), m.recv_seq,"
-    " m.read_seq"
+    " m.read_seq, c.members_ver"
     " FROM member m JOIN conversation c ON c.conv = m.conv"
 )
 
@@ -59,6 +69,17 @@ def of(cursor: Cursor, users: list[int]) -> list[list[Standing]]:
     for row in cursor:
         found[row[0]].append(Standing(*row))
     return [found[user] for user in users]
+
+
+def standing(cursor: Cursor, asked: list[tuple[int, str]]) -> list[Standing | None]:
+    """How each (user, conversation) stands; None where the user has no part in it."""
+    keys = [(user, conv.encode()) for user, conv in asked]
+    cursor.execute(
+        _STANDING + f" JOIN ({values(keys, ('user', 'conv'))}) v ON m.user = v.user AND m.conv = v.conv",
+        flat(keys),
+    )
+    found = {(row[0], row[1]): Standing(*row) for row in cursor}
+    return [found.get(key) for key in asked]
 
 
 def page(cursor: Cursor, user: int, after: str) -> tuple[list[Standing], bool]:
@@ -80,9 +101,10 @@ def locate(cursor: Cursor, asked: list[tuple[str, tuple[int, ...]]]) -> list[Loc
         located = found.get(conv.encode())
         if located is not None and users:
             cursor.execute(
-                "SELECT user, recv_seq FROM member WHERE conv = %s AND user IN %s", (conv.encode(), users)
+                "SELECT user, first_seq, recv_seq FROM member WHERE conv = %s AND user IN %s",
+                (conv.encode(), users),
             )
-            located.members.update(cursor)
+            located.members.update({user: (first, recv) for user, first, recv in cursor})
     return [found.get(key) for key in keys]
 
 
@@ -92,23 +114,25 @@ def unconfirmed(cursor: Cursor, users: list[int]) -> list[Standing]:
     return [Standing(*row) for row in cursor]
 
 
-def touched_since(cursor: Cursor, since: str | None, overlap: int) -> tuple[str, list[tuple[str, int]]]:
-    """Now by the server's clock, and (conversation, last_seq) of those touched since `overlap` seconds
-    before `since`: a transaction's clock is read before it commits. None: nothing but the time."""
-    cursor.execute("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR)")
-    now = cursor.fetchone()[0]
+def touched_since(cursor: Cursor, since: str | None, overlap: int) -> Touched:
+    """What was touched since `overlap` seconds before `since`: a transaction's clock is read before it
+    commits. None: no conversations."""
+    cursor.execute("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR), CAST(value AS CHAR) FROM epoch WHERE one = 1")
+    now, epoch = cursor.fetchone()
     if since is None:
-        return now, []
+        return Touched(now, epoch, [])
     cursor.execute(
-        "SELECT CAST(conv AS CHAR), last_seq FROM conversation"
+        "SELECT CAST(conv AS CHAR), last_seq, members_ver FROM conversation"
         " WHERE touched >= CAST(%s AS DATETIME(3)) - INTERVAL %s SECOND",
         (since, overlap),
     )
-    return now, list(cursor)
+    return Touched(now, epoch, list(cursor))
 
 
-def last(cursor: Cursor, conv: str) -> int:
-    """A conversation's last_seq; 0 if there is none."""
-    cursor.execute("SELECT last_seq FROM conversation WHERE conv = %s", (conv.encode(),))
-    row = cursor.fetchone()
-    return row[0] if row else 0
+def lasts(cursor: Cursor, convs: list[str]) -> dict[str, int]:
+    """The last_seq of each of these conversations that exists."""
+    cursor.execute(
+        "SELECT CAST(conv AS CHAR), last_seq FROM conversation WHERE conv IN %s",
+        ([conv.encode() for conv in convs],),
+    )
+    return dict(cursor)

@@ -5,16 +5,13 @@ Losing what is not written yet only repeats messages, which a client drops by th
 
 from __future__ import annotations
 
-from forkchat import log
-from forkchat.errors import Refused
-from forkchat.runtime import Future, Loop, spawn
+from forkchat.jobs import Job
+from forkchat.runtime import Future, Loop
 from forkchat.store.database import Cursor, Database, flat, values
 
 _INTERVAL = 5.0
 #: Rows of one UPDATE, in key order.
 _CHUNK = 200
-
-Key = tuple[int, bytes]  # user, conversation
 
 
 class _Advance:
@@ -29,6 +26,16 @@ class _Advance:
     def __init__(self) -> None:
         self.recv = self.read = self.own_from = self.own_to = 0
 
+    def absorb(self, older: _Advance) -> None:
+        """Take over what an earlier one would have written."""
+        self.recv = max(self.recv, older.recv)
+        self.read = max(self.read, older.read)
+        if not self.own_to:
+            self.own_from, self.own_to = older.own_from, older.own_to
+        elif self.own_from == older.own_to:
+            self.own_from = older.own_from
+        self.settle()
+
     def settle(self) -> None:
         if self.recv >= self.own_from:
             self.recv = max(self.recv, self.own_to)
@@ -36,13 +43,22 @@ class _Advance:
             self.read = max(self.read, self.own_to)
 
 
+_Rows = list[tuple[int, bytes, _Advance]]
+
+
 class Cursors:
-    """Moves cursors forward, never back, and never makes a row: who left a group stays out of it."""
+    """Moves cursors forward, never back, and never makes a row: who left a group stays out of it.
+
+    What it is told MUST be of the user's own conversations and exist: neither is checked before it is
+    written.
+    """
 
     def __init__(self, loop: Loop, database: Database):
         self._loop = loop
         self._database = database
-        self._dirty: dict[Key, _Advance] = {}
+        self._dirty: dict[int, dict[bytes, _Advance]] = {}  # by user and conversation
+        self._in_flight: dict[int, Future[None]] = {}  # by user, the write under way
+        self._flushing = Job(loop, "cursors.flush", self.flush)
         loop.call_later(_INTERVAL, self._flush_in_time)
 
     def confirm(self, user: int, conv: str, seq: int) -> None:
@@ -67,51 +83,80 @@ class Cursors:
 
     def confirmed(self, user: int, conv: str) -> int:
         """What is confirmed beyond what MySQL has, as far as this worker knows."""
-        advance = self._dirty.get((user, conv.encode()))
+        advance = self._dirty.get(user, {}).get(conv.encode())
         return advance.recv if advance else 0
 
     async def flush(self) -> None:
-        """Write what is gathered; what cannot be written stays for the next time."""
-        while self._dirty:
-            keys = sorted(self._dirty)[:_CHUNK]
-            chunk = {key: self._dirty.pop(key) for key in keys}
-            try:
-                await self._write(chunk)
-            except Refused:
-                for key, advance in chunk.items():
-                    self._restore(key, advance)
-                raise
+        """Write what is gathered now. Raises Unavailable; what cannot be written stays for the next time."""
+        rows: _Rows = []
+        for user in sorted(self._dirty.keys() - self._in_flight.keys()):
+            rows += self._take(user)
+            if len(rows) >= _CHUNK:
+                await self._write(rows)
+                rows = []
+        if rows:
+            await self._write(rows)
+
+    async def flush_user(self, user: int) -> None:
+        """Write what is gathered for one user, and wait for what is being written. Raises Unavailable."""
+        while (writing := self._in_flight.get(user)) is not None:
+            await writing
+        if rows := self._take(user):
+            await self._write(rows)
 
     def close(self) -> None:
         self._database.close()
 
     def _advance(self, user: int, conv: str) -> _Advance:
-        key = user, conv.encode()
-        advance = self._dirty.get(key)
+        mine = self._dirty.get(user)
+        if mine is None:
+            mine = self._dirty[user] = {}
+        key = conv.encode()
+        advance = mine.get(key)
         if advance is None:
-            advance = self._dirty[key] = _Advance()
+            advance = mine[key] = _Advance()
         return advance
 
-    def _restore(self, key: Key, advance: _Advance) -> None:
-        newer = self._dirty.setdefault(key, advance)
-        newer.recv = max(newer.recv, advance.recv)
-        newer.read = max(newer.read, advance.read)
+    def _take(self, user: int) -> _Rows:
+        """Take out what is gathered for the user, in key order."""
+        return [(user, conv, advance) for conv, advance in sorted(self._dirty.pop(user, {}).items())]
 
-    def _write(self, chunk: dict[Key, _Advance]) -> Future[None]:
-        rows = [(*key, a.recv, a.read, a.own_from, a.own_to) for key, a in chunk.items()]
-        return self._database.run(advance, (rows,), True)
+    def _put_back(self, rows: _Rows) -> None:
+        for user, conv, older in rows:
+            mine = self._dirty.setdefault(user, {})
+            if conv in mine:
+                mine[conv].absorb(older)
+            else:
+                mine[conv] = older
+
+    async def _write(self, taken: _Rows) -> None:
+        """Write all that was taken of some users; put it back if that fails."""
+        over: Future[None] = Future()
+        users = {user for user, _, _ in taken}
+        self._in_flight |= dict.fromkeys(users, over)
+        rows = [(user, conv, a.recv, a.read, a.own_from, a.own_to) for user, conv, a in taken]
+        try:
+            await self._database.run(advance, (rows,), True)
+        except BaseException:
+            self._put_back(taken)
+            raise
+        finally:
+            for user in users:
+                del self._in_flight[user]
+            over.set_result(None)
 
     def _flush_in_time(self) -> None:
-        def finished(done: Future[None]) -> None:
-            if done.exception() is not None:
-                log.warning("cursors.unwritten", waiting=len(self._dirty), why=done.exception())
-            self._loop.call_later(_INTERVAL, self._flush_in_time)
-
-        spawn(self.flush()).add_done_callback(finished)
+        self._loop.call_later(_INTERVAL, self._flush_in_time)
+        self._flushing.want()
 
 
 def advance(cursor: Cursor, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
     """Move the cursors of (user, conv, recv, read, own_from, own_to), never past the last message."""
+    for at in range(0, len(rows), _CHUNK):
+        _advance_some(cursor, rows[at : at + _CHUNK])
+
+
+def _advance_some(cursor: Cursor, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
     table = values(rows, ("user", "conv", "recv", "seen", "own_from", "own_to"))
     cursor.execute(
         f"UPDATE member m JOIN ({table}) v ON m.user = v.user AND m.conv = v.conv"  # noqa: S608 - placeholders alone

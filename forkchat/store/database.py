@@ -9,19 +9,57 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 import MySQLdb
 
 from forkchat.errors import Unavailable
+from forkchat.jobs import report
 from forkchat.runtime import Future, Lane
-from forkchat.store.connection import connect, is_deadlock, is_lost, translate
+from forkchat.store.connection import (
+    connect,
+    is_deadlock,
+    is_known,
+    is_read_only,
+    keeps_connection,
+    translate,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A")
 Cursor = Any  # MySQLdb has no types
 
-_DEADLOCK_TRIES = 5
+_TRIES = 5
 #: After a connection could not be made, calls fail at once for so long and do not pile up.
 _RECONNECT_PAUSE = 0.2
+#: Seconds without a call after which a connection is replaced: the server may have closed it.
+_IDLE = 5.0
+#: A connection that was seen to lead to the primary may be read from for so many seconds: a failover that
+#: keeps it open takes longer, so that nothing is read that is older than what was acknowledged.
+_TRUSTED = 0.1
+#: Seconds between attempts to find the primary while the URL leads to a read-only server.
+_SEARCH = 1.0
 #: How many arguments one batched call takes.
 _MAX_BATCH = 100
+
+
+class Primary:
+    """Which of the servers that the URL has led to is meant, as all connections of a worker know it.
+
+    When a connection fails that has served before, the name may lead to another server by now. All
+    connections of its generation are then replaced before their next use, and `on_moved` is called on the
+    failing thread.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.on_moved: Callable[[], object] = lambda: None
+
+    def doubt(self, generation: int) -> None:
+        """A connection of `generation` that has served fails, or its server has become read-only."""
+        if generation == self.generation:
+            self.generation = generation + 1
+            self.on_moved()
+
+
+class _Uncertain(Exception):
+    """A commit failed: nobody knows whether it happened."""
 
 
 class Database:
@@ -30,11 +68,14 @@ class Database:
     They raise the Refused they mean to, or `Unavailable` for whatever keeps MySQL from serving.
     """
 
-    def __init__(self, url: str, lane: Lane):
+    def __init__(self, url: str, lane: Lane, primary: Primary | None = None):
         self._url = url
         self._lane = lane
+        self._primary = primary or Primary()
         self._connection: Any = None
-        self._no_try_before = 0.0
+        self._generation = 0
+        self._has_served = self._is_read_only = False  # this connection, and its server when it was made
+        self._used_at = self._seen_at = self._no_try_before = 0.0
 
     @property
     def backlog(self) -> int:
@@ -48,47 +89,55 @@ class Database:
         self._lane.close()
 
     def _run(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        """Once; again after a deadlock; a read also when its connection turns out to be dead."""
-        is_fresh = self._connection is None
-        for left in range(_DEADLOCK_TRIES - 1, -1, -1):
+        """Once; again after a deadlock; once more on a new connection, unless a commit's outcome is
+        unknown."""
+        attempt = self._transact if is_transaction else self._read
+        is_first = True
+        for left in range(_TRIES - 1, -1, -1):
             try:
-                return self._attempt(fn, args, is_transaction)
-            except MySQLdb.Error as error:
-                if is_lost(error):
-                    self._drop()
-                    # A read may simply be repeated; a transaction's outcome may be unknown.
-                    may_repeat = not is_fresh and not is_transaction
-                    is_fresh = True
-                else:
-                    may_repeat = is_deadlock(error)
-                if not left or not may_repeat:
-                    raise translate(error) from error
+                result = attempt(fn, args)
+                self._has_served = True
+                return result
+            except _Uncertain as uncertain:
+                error, may_repeat = uncertain.__cause__, False
+            except MySQLdb.Error as failed:
+                error, may_repeat = failed, is_first
+            assert isinstance(error, MySQLdb.Error)
+            if is_deadlock(error):
+                may_repeat = True  # rolled back, whatever it was doing
+            else:
+                is_first = False
+                if not keeps_connection(error):
+                    self._give_up()
+            if not left or not may_repeat:
+                raise self._explain(fn, error) from error
         raise AssertionError("unreachable")
 
-    def _attempt(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        if not is_transaction:
-            with self._connected().cursor() as cursor:
-                return fn(cursor, *args)
-        connection = self._begin()
+    def _explain(self, fn: Callable[..., object], error: MySQLdb.Error) -> Unavailable:
+        unavailable = translate(error)
+        what = f"{fn.__module__.removeprefix('forkchat.')}.{fn.__name__}"
+        report(what, unavailable if is_known(error) else error)
+        return unavailable
+
+    def _read(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
+        with self._connected().cursor() as cursor:
+            return fn(cursor, *args)
+
+    def _transact(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
+        connection = self._connected()
+        connection.begin()
         with connection.cursor() as cursor:
             try:
                 result = fn(cursor, *args)
-                connection.commit()
             except BaseException:
                 self._rollback()
                 raise
-            return result
-
-    def _begin(self) -> Any:
-        """A connection in a new transaction: where the idle one turns out to be dead, another."""
-        if self._connection is not None:
-            try:
-                self._connection.begin()
-                return self._connection
-            except MySQLdb.Error:
-                self._drop()
-        self._connected().begin()
-        return self._connection
+        try:
+            connection.commit()
+        except MySQLdb.Error as error:
+            self._rollback()
+            raise _Uncertain from error
+        return result
 
     def _rollback(self) -> None:
         try:
@@ -97,15 +146,42 @@ class Database:
             self._drop()
 
     def _connected(self) -> Any:
+        """The connection to the server that the URL leads to now. Raises MySQLdb.Error, Unavailable."""
+        now = time.monotonic()
+        if self._generation != self._primary.generation or now - self._used_at > _IDLE:
+            self._drop()
+        if self._connection is not None and now - self._seen_at > (
+            _SEARCH if self._is_read_only else _TRUSTED
+        ):
+            self._seen_at = now
+            if self._is_read_only:
+                self._drop()
+            elif is_read_only(self._connection):
+                self._give_up()
         if self._connection is None:
-            if time.monotonic() < self._no_try_before:
-                raise Unavailable("MySQL cannot be reached")
-            try:
-                self._connection = connect(self._url)
-            except MySQLdb.Error as error:
-                self._no_try_before = time.monotonic() + _RECONNECT_PAUSE
-                raise translate(error) from error
+            self._connect(now)
+        self._used_at = now
         return self._connection
+
+    def _connect(self, now: float) -> None:
+        if now < self._no_try_before:
+            raise Unavailable("MySQL cannot be reached")
+        self._generation = self._primary.generation
+        self._has_served = False
+        try:
+            self._connection = connect(self._url)
+            self._is_read_only = is_read_only(self._connection)
+        except MySQLdb.Error as error:
+            self._drop()
+            self._no_try_before = now + _RECONNECT_PAUSE
+            raise self._explain(connect, error) from error
+        self._seen_at = now
+
+    def _give_up(self) -> None:
+        """The connection failed, or leads to a replica: so may the others."""
+        if self._has_served:
+            self._primary.doubt(self._generation)
+        self._drop()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forkchat.errors import NotFound
-from forkchat.store.database import Cursor, Pool
+from forkchat.store.database import Cursor, Pool, flat, values
 
 
 class Friends:
@@ -12,6 +12,7 @@ class Friends:
         self.remove = pool.transaction(remove)
         self.of = pool.batch(of)
         self.watchers = pool.batch(watchers)
+        self.has = pool.batch(has)
 
 
 def add(cursor: Cursor, user: int, friend: int) -> tuple[str, bool]:
@@ -41,6 +42,17 @@ def of(cursor: Cursor, users: list[int]) -> list[list[tuple[int, str]]]:
     for user, friend, name in cursor:
         found[user].append((friend, name))
     return [found[user] for user in users]
+
+
+def has(cursor: Cursor, asked: list[tuple[int, int]]) -> list[bool]:
+    """Of each (user, other): whether the user has added the other."""
+    cursor.execute(
+        "SELECT f.user, f.friend FROM friend f"  # noqa: S608 - placeholders alone
+        f" JOIN ({values(asked, ('user', 'friend'))}) v ON f.user = v.user AND f.friend = v.friend",
+        flat(asked),
+    )
+    found = set(cursor)
+    return [pair in found for pair in asked]
 
 
 def watchers(cursor: Cursor, users: list[int]) -> list[list[int]]:

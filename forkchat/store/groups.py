@@ -35,6 +35,7 @@ class Groups:
         self.join = pool.transaction(join)
         self.leave = pool.transaction(leave)
         self.remove = pool.transaction(remove)
+        self.readmit = pool.transaction(readmit)
         self.of = pool.batch(of)
         self.members = pool.read(members)
 
@@ -53,11 +54,15 @@ def create(cursor: Cursor, creator: int, name: str, description: str) -> int:
 
 
 def join(cursor: Cursor, user: int, group: int) -> Joined:
-    """Become a member, who sees what comes from now on; twice is once. Raises NotFound."""
+    """Become a member, who sees what comes from now on; twice is once. Raises NotFound, Forbidden."""
     last, version = _lock(cursor, group)
+    cursor.execute("SELECT 1 FROM removed WHERE conv = %s AND user = %s", (_key(group), user))
+    if cursor.fetchone():
+        raise Forbidden("you were removed from this group; its creator can let you in again")
     cursor.execute(
-        "INSERT IGNORE INTO member (user, conv, first_seq, recv_seq, read_seq) VALUES (%s, %s, %s, %s, %s)",
-        (user, _key(group), last + 1, last, last),
+        "INSERT IGNORE INTO member (user, conv, first_seq, recv_seq, read_seq, since_ver)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
+        (user, _key(group), last + 1, last, last, version + 1),
     )
     is_new = cursor.rowcount == 1
     if is_new:
@@ -70,32 +75,56 @@ def join(cursor: Cursor, user: int, group: int) -> Joined:
 
 
 def leave(cursor: Cursor, user: int, group: int) -> None:
-    """Raises NotFound, NotMember."""
+    """A creator is followed by the longest-standing member. Raises NotFound, NotMember."""
     _, version = _lock(cursor, group)
-    if not cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group))):
-        raise NotMember("you are not in this group")
+    role = _role(cursor, group, user)
+    cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
+    if role == "creator":
+        cursor.execute(
+            "UPDATE member SET role = 'creator' WHERE conv = %s ORDER BY since_ver, first_seq, user LIMIT 1",
+            (_key(group),),
+        )
     _bump(cursor, group, version)
 
 
 def remove(cursor: Cursor, creator: int, group: int, user: int) -> str:
-    """Remove another member, as the creator alone may; their name.
+    """Remove another member, as the creator alone may, until `readmit`; their name.
 
     Raises NotFound, NotMember, Forbidden, BadRequest.
     """
     _, version = _lock(cursor, group)
-    cursor.execute("SELECT role FROM member WHERE user = %s AND conv = %s", (creator, _key(group)))
-    row = cursor.fetchone()
-    if row is None:
-        raise NotMember("you are not in this group")
-    if row[0] != "creator":
-        raise Forbidden("only the group's creator removes members")
+    _expect_creator(cursor, group, creator)
     if user == creator:
         raise BadRequest("the creator cannot be removed; leave instead")
     if not cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group))):
         raise NotFound("not a member of this group")
+    cursor.execute("INSERT IGNORE INTO removed (conv, user) VALUES (%s, %s)", (_key(group), user))
     _bump(cursor, group, version)
     cursor.execute("SELECT name FROM user WHERE id = %s", (user,))
     return cursor.fetchone()[0]
+
+
+def readmit(cursor: Cursor, creator: int, group: int, user: int) -> None:
+    """Let someone who was removed join again, as the creator alone may. Raises NotFound, NotMember,
+    Forbidden."""
+    _lock(cursor, group)
+    _expect_creator(cursor, group, creator)
+    if not cursor.execute("DELETE FROM removed WHERE conv = %s AND user = %s", (_key(group), user)):
+        raise NotFound("not removed from this group")
+
+
+def _role(cursor: Cursor, group: int, user: int) -> str:
+    """Raises NotMember."""
+    cursor.execute("SELECT role FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
+    row = cursor.fetchone()
+    if row is None:
+        raise NotMember("you are not in this group")
+    return row[0]
+
+
+def _expect_creator(cursor: Cursor, group: int, user: int) -> None:
+    if _role(cursor, group, user) != "creator":
+        raise Forbidden("only the group's creator removes members and lets them in again")
 
 
 def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from forkchat.errors import NotMember
-from forkchat.store.database import Cursor, Pool
+from forkchat.store.database import Cursor, Pool, flat, values
 
 _SELECT = "SELECT CAST(conv AS CHAR), seq, sender, cid, ts, body FROM message WHERE conv = %s"
 #: A page ends at so many bytes of bodies, whatever the number of messages.
@@ -82,6 +82,17 @@ def between(cursor: Cursor, conv: str, after: int, upto: int, limit: int) -> Gap
         "SELECT first_seq, last_seq, members_ver FROM conversation WHERE conv = %s", (conv.encode(),)
     )
     return Gap(rows, *(cursor.fetchone() or (1, 0, 0)))
+
+
+def senders(cursor: Cursor, asked: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, bytes]]:
+    """Of each (conversation, number) that there is: the sender and the cid."""
+    keys = [(conv.encode(), seq) for conv, seq in asked]
+    cursor.execute(
+        "SELECT CAST(m.conv AS CHAR), m.seq, m.sender, m.cid FROM message m"  # noqa: S608 - placeholders alone
+        f" JOIN ({values(keys, ('conv', 'seq'))}) v ON m.conv = v.conv AND m.seq = v.seq",
+        flat(keys),
+    )
+    return {(conv, seq): (sender, cid) for conv, seq, sender, cid in cursor}
 
 
 def _within(rows: list[Row], limit: int) -> list[Row]:

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import MySQLdb
 
 from forkchat.errors import StartError
-from forkchat.store.connection import Address, Connection, connect, is_lost, is_no_database, is_no_table
+from forkchat.store.connection import (
+    Address,
+    Connection,
+    connect,
+    is_already_there,
+    is_lost,
+    is_no_database,
+    is_no_table,
+)
 
 #: A statement on a large table may take as long as it takes.
 _DDL_TIMEOUT = 24 * 3600
@@ -144,7 +152,11 @@ def _version(connection: Connection, files: list[_File]) -> int:
 def _apply(connection: Connection, file: _File) -> None:
     with connection.cursor() as cursor:
         for statement in statements(file.path.read_text(encoding="utf-8")):
-            cursor.execute(statement)
+            try:
+                cursor.execute(statement)
+            except MySQLdb.Error as error:
+                if not is_already_there(error):
+                    raise
         cursor.execute(
             "INSERT INTO schema_version (version, name) VALUES (%s, %s)", (file.version, file.name)
         )

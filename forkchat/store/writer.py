@@ -8,6 +8,8 @@ What the delivery promise needs of it:
 3. Drafts of one conversation MUST be stored in the order in which they came: what is skipped for a
    lock goes back to the front.
 4. A batch whose outcome is unknown MUST be tried again as it is: each draft is found by its `cid`.
+5. On a new connection, what this worker has stored MUST be looked for before anything is numbered: a replica
+   that lacks it would give its numbers again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,16 @@ from forkchat import log
 from forkchat.errors import Refused, Unavailable
 from forkchat.runtime import STAGE_STORE, Loop
 from forkchat.store.append import Draft, Outcome, create_conversations, store
-from forkchat.store.connection import connect, is_deadlock, is_lock_timeout, translate
+from forkchat.store.connection import (
+    Connection,
+    connect,
+    is_deadlock,
+    is_known,
+    is_lock_timeout,
+    translate,
+)
+from forkchat.store.database import Primary
+from forkchat.store.messages import senders
 
 #: Messages of one transaction, and bytes of their bodies: a batch has to fit into MySQL's max_allowed_packet.
 _MAX_BATCH, _MAX_BYTES = 512, 1 << 20
@@ -38,20 +49,24 @@ _COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5, 0.2
 _LOCK_WAIT_S = 1
 #: Seconds that the oldest message has waited when no more are taken: what is taken is stored in good time.
 _LATE = 1.0
-#: The server ends a session that is silent for so long, and with it the locks of a stopped worker.
-_SILENCE_S = 10
-_PING = 4.0
+#: Seconds between pings on an idle connection: MySQL ends it after 6 s of silence.
+_PING = 2.0
+#: Conversations whose last stored number is remembered, to be looked for after a failover, and those of a
+#: query.
+_MAX_ENDS, _LOOK = 8192, 500
 
+_End = tuple[int, int, bytes]  # number, sender, cid
 Decided = list[tuple[Draft, Outcome | Refused]]
 
 
 class Writer:
     """Stores what is appended in as few transactions as there can be, without gathering time: a batch
     is what has come while the one before it was committed. `on_decided` is called on the loop with what
-    became of it.
+    became of it, `on_missing(conv, seq, sender, cid)` when MySQL
+    may no longer have what was stored here.
     """
 
-    def __init__(self, loop: Loop, url: str, limit: int):
+    def __init__(self, loop: Loop, url: str, limit: int, primary: Primary | None = None):
         self._loop = loop
         self._url = url
         self._limit = limit
@@ -60,6 +75,12 @@ class Writer:
         self._queue: SimpleQueue[list[Draft] | None] = SimpleQueue()
         self._batches = _Batches(self._queue)
         self.on_decided: Callable[[Decided], object] = lambda decided: None
+        self.on_missing: Callable[[str, int, int, bytes], object] = lambda conv, seq, sender, cid: None
+        self._primary = primary or Primary()
+        self._generation = 0
+        self._connection: Connection | None = None
+        self._has_served = False  # this connection
+        self._ends: dict[str, _End] = {}  # by conversation, the last message that was stored here
         self._failure = ""  # why MySQL does not store now, said once
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
@@ -81,6 +102,10 @@ class Writer:
         """Drafts whose outcome has not been told yet."""
         return self._unfinished
 
+    def forget(self) -> None:
+        """What was stored so far is no longer looked for: the database is another one."""
+        self._ends = {}
+
     def close(self) -> None:
         """Let the thread finish what it has; its outcomes are still posted."""
         self._hand_over()
@@ -99,23 +124,22 @@ class Writer:
     # The thread.
 
     def _work(self) -> None:
-        connection = None
-        while (batch := self._batches.next(connection)) is not None:
+        while (batch := self._batches.next(self._keep_alive)) is not None:
             try:
-                connection = connection or self._connect()
-                self._store(connection, batch)
+                self._store(self._connected(), batch)
             except MySQLdb.Error as error:
-                connection = self._failed(connection, error)
+                self._failed(error, batch)
             except Exception as error:
-                connection = None  # it may hold locks
+                self._drop()
                 log.exception("writer.error", error, messages=len(batch.drafts))
                 self._tell([(draft, Unavailable("not stored")) for draft in batch.drafts])
                 batch.drafts = []
             finally:
                 self._batches.put_back(batch)
             self._tell(self._batches.expire())
+        self._drop()
 
-    def _store(self, connection: object, batch: _Batch) -> None:
+    def _store(self, connection: Connection, batch: _Batch) -> None:
         result = store(connection, batch.drafts, batch.contended)
         outcomes = result.outcomes
         if result.absent:
@@ -123,36 +147,98 @@ class Writer:
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
+        self._batches.succeeded()
+        self._has_served = True
+        self._remember(decided)
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
         self._tell(decided)
 
-    def _failed(self, connection: object, error: MySQLdb.Error) -> object:
-        """What is left of the connection after `error`; the batch is tried again as it is."""
+    def _remember(self, decided: Decided) -> None:
+        ends = self._ends
+        for draft, outcome in decided:
+            if isinstance(outcome, Outcome) and not outcome.is_dup:
+                ends[draft.conv] = outcome.seq, draft.sender, draft.cid
+        if len(ends) > _MAX_ENDS:
+            self._ends = dict(list(ends.items())[len(ends) // 2 :])
+
+    def _failed(self, error: MySQLdb.Error, batch: _Batch) -> None:
+        """Prepare for another try of the batch."""
+        connection = self._connection
         if connection is not None and (is_deadlock(error) or is_lock_timeout(error)):
             self._batches.cool_down(is_lock_timeout(error))
             try:
-                connection.rollback()  # type: ignore[attr-defined]
-                return connection
+                connection.rollback()
+                return
             except MySQLdb.Error as lost:
                 error = lost
         why = translate(error)
         if str(why) != self._failure:
             self._failure = str(why)
-            level = log.warning if isinstance(why, Unavailable) else log.error
-            level("writer.failed", why=why, waiting=self._unfinished)
+            level = log.warning if is_known(error) else log.error
+            level("writer.failed", why=why, error=error, waiting=self._unfinished)
+        if connection is not None:
+            self._batches.suspect(batch)
+        self._give_up()
         self._batches.rest = _RECONNECT
-        return None
 
-    def _connect(self) -> object:
+    # Its connection.
+
+    def _connected(self) -> Connection:
+        """The connection to the server that the URL leads to now. Raises MySQLdb.Error."""
+        if self._generation != self._primary.generation:
+            self._drop()
+        if self._connection is None:
+            self._generation = self._primary.generation
+            self._has_served = False
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> Connection:
         connection = connect(self._url, read_timeout=_PATIENCE)
-        connection.autocommit(False)
-        with connection.cursor() as cursor:
-            cursor.execute("SET SESSION wait_timeout = %s", (_SILENCE_S,))
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT_S,))
-        connection.commit()
+        try:
+            connection.autocommit(False)
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT_S,))
+                self._look(cursor)
+            connection.commit()
+        except MySQLdb.Error:
+            connection.close()
+            raise
         return connection
+
+    def _look(self, cursor: Any) -> None:
+        """See that what was stored is there. What is not may have been lost in a failover."""
+        ends = list(self._ends.items())
+        for at in range(0, len(ends), _LOOK):
+            found = senders(cursor, [(conv, seq) for conv, (seq, _, _) in ends[at : at + _LOOK]])
+            for conv, end in ends[at : at + _LOOK]:
+                if found.get((conv, end[0])) != end[1:]:
+                    self._loop.post(self.on_missing, conv, *end)
+
+    def _keep_alive(self) -> None:
+        """Nothing is to be stored for now: find out early whether the next message will be."""
+        try:
+            if self._has_served or self._ends:
+                self._connected().ping()
+        except MySQLdb.Error:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._has_served:
+            self._primary.doubt(self._generation)
+        self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection, which may hold locks."""
+        connection, self._connection = self._connection, None
+        self._has_served = False
+        if connection is not None:
+            try:
+                connection.close()
+            except MySQLdb.Error:
+                return
 
     def _tell(self, decided: Decided) -> None:
         if decided:
@@ -179,10 +265,11 @@ class _Batches:
         self._skips: Counter[str] = Counter()
         self._cooling: dict[str, float] = {}
         self._contended: set[str] = set()
+        self._most = _MAX_BATCH
         self._is_closed = False
 
-    def next(self, connection: object) -> _Batch | None:
-        """The next batch, waited for; None when closed and empty. Keeps an idle session alive."""
+    def next(self, on_idle: Callable[[], object]) -> _Batch | None:
+        """The next batch, waited for; None when closed and empty. Calls `on_idle` while nothing waits."""
         time.sleep(self.rest)
         self.rest = 0.0
         while True:
@@ -193,8 +280,8 @@ class _Batches:
                     return batch
             elif self._is_closed:
                 return None
-            elif connection is not None:
-                _ping(connection)
+            else:
+                on_idle()
 
     def put_back(self, batch: _Batch) -> None:
         """Return what was not stored to the front, in its order."""
@@ -208,6 +295,16 @@ class _Batches:
             self._cooling |= dict.fromkeys(self._contended, time.monotonic() + _COOL_DOWN)
             for conv in self._contended:
                 del self._skips[conv]
+
+    def suspect(self, batch: _Batch) -> None:
+        """The batch failed in MySQL, and a message of it may be why: go on with half of it. One that fails by
+        itself holds up its own conversation only."""
+        self._most = max(1, len(batch.drafts) // 2)
+        if len(batch.drafts) == 1:
+            self._cooling[batch.drafts[0].conv] = time.monotonic() + _COOL_DOWN
+
+    def succeeded(self) -> None:
+        self._most = min(_MAX_BATCH, self._most * 2)
 
     def expire(self) -> Decided:
         """Take out what has waited too long. What became of it in MySQL may be unknown."""
@@ -252,7 +349,7 @@ class _Batches:
                 left.append(draft)
                 continue
             size += len(draft.body)  # also of what does not fit: nothing smaller passes it
-            fits = not chosen or (len(chosen) < _MAX_BATCH and size <= _MAX_BYTES)
+            fits = not chosen or (len(chosen) < self._most and size <= _MAX_BYTES)
             (chosen if fits else left).append(draft)
         self._waiting = left
         self.lag = now - chosen[0].born if chosen else 0.0
@@ -260,10 +357,3 @@ class _Batches:
         for conv in self._contended:
             del self._skips[conv]
         return _Batch(chosen, self._contended)
-
-
-def _ping(connection: object) -> None:
-    try:
-        connection.ping()  # type: ignore[attr-defined]
-    except MySQLdb.Error:
-        return  # the next batch finds out, and connects anew

@@ -13,6 +13,7 @@ from tests.bench import (
     logins,
     overload,
     profile,
+    resubscribe,
     scale,
     screen,
     speed,
@@ -31,6 +32,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "storm": storm.run,
     "idle": idle.run,
     "volume": volume.run,
+    "resubscribe": resubscribe.run,
     "screen": screen.run,
     "profile": profile.run,
 }

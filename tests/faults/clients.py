@@ -22,7 +22,7 @@ Address = tuple[str, int]
 _PASSWORD = "correct horse"
 #: A pair is one for ever.
 _ALWAYS = Span(0.0, joined=1.0)
-_NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 10, 8, 11
+_NOT_FOUND, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 6, 10, 8, 11
 
 
 async def _answered(answer: asyncio.Future[Json]) -> Json:
@@ -214,12 +214,17 @@ class Modern(Person):
         """Send a member away, as the group's creator."""
         await self._end(group, other, {"op": "remove", "id": other.id})
 
+    async def readmit(self, group: int, other: Modern) -> None:
+        """Let someone who was sent away join again, as the group's creator."""
+        answer = await self.ask({"msgid": m.GROUPS, "groupid": group, "op": "readmit", "id": other.id})
+        assert answer["errno"] in (0, _NOT_FOUND), answer  # an attempt whose answer was lost may have done it
+
     async def _end(self, group: int, who: Modern, how: Json) -> None:
         span = self.history.spans[who.id, f"g{group}"][-1]
         span.leaving = self.history.now()
         answer = await self.ask({"msgid": m.GROUPS, "groupid": group, **how})
         # An attempt whose answer was lost may have been the one that did it.
-        assert answer["errno"] in (0, _NOT_MEMBER, 6), answer
+        assert answer["errno"] in (0, _NOT_MEMBER, _NOT_FOUND), answer
         span.left = self.history.now()
         who.forget(f"g{group}")
 

@@ -113,7 +113,7 @@ class Round:
     # What people do beside talking.
 
     async def _wander(self, over: asyncio.Event) -> None:
-        """One leaves a group and joins it again; one is sent away from it and joins it again."""
+        """One leaves a group and joins it again; one is sent away from it, let in and joins it again."""
         leaver, outcast = self._modern[2], self._modern[3]
         while not over.is_set():
             group = self._random.choice(self._groups)
@@ -122,6 +122,7 @@ class Round:
             await creator.remove(group, outcast)
             await asyncio.sleep(self._random.uniform(0, 0.3))
             await leaver.join(group)
+            await creator.readmit(group, outcast)
             await outcast.join(group)
             await asyncio.sleep(self._random.uniform(0, 0.5))
 

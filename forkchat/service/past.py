@@ -1,0 +1,72 @@
+"""Whether MySQL still has what was acknowledged: a restored backup or a promoted replica may not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from forkchat import log
+from forkchat.jobs import Job
+from forkchat.runtime import sleep
+from forkchat.service.context import Context
+from forkchat.service.outgoing import Outgoing
+from forkchat.wire.chat import ChatMessage, modern_frame
+
+#: Looks at a message that is not there, and seconds between them. A node that lags shows it by then.
+_LOOKS, _PAUSE = 4, 1.0
+#: Suspects that are looked at. Where more are lost, these prove it.
+_MAX_SUSPECTS = 200
+
+
+class Past:
+    """Suspects messages, looks at them again, and has the epoch renewed once one is proven to be lost.
+
+    A message is lost if another one has its number, or if the conversation ends before it and goes on doing
+    so. One read that finds less than was there before proves nothing: it may have come from a node that lags.
+    """
+
+    def __init__(self, context: Context, renew: Callable[[], Awaitable[object]]):
+        self._context = context
+        self._renew = renew
+        self._suspects: dict[tuple[str, int], int] = {}  # (conversation, number): fingerprint
+        self._looking = Job(context.loop, "past.look", self._look)
+
+    def suspect(self, conv: str, seq: int, fingerprint: int) -> None:
+        """What was delivered under that number may be gone."""
+        if len(self._suspects) < _MAX_SUSPECTS:
+            self._suspects[conv, seq] = fingerprint
+            self._looking.want()
+
+    def stored(self, conv: str, seq: int, sender: int, cid: bytes) -> None:
+        """What this worker stored under that number was not found on a new connection."""
+        self.suspect(conv, seq, _fingerprint(ChatMessage(conv, seq, sender, cid, 0, b"{}")))
+
+    def forget(self) -> None:
+        """The epoch is a new one."""
+        self._suspects.clear()
+
+    async def _look(self) -> None:
+        for look in range(_LOOKS):
+            for (conv, seq), fingerprint in list(self._suspects.items()):
+                found = await self._context.store.messages.between(conv, seq - 1, seq, 1)
+                is_other = any(_fingerprint(ChatMessage(*row)) != fingerprint for row in found.rows)
+                if is_other or (found.last < seq and look == _LOOKS - 1):
+                    await self._prove(conv, seq)
+                    return
+                if found.last >= seq:  # it is there, or was deleted as too old
+                    self._suspects.pop((conv, seq), None)
+            if not self._suspects:
+                return
+            await sleep(self._context.loop, _PAUSE)
+
+    async def _prove(self, conv: str, seq: int) -> None:
+        log.error(
+            "store.regressed",
+            conv=conv,
+            seq=seq,
+            hint="MySQL lost what was acknowledged: a backup was restored, or a replica promoted?",
+        )
+        await self._renew()
+
+
+def _fingerprint(message: ChatMessage) -> int:
+    return Outgoing(message.conv, message.seq, message.sender, modern_frame(*message)).fingerprint()
