@@ -91,8 +91,8 @@ class Chat:
                 doubles.append((conv, seq))
             else:
                 frame = modern_frame(conv, seq, sender, draft.cid, ts, draft.body)
-                channel.append(payload.message(conv, seq, sender, version, frame))
-                stored[conv].append(Outgoing(conv, seq, sender, frame, version))
+                channel.append(payload.message(conv, seq, sender, version, ts, frame))
+                stored[conv].append(Outgoing(conv, seq, sender, frame, version, ts))
         for name, parts in published.items():
             self._context.router.publish_surely(name, delivery.mark + b"".join(parts))
         for conv, outs in stored.items():

@@ -43,7 +43,7 @@ class Delivery:
     5. answer the login, then `Session.open`.
     At the end, and on any failure: `detach`.
 
-    `on_suspect(conv, seq, fingerprint)` is called when MySQL may have lost the message that was delivered so.
+    `on_suspect(conv, seq, ts)` is called when MySQL may have lost the message of that number and time.
     """
 
     def __init__(self, loop: Loop, store: Store, router: Router):
@@ -54,7 +54,7 @@ class Delivery:
         self.streams: dict[str, Stream] = {}
         #: What a batch begins with that is published here, and delivered here without coming back.
         self.mark = payload.batch(secrets.token_hex(4))
-        self.on_suspect: Callable[[str, int, int], object] = lambda conv, seq, fingerprint: None
+        self.on_suspect: Callable[[str, int, int], object] = lambda conv, seq, ts: None
 
     # Sessions.
 
@@ -225,9 +225,9 @@ class Delivery:
 
     def _suspect(self, conv: str, seq: int) -> None:
         stream = self.streams.get(conv)
-        fingerprint = stream.fingerprint(seq) if stream is not None else None
-        if fingerprint is not None:
-            self.on_suspect(conv, seq, fingerprint)
+        ts = stream.ts_of(seq) if stream is not None else 0
+        if ts:
+            self.on_suspect(conv, seq, ts)
 
     def on_message(self, channel: str, data: bytes) -> None:
         """What the router received on a channel."""
@@ -239,7 +239,7 @@ class Delivery:
             kind = words[0]
             if kind == b"M":
                 conv = words[1].decode()
-                out = Outgoing(conv, int(words[2]), int(words[3]), frame, int(words[4]))
+                out = Outgoing(conv, int(words[2]), int(words[3]), frame, int(words[4]), int(words[5]))
                 messages.setdefault(conv, []).append(out)
             elif kind == b"L":
                 looks.append((words[1].decode(), int(words[2])))
@@ -258,8 +258,8 @@ class Delivery:
     def _pass_on(self, channel: str, out: Outgoing, is_typing: bool) -> None:
         """What is not stored. Where the sender was a member as of an earlier version, they may be one no
         more."""
-        stream = self.streams.get(out.conv)
-        if stream is not None and stream.key.group and out.version < stream.version:
+        stream = self.streams.get(out.conv) if out.version else None  # a pair has no versions
+        if stream is not None and out.version < stream.version:
             background(self._pass_on_late(channel, out, is_typing), "delivery.pass_on")
         elif is_typing:
             self._push(channel, out.frame, but=out.sender)
@@ -374,7 +374,7 @@ class Delivery:
             return False
         log.debug("delivery.filled", conv=stream.conv, messages=len(gap.rows))
         outs = [
-            Outgoing(row.conv, row.seq, row.sender, modern_frame(*row), gap.version, is_fill=True)
+            Outgoing(row.conv, row.seq, row.sender, modern_frame(*row), gap.version, row.ts, is_fill=True)
             for row in itertools.starmap(ChatMessage, gap.rows)
         ]
         if not stream.feed(outs):

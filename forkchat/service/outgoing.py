@@ -17,27 +17,31 @@ class Form(Enum):
 
 
 class Outgoing:
-    """`frame` is the modern form; `seq` is 0 for an ephemeral message. `version` is the conversation's
-    members_ver when it was stored. `is_fill`: it was read from the store, since it had not come by itself.
+    """`frame` is the modern form; `seq` and `ts` are 0 for an ephemeral message. `version` is the
+    conversation's members_ver when it was stored. `is_fill`: it was read from the store, since it had not
+    come by itself.
     """
 
-    __slots__ = ("_forms", "conv", "frame", "is_fill", "sender", "seq", "version")
+    __slots__ = ("_forms", "conv", "frame", "is_fill", "sender", "seq", "ts", "version")
 
     def __init__(
-        self, conv: str, seq: int, sender: int, frame: bytes, version: int = 0, is_fill: bool = False
+        self,
+        conv: str,
+        seq: int,
+        sender: int,
+        frame: bytes,
+        version: int = 0,
+        ts: int = 0,
+        is_fill: bool = False,
     ):
         self.conv = conv
         self.seq = seq
         self.sender = sender
         self.frame = frame
         self.version = version
+        self.ts = ts
         self.is_fill = is_fill
         self._forms: dict[Form, list[bytes]] | None = None  # made for the first classic peer
-
-    def fingerprint(self) -> int:
-        """A number that tells the message from any other of its conversation and number, on this worker: of
-        what stands before the time, which hosts write in their own zone."""
-        return hash(self.frame[: self.frame.find(b',"time":')])
 
     def classic(self, form: Form, numbering: Numbering) -> list[bytes]:
         """The frames of a classic form: several when a padded text is long."""

@@ -8,8 +8,7 @@ from forkchat import log
 from forkchat.jobs import Job
 from forkchat.runtime import sleep
 from forkchat.service.context import Context
-from forkchat.service.outgoing import Outgoing
-from forkchat.wire.chat import ChatMessage, modern_frame
+from forkchat.wire.chat import ChatMessage
 
 #: Looks at a message that is not there, and seconds between them. A node that lags shows it by then.
 _LOOKS, _PAUSE = 4, 1.0
@@ -27,18 +26,14 @@ class Past:
     def __init__(self, context: Context, renew: Callable[[], Awaitable[object]]):
         self._context = context
         self._renew = renew
-        self._suspects: dict[tuple[str, int], int] = {}  # (conversation, number): fingerprint
+        self._suspects: dict[tuple[str, int], int] = {}  # (conversation, number): time
         self._looking = Job(context.loop, "past.look", self._look)
 
-    def suspect(self, conv: str, seq: int, fingerprint: int) -> None:
-        """What was delivered under that number may be gone."""
+    def suspect(self, conv: str, seq: int, ts: int) -> None:
+        """The message of that number and time, which was stored or delivered here, may be gone."""
         if len(self._suspects) < _MAX_SUSPECTS:
-            self._suspects[conv, seq] = fingerprint
+            self._suspects[conv, seq] = ts
             self._looking.want()
-
-    def stored(self, conv: str, seq: int, sender: int, cid: bytes) -> None:
-        """What this worker stored under that number was not found on a new connection."""
-        self.suspect(conv, seq, _fingerprint(ChatMessage(conv, seq, sender, cid, 0, b"{}")))
 
     def forget(self) -> None:
         """The epoch is a new one."""
@@ -46,9 +41,9 @@ class Past:
 
     async def _look(self) -> None:
         for look in range(_LOOKS):
-            for (conv, seq), fingerprint in list(self._suspects.items()):
+            for (conv, seq), ts in list(self._suspects.items()):
                 found = await self._context.store.messages.between(conv, seq - 1, seq, 1)
-                is_other = any(_fingerprint(ChatMessage(*row)) != fingerprint for row in found.rows)
+                is_other = any(ChatMessage(*row).ts != ts for row in found.rows)
                 if is_other or (found.last < seq and look == _LOOKS - 1):
                     await self._prove(conv, seq)
                     return
@@ -66,7 +61,3 @@ class Past:
             hint="MySQL lost what was acknowledged: a backup was restored, or a replica promoted?",
         )
         await self._renew()
-
-
-def _fingerprint(message: ChatMessage) -> int:
-    return Outgoing(message.conv, message.seq, message.sender, modern_frame(*message)).fingerprint()

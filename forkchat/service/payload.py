@@ -3,7 +3,7 @@
 | kind | words | meaning |
 |---|---|---|
 | `B` | worker | a batch's first part: that worker has delivered the others to its own users |
-| `M` | conv seq sender version | a stored message: the frame |
+| `M` | conv seq sender version ts | a stored message: the frame |
 | `L` | conv seq | look: messages up to `seq` are stored |
 | `E` | conv sender version | an ephemeral message: the frame, not for its sender |
 | `T` | conv sender version | the sender types: the frame, not for them |
@@ -22,8 +22,8 @@ RECONCILE = b"reconcile"
 EPOCH = b"epoch"
 
 
-def message(conv: str, seq: int, sender: int, version: int, frame: bytes) -> bytes:
-    return b"M %b %d %d %d\n%b" % (conv.encode(), seq, sender, version, frame)
+def message(conv: str, seq: int, sender: int, version: int, ts: int, frame: bytes) -> bytes:
+    return b"M %b %d %d %d %d\n%b" % (conv.encode(), seq, sender, version, ts, frame)
 
 
 def batch(worker: str) -> bytes:

@@ -62,7 +62,7 @@ class Service:
         self._past = Past(context, self._renew_epoch)
         self._reading_epoch = Job(loop, "service.read_epoch", self._read_epoch)
         delivery.on_suspect = self._past.suspect
-        store.writer.on_missing = self._past.stored
+        store.writer.on_missing = self._past.suspect
         store.on_moved = self._reconciler.everything
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed

@@ -13,7 +13,7 @@ from forkchat.wire.sequence import Sequence
 
 #: What may wait for an earlier message or for the members; the rest is read from the store instead.
 _MAX_HELD = 1024
-#: Messages delivered last whose fingerprints are kept.
+#: Messages delivered last whose times are kept.
 _KEPT = 8
 
 
@@ -30,9 +30,9 @@ class Stream:
 
     __slots__ = (
         "_aside",
-        "_fingerprints",
         "_on_other",
         "_sequence",
+        "_times",
         "conv",
         "followers",
         "is_stale",
@@ -53,9 +53,7 @@ class Stream:
         self._on_other = on_other
         self._sequence: Sequence[Outgoing] | None = None
         self._aside: list[Outgoing] = []
-        self._fingerprints: list[tuple[int, int]] | None = (
-            None  # (number, fingerprint), at number modulo _KEPT
-        )
+        self._times: list[int] = []  # of the last that were delivered
 
     @property
     def is_located(self) -> bool:
@@ -91,7 +89,7 @@ class Stream:
         ready: list[Outgoing] = []
         for out in outs:
             if out.seq <= sequence.last:
-                if self.fingerprint(out.seq) not in (None, out.fingerprint()):
+                if self.ts_of(out.seq) not in (0, out.ts):
                     self._on_other(self.conv, out.seq)
             elif sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
                 sequence.note(out.seq)
@@ -120,24 +118,22 @@ class Stream:
     def skip_to(self, first: int) -> None:
         """Nothing before `first` is kept any more."""
         if self._sequence is not None:
+            self._times = []
             self._deliver(self._sequence.skip_to(first))
 
     def gap(self) -> tuple[int, int] | None:
         """What is missing here: `after < seq <= upto`."""
         return self._sequence.gap() if self._sequence else None
 
-    def fingerprint(self, seq: int) -> int | None:
-        """What tells the message that was delivered under `seq` from any other; None if that is not known."""
-        number, fingerprint = self._fingerprints[seq % _KEPT] if self._fingerprints else (0, 0)
-        return fingerprint if number == seq else None
+    def ts_of(self, seq: int) -> int:
+        """The time of the message that was delivered under that number, which tells it from any other that
+        MySQL may give the number to; 0 if it is not known."""
+        back = self.last - seq
+        return self._times[-1 - back] if 0 <= back < len(self._times) else 0
 
     def _deliver(self, ready: list[Outgoing]) -> None:
         if not ready:
             return
-        kept = self._fingerprints
-        if kept is None:
-            kept = self._fingerprints = [(0, 0)] * _KEPT
-        for out in ready[-_KEPT:]:
-            kept[out.seq % _KEPT] = out.seq, out.fingerprint()
+        self._times = [*self._times, *[out.ts for out in ready[-_KEPT:]]][-_KEPT:]
         for session in list(self.followers.values()):
             session.deliver(ready)

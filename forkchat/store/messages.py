@@ -84,15 +84,15 @@ def between(cursor: Cursor, conv: str, after: int, upto: int, limit: int) -> Gap
     return Gap(rows, *(cursor.fetchone() or (1, 0, 0)))
 
 
-def senders(cursor: Cursor, asked: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, bytes]]:
-    """Of each (conversation, number) that there is: the sender and the cid."""
+def times(cursor: Cursor, asked: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The time (ms since 1970) of each (conversation, number) that there is."""
     keys = [(conv.encode(), seq) for conv, seq in asked]
     cursor.execute(
-        "SELECT CAST(m.conv AS CHAR), m.seq, m.sender, m.cid FROM message m"  # noqa: S608 - placeholders alone
+        "SELECT CAST(m.conv AS CHAR), m.seq, m.ts FROM message m"  # noqa: S608 - placeholders alone
         f" JOIN ({values(keys, ('conv', 'seq'))}) v ON m.conv = v.conv AND m.seq = v.seq",
         flat(keys),
     )
-    return {(conv, seq): (sender, cid) for conv, seq, sender, cid in cursor}
+    return {(conv, seq): ts for conv, seq, ts in cursor}
 
 
 def _within(rows: list[Row], limit: int) -> list[Row]:

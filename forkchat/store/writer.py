@@ -36,7 +36,7 @@ from forkchat.store.connection import (
     translate,
 )
 from forkchat.store.database import Primary
-from forkchat.store.messages import senders
+from forkchat.store.messages import times
 
 #: Messages of one transaction, and bytes of their bodies: a batch has to fit into MySQL's max_allowed_packet.
 _MAX_BATCH, _MAX_BYTES = 512, 1 << 20
@@ -55,14 +55,14 @@ _PING = 2.0
 #: query.
 _MAX_ENDS, _LOOK = 8192, 500
 
-_End = tuple[int, int, bytes]  # number, sender, cid
+_End = tuple[int, int]  # number, time
 Decided = list[tuple[Draft, Outcome | Refused]]
 
 
 class Writer:
     """Stores what is appended in as few transactions as there can be, without gathering time: a batch
     is what has come while the one before it was committed. `on_decided` is called on the loop with what
-    became of it, `on_missing(conv, seq, sender, cid)` when MySQL
+    became of it, `on_missing(conv, seq, ts)` when MySQL
     may no longer have what was stored here.
     """
 
@@ -75,7 +75,7 @@ class Writer:
         self._queue: SimpleQueue[list[Draft] | None] = SimpleQueue()
         self._batches = _Batches(self._queue)
         self.on_decided: Callable[[Decided], object] = lambda decided: None
-        self.on_missing: Callable[[str, int, int, bytes], object] = lambda conv, seq, sender, cid: None
+        self.on_missing: Callable[[str, int, int], object] = lambda conv, seq, ts: None
         self._primary = primary or Primary()
         self._generation = 0
         self._connection: Connection | None = None
@@ -159,7 +159,7 @@ class Writer:
         ends = self._ends
         for draft, outcome in decided:
             if isinstance(outcome, Outcome) and not outcome.is_dup:
-                ends[draft.conv] = outcome.seq, draft.sender, draft.cid
+                ends[draft.conv] = outcome.seq, outcome.ts
         if len(ends) > _MAX_ENDS:
             self._ends = dict(list(ends.items())[len(ends) // 2 :])
 
@@ -212,10 +212,10 @@ class Writer:
         """See that what was stored is there. What is not may have been lost in a failover."""
         ends = list(self._ends.items())
         for at in range(0, len(ends), _LOOK):
-            found = senders(cursor, [(conv, seq) for conv, (seq, _, _) in ends[at : at + _LOOK]])
-            for conv, end in ends[at : at + _LOOK]:
-                if found.get((conv, end[0])) != end[1:]:
-                    self._loop.post(self.on_missing, conv, *end)
+            found = times(cursor, [(conv, seq) for conv, (seq, _) in ends[at : at + _LOOK]])
+            for conv, (seq, ts) in ends[at : at + _LOOK]:
+                if found.get((conv, seq)) != ts:
+                    self._loop.post(self.on_missing, conv, seq, ts)
 
     def _keep_alive(self) -> None:
         """Nothing is to be stored for now: find out early whether the next message will be."""
