@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -177,6 +178,30 @@ def test_redis_fails_over_and_connections_stay(site: Site) -> None:
         refused(other, client)
     for client in (li, bo):
         stays(client)
+
+
+def comes_back_with_a_snapshot(pair: RedisPair) -> None:
+    pair.primary.save()
+    pair.primary.restore()
+
+
+@pytest.mark.parametrize("breakage", [RedisPair.fail_over, comes_back_with_a_snapshot])
+def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
+    site: Site, breakage: Callable[[RedisPair], None]
+) -> None:
+    """That host has nothing to do but to refresh its leases; the users' sessions there live."""
+    idle, busy = site.host(), site.host()
+    people = site.people(*[idle] * 4)
+    breakage(site.redis)
+    answers = []
+    over = time.monotonic() + 4
+    while time.monotonic() < over:
+        for client in people:
+            with Modern(busy.port) as other:
+                answers.append(other.login(token=client.token)["errno"])
+            stays(client)
+    assert 0 not in answers
+    assert _ALREADY_ONLINE in answers
 
 
 def test_redis_fails_back(site: Site) -> None:
