@@ -185,20 +185,28 @@ def comes_back_with_a_snapshot(pair: RedisPair) -> None:
     pair.primary.restore()
 
 
-@pytest.mark.parametrize("breakage", [RedisPair.fail_over, comes_back_with_a_snapshot])
+def fails_over_and_back(pair: RedisPair) -> None:
+    pair.fail_over()
+    pair.fail_over()
+
+
+@pytest.mark.parametrize("breakage", [RedisPair.fail_over, fails_over_and_back, comes_back_with_a_snapshot])
 def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
     site: Site, breakage: Callable[[RedisPair], None]
 ) -> None:
     """That host has nothing to do but to refresh its leases; the users' sessions there live."""
-    idle, busy = site.host(), site.host()
-    people = site.people(*[idle] * 4)
+    idle, busy = site.host(workers=2), site.host(workers=2)
+    people = site.people(*[idle] * 8)
     breakage(site.redis)
     answers = []
     over = time.monotonic() + 4
     while time.monotonic() < over:
+        with ExitStack() as stack:
+            others = [stack.enter_context(Modern(busy.port)) for _ in people]
+            logins = zip(others, people, strict=True)
+            rids = [other.say(m.LOGIN, token=client.token) for other, client in logins]
+            answers += [other.answer(rid)["errno"] for other, rid in zip(others, rids, strict=True)]
         for client in people:
-            with Modern(busy.port) as other:
-                answers.append(other.login(token=client.token)["errno"])
             stays(client)
     assert 0 not in answers
     assert _ALREADY_ONLINE in answers
