@@ -12,10 +12,16 @@ from forkchat.runtime import Lane, Loop, gather
 __all__ = ["Bus"]
 
 
+#: Seconds between attempts to find a better server than one that answers and refuses.
+_FOLLOW_PAUSE = 2.0
+
+
 class Bus:
     """A worker's two connections to Redis, and what goes over them. `lease`: host:boot:slot:generation."""
 
     def __init__(self, loop: Loop, lane: Lane, url: str, lease: str):
+        self._loop = loop
+        self._follow_after = 0.0
         self._commands = Link(loop, lane, url, "commands")
         self._subscriber = Link(loop, lane, url, "subscriber")
         self.router = Router(loop, self._commands, self._subscriber, lease)
@@ -36,7 +42,14 @@ class Bus:
         self.router.publish_again()
 
     def _follow_url(self, why: str) -> None:
-        """One server says that it is not the one to talk to: both connections go where the URL leads now."""
+        """One server says that it is not the one to talk to: both connections go where the URL leads now.
+
+        Not all the time: where that is still the same server, its subscriptions are of use.
+        """
+        now = self._loop.time()
+        if now < self._follow_after:
+            return
+        self._follow_after = now + _FOLLOW_PAUSE
         self._commands.drop(why)
         self._subscriber.drop(why)
 

@@ -34,8 +34,10 @@ _CONNECT_TIMEOUT, _REPLY_TIMEOUT, _CHECK = 3.0, 5.0, 1.0
 #: Seconds between attempts to connect: first, most.
 _BACKOFF = (0.05, 2.0)
 #: Words of replies after which the URL is followed anew: the server is a replica by now, still reads its
-#: data, has lost its primary or its replicas, or is of a cluster that is down.
-_ELSEWHERE = ("READONLY ", "LOADING ", "MASTERDOWN ", "NOREPLICAS ", "CLUSTERDOWN ", "MOVED ")
+#: data, has lost its primary or its replicas, takes no more, or is of a cluster that is down.
+_ELSEWHERE = (
+    *("READONLY ", "LOADING ", "MASTERDOWN ", "NOREPLICAS ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "MOVED "),
+)
 
 
 class Link:

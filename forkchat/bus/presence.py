@@ -22,8 +22,8 @@ _CHUNK = 500
 _RUN = """
 local function is_valid(held) return held and string.match(held, '%S+$') == ARGV[1] end
 local function is_young(born)
-  return born and string.match(born, '^%S+') == ARGV[1]
-    and redis.call('TIME')[1] - string.match(born, '%S+$') < tonumber(ARGV[2])
+  return not born or string.match(born, '^%S+') ~= ARGV[1]
+    or redis.call('TIME')[1] - string.match(born, '%S+$') < tonumber(ARGV[2])
 end
 """
 

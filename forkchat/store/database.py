@@ -32,7 +32,7 @@ _RECONNECT_PAUSE = 0.2
 _IDLE = 5.0
 #: A connection that was seen to lead to the primary may be read from for so many seconds: a failover that
 #: keeps it open takes longer, so that nothing is read that is older than what was acknowledged.
-_TRUSTED = 0.1
+_TRUSTED = 0.02
 #: Seconds between attempts to find the primary while the URL leads to a read-only server.
 _SEARCH = 1.0
 #: How many arguments one batched call takes.

@@ -19,9 +19,11 @@ import MySQLdb
 import redis
 
 from forkchat.bus import keys
+from forkchat.store.connection import Connection
 from tests.cluster import HOSTS
-from tests.faults.world import MACHINE_OF, World
-from tests.server import children
+from tests.faults.world import MACHINE_OF, PORTS, World
+from tests.replication import following
+from tests.server import children, until
 
 Nemesis = Callable[[World, Random], None]
 
@@ -68,14 +70,16 @@ def pause_worker(world: World, random: Random) -> None:
 
 
 def _kill(program: Callable[[Random], str], world: World, random: Random) -> None:
-    if pid := world.pid(program(random)):
-        _signal(pid, signal.SIGKILL)
+    with world.roles:
+        if pid := world.pid(program(random)):
+            _signal(pid, signal.SIGKILL)
 
 
 def _pause(program: Callable[[Random], str], longest: float, world: World, random: Random) -> None:
-    if pid := world.pid(program(random)):
-        with _stopped(pid):
-            time.sleep(random.uniform(0.5, longest))
+    with world.roles:
+        if pid := world.pid(program(random)):
+            with _stopped(pid):
+                time.sleep(random.uniform(0.5, longest))
 
 
 def _host(random: Random) -> str:
@@ -88,8 +92,9 @@ def restart_host(world: World, random: Random) -> None:
 
 def restart_all(world: World, _random: Random) -> None:
     """Hosts, MariaDB, Redis and nginx are told to stop at the same moment."""
-    world.control("stop", "all")
-    world.control("start", "all")
+    with world.roles:
+        world.control("stop", "all")
+        world.control("start", "all")
 
 
 # Redis.
@@ -124,6 +129,43 @@ def overrun_subscriber(world: World, random: Random) -> None:
         client.config_set("client-output-buffer-limit", "pubsub 32mb 8mb 60")
 
 
+def fail_over_redis(world: World, random: Random) -> None:
+    """The replica takes the place of the primary, whose connections stay."""
+    old = world.serving["redis"]
+    new = _other(old)
+    give_up = suppress(redis.RedisError, AssertionError)  # others strike too
+    with world.roles, give_up, world.redis(old) as primary, world.redis(new) as replica:
+        replica.replicaof("127.0.0.1", str(PORTS[old]))
+        until(lambda: replica.info("replication").get("master_link_status") == "up", "it follows", 8)
+        time.sleep(random.uniform(0, 1))
+        replica.replicaof("NO", "ONE")
+        primary.replicaof("127.0.0.1", str(PORTS[new]))
+        world.lead_to("redis", new)
+
+
+def restore_snapshot(world: World, random: Random) -> None:
+    """Redis dies, and comes back with what it knew some seconds ago."""
+    with world.roles, suppress(redis.RedisError):
+        with world.redis() as client:
+            client.save()
+        time.sleep(random.uniform(1, 5))
+        pid = world.pid("redis")
+        _signal(pid, signal.SIGKILL)
+        until(lambda: world.pid("redis") not in (0, pid), "Redis is started again", 20)
+        until(lambda: _has_loaded(world), "it answers", 20)
+        world.snapshot().unlink(missing_ok=True)  # the next death is one without
+
+
+def _has_loaded(world: World) -> bool:
+    with suppress(redis.RedisError), world.redis() as client:
+        return bool(client.ping())
+    return False
+
+
+def _other(server: str) -> str:
+    return server.removesuffix("-2") if server.endswith("-2") else f"{server}-2"
+
+
 # MySQL.
 
 
@@ -133,7 +175,7 @@ Run = Callable[[str], list[tuple[Any, ...]]]
 @contextmanager
 def _mysql(world: World) -> Iterator[Run]:
     """Statements as root; one that fails is as good as none: others strike too."""
-    with world.mysql() as connection, connection.cursor() as cursor:
+    with world.roles, world.mysql() as connection, connection.cursor() as cursor:
 
         def run(statement: str) -> list[tuple[Any, ...]]:
             try:
@@ -142,6 +184,7 @@ def _mysql(world: World) -> Iterator[Run]:
             except MySQLdb.Error:
                 return []
 
+        run("USE forkchat")
         yield run
 
 
@@ -189,6 +232,40 @@ def no_connections_left(world: World, random: Random) -> None:
         _kill_connections(run)
         time.sleep(random.uniform(1, 7))
         run("SET GLOBAL max_connections = 1000")
+
+
+def fail_over_mysql(world: World, random: Random) -> None:
+    """The replica, which has all that was committed, takes the primary's place. Connections stay."""
+    old = world.serving["mariadb"]
+    new = _other(old)
+    with world.roles, world.mysql(old) as primary, world.mysql(new) as replica:
+        try:
+            _execute(replica, *following(PORTS[old]))
+            if not _catch_up(primary, replica, 15):
+                return
+            time.sleep(random.uniform(0, 1))
+            _execute(primary, "SET GLOBAL read_only = 1")
+            if _catch_up(primary, replica, 5):
+                _execute(replica, "STOP SLAVE", "SET GLOBAL read_only = 0")
+                world.lead_to("mariadb", new)
+                _execute(primary, *following(PORTS[new]))
+        finally:
+            if world.serving["mariadb"] == old:
+                _execute(primary, "SET GLOBAL read_only = 0")
+
+
+def _execute(connection: Connection, *statements: str) -> tuple[Any, ...]:
+    """The first row of the last statement."""
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return tuple(cursor.fetchone() or ())
+
+
+def _catch_up(primary: Connection, replica: Connection, seconds: float) -> bool:
+    (position,) = _execute(primary, "SELECT @@global.gtid_binlog_pos")
+    (late,) = _execute(replica, f"SELECT MASTER_GTID_WAIT('{position}', {seconds})")
+    return late == 0
 
 
 # Networks.
@@ -242,6 +319,8 @@ REDIS: dict[str, Nemesis] = {
     "redis cuts all": _redis("CLIENT", "KILL", "TYPE", "normal"),
     "redis answers nobody": _redis("CLIENT", "PAUSE", "3000"),
     "redis gives a subscriber up": overrun_subscriber,
+    "redis fails over": fail_over_redis,
+    "redis restores a snapshot": restore_snapshot,
 }
 MYSQL: dict[str, Nemesis] = {
     "mysql killed": partial(_kill, lambda _: "mariadb"),
@@ -251,6 +330,7 @@ MYSQL: dict[str, Nemesis] = {
     "mysql deadlocks": deadlock,
     "mysql read-only": read_only,
     "mysql full": no_connections_left,
+    "mysql fails over": fail_over_mysql,
 }
 MACHINES: dict[str, Nemesis] = {
     "host without redis": partial(_cut, "redis"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +20,7 @@ from forkchat.store.connection import Connection, connect
 from tests.clock import Clock
 from tests.cluster import HOSTS, Cluster
 from tests.network import Network
+from tests.replication import install_mariadb
 from tests.server import ROOT, until
 from tests.talk import QUIET
 
@@ -30,9 +34,17 @@ _MACHINES = {
     "far": ("outside",),
 }
 _USERS = """\
+SET SESSION sql_log_bin = 0;
 CREATE USER IF NOT EXISTS forkchat IDENTIFIED BY 'geheim';
 GRANT ALL ON forkchat.* TO forkchat;
+CREATE USER IF NOT EXISTS repl IDENTIFIED BY 'repl';
+GRANT REPLICATION SLAVE ON *.* TO repl;
 """
+#: Ports of the two MariaDB servers, and of the two Redis servers, on the machine `data`. Their addresses,
+#: which have the usual ports, lead to the primaries.
+PORTS = {"mariadb": 3307, "mariadb-2": 3308, "redis": 6380, "redis-2": 6381}
+_GATEWAYS = {"mariadb": 3306, "redis": 6379}
+_BINARY_LOG = "--log-bin=binlog --binlog-format=ROW --log-slave-updates --gtid-strict-mode --skip-slave-start"
 #: Whose host a machine is.
 MACHINE_OF = dict(zip(HOSTS, "ab", strict=True))
 
@@ -44,6 +56,7 @@ class World(Cluster):
         super().__init__()
         self._stack = ExitStack()
         self._far_sockets: list[socket.socket] = []
+        self.roles = threading.RLock()  # held while a server is meant because it is the primary
         self.network = Network(_MACHINES)
         mysql, redis_ = self.network.address("data", "mysql"), self.network.address("data", "redis")
         self.mysql_url = f"mysql://forkchat:geheim@{mysql}/forkchat"
@@ -56,13 +69,19 @@ class World(Cluster):
         self.edit(conf, "mysql://root@/forkchat?unix_socket=%(ENV_CLUSTER)s/run/mysql.sock", self.mysql_url)
         self.edit(conf, "unix://%(ENV_CLUSTER)s/run/redis.sock", self.redis_url)
         self.edit(conf, "user=%(ENV_CLUSTER_USER)s", "user=root")  # it takes root to change the machine
-        mariadb = f"--bind-address={mysql} --init-file={self.root}/users.sql --user=%(ENV_CLUSTER_USER)s"
+        mariadb = f"--bind-address=127.0.0.1 --port={PORTS['mariadb']} --init-file={self.root}/users.sql"
+        mariadb += f" --server-id={PORTS['mariadb']} {_BINARY_LOG} --user=%(ENV_CLUSTER_USER)s"
         self.edit(conf, "--skip-networking", mariadb)
-        self.edit(conf, "--port 0 --unixsocket %(ENV_CLUSTER)s/run/redis.sock --unixsocketperm 700", "")
-        self.edit(conf, "command=redis-server", f"command=redis-server --bind {redis_} --protected-mode no")
+        port = f"--port {PORTS['redis']} --bind 127.0.0.1 --repl-diskless-sync-delay 0"
+        port += " --dbfilename redis.rdb --rdb-del-sync-files yes"
+        self.edit(conf, "--port 0 --unixsocket %(ENV_CLUSTER)s/run/redis.sock --unixsocketperm 700", port)
         self.edit("nginx.conf", "listen 127.0.0.1:", f"listen {self.address}:")
         self._place("command=mariadbd", "data")
         self._place("command=redis-server", "data")
+        self.serving = {"mariadb": "mariadb", "redis": "redis"}  # which programs are the primaries
+        for program, address in {"mariadb": mysql, "redis": redis_}.items():
+            self._add_second(program)
+            self._add_gateway(program, address)
         self._clocks = {host: Clock(self.root, f"clock-{host}") for host in HOSTS}
         for number, (host, machine) in enumerate(MACHINE_OF.items()):
             was, inside = f"127.0.0.{number + 2}", self.network.address(machine, "inside")
@@ -75,6 +94,44 @@ class World(Cluster):
                 f"/usr/bin/env PYTHONPATH={ROOT} {ROOT}/.venv/bin/python -m tests.faults.broken {breakage}"
             )
             self.edit(conf, "%(here)s/../bin/forkchat", broken)
+
+    def _add_second(self, program: str) -> None:
+        """A second server beside the program's, of the same settings."""
+        path = self.root / "etc/supervisord.conf"
+        text = path.read_text()
+        section = re.search(rf"\[program:{program}\].*?\n\n", text, re.DOTALL)
+        assert section
+        second = section[0].replace(str(PORTS[program]), str(PORTS[f"{program}-2"]))
+        second = second.replace(f"[program:{program}]", f"[program:{program}-2]")
+        second = second.replace(f"{program}.log", f"{program}-2.log").replace("redis.rdb", "redis-2.rdb")
+        second = re.sub(r"/mysql(?=[ .\n])", "/mysql-2", second)
+        path.write_text(f"{text}\n\n{second}")
+
+    def _add_gateway(self, program: str, address: str) -> None:
+        """The address that leads to the program's primary."""
+        self.lead_to(program, program)
+        path = self.root / "etc/supervisord.conf"
+        path.write_text(
+            f"{path.read_text()}\n[program:{program}-gateway]\n"
+            f"command=ip netns exec {self.network.namespace('data')} /usr/bin/env PYTHONPATH={ROOT}"
+            f" {ROOT}/.venv/bin/python -m tests.faults.gateway {address} {_GATEWAYS[program]}"
+            f" {self.root}/{program}.port\nuser=root\npriority=10\n"
+        )
+
+    def lead_to(self, program: str, server: str) -> None:
+        """From now on new connections to the program's address come to this one of its servers."""
+        path = self.root / f"{program}.port"
+        path.with_suffix(".new").write_text(str(PORTS[server]))
+        path.with_suffix(".new").rename(path)
+        self.serving[program] = server
+
+    def pid(self, program: str = "") -> int:
+        """Of the primary, for MariaDB and Redis."""
+        return super().pid(self.serving.get(program, program))
+
+    def snapshot(self) -> Path:
+        """The file of Redis's snapshots."""
+        return self.state / "run" / f"{self.serving['redis']}.rdb"
 
     def set_clock(self, host: str, seconds: int) -> None:
         """Have a host's wall clock off by so much."""
@@ -102,6 +159,12 @@ class World(Cluster):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def start(self) -> subprocess.CompletedProcess[str]:
+        second = self.state / "mysql-2"
+        if not second.exists():
+            for path in (self.state, self.state / "mysql-2.tmp"):
+                path.mkdir()
+                path.chmod(0o711)
+            install_mariadb(self.state / "mysql-2.tmp", second)
         with self.network.at("front"):
             return super().start()
 
@@ -122,14 +185,19 @@ class World(Cluster):
             self._stack.close()
 
     @contextmanager
-    def redis(self) -> Iterator[redis.Redis]:
-        with self.network.at("data"), redis.Redis.from_url(self.redis_url, socket_timeout=5) as client:
+    def redis(self, server: str = "") -> Iterator[redis.Redis]:
+        """The primary, or one of the two."""
+        port = PORTS[server or self.serving["redis"]]
+        with self.network.at("data"), redis.Redis(port=port, socket_timeout=5) as client:
             yield client
 
     @contextmanager
-    def mysql(self) -> Iterator[Connection]:
-        """As root, whom neither a read-only nor a full server keeps out; waited for."""
-        url = f"mysql://root@/forkchat?unix_socket={quote(str(self.state / 'run/mysql.sock'))}"
+    def mysql(self, server: str = "") -> Iterator[Connection]:
+        """The primary, or one of the two. As root, whom neither a read-only nor a full server keeps out;
+        waited for."""
+
+        name = (server or self.serving["mariadb"]).replace("mariadb", "mysql")
+        url = f"mysql://root@/mysql?unix_socket={quote(str(self.state / f'run/{name}.sock'))}"
 
         def attempt() -> Any:
             with suppress(MySQLdb.Error):

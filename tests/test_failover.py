@@ -1,0 +1,512 @@
+"""Failovers with real replication: the address leads to the new primary, old connections stay."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from forkchat.bus import keys
+from forkchat.wire import msgid as m
+from tests.replication import MySQLPair, RedisPair, pairs, within
+from tests.server import Server, forkchat, until
+from tests.talk import PASSWORD, UNLIMITED, Modern, elsewhere, new_name
+
+#: Seconds in which everything works again.
+_RECOVERED = 10.0
+_databases = itertools.count(1)
+_ALREADY_ONLINE, _UNAVAILABLE = 2, 11
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[MySQLPair, RedisPair]]:
+    with pairs() as both:
+        yield both
+
+
+class Site:
+    """Hosts with a database of their own at the pairs, and who is online there."""
+
+    def __init__(self, mysql: MySQLPair, redis: RedisPair, stack: ExitStack):
+        self.mysql, self.redis = mysql, redis
+        self.database = f"fc{next(_databases)}"
+        self.urls = ["--mysql-url", mysql.url(self.database), "--redis-url", redis.url]
+        self._stack = stack
+
+    def host(self, workers: int = 1) -> Server:
+        return self._stack.enter_context(Server("-w", str(workers), *self.urls, config=UNLIMITED))
+
+    def people(self, *hosts: Server) -> list[Modern]:
+        """One on each, all online."""
+        return [self.connect(host).join_in() for host in hosts]
+
+    def connect(self, host: Server) -> Modern:
+        return self._stack.enter_context(Modern(host.port))
+
+
+@pytest.fixture
+def site(both: tuple[MySQLPair, RedisPair]) -> Iterator[Site]:
+    mysql, redis = both
+    mysql.reset()
+    redis.reset()
+    with ExitStack() as stack:
+        yield Site(mysql, redis, stack)
+
+
+# What must work again.
+
+
+def log_in(host: Server, client: Modern, **fields: Any) -> Modern:
+    """A user who is not online, or takes over, logs in within the time."""
+    return login(host, client, **fields)[0]
+
+
+def login(
+    host: Server, client: Modern, takeover: bool = False, may_be_unsure: bool = False
+) -> tuple[Modern, dict[str, int]]:
+    """The same, and where the conversations end that the answer lists.
+
+    The server `may_be_unsure` for a while whether the user is online, and then refuses the login.
+    """
+    new = Modern(host.port)
+    answers: list[dict[str, Any]] = []
+
+    def attempt() -> bool:
+        answers.append(new.login(token=client.token, takeover=takeover))
+        expected = (0, _ALREADY_ONLINE, _UNAVAILABLE) if may_be_unsure else (0, _UNAVAILABLE)
+        assert answers[-1]["errno"] in expected, answers[-1]
+        return answers[-1]["errno"] == 0
+
+    within(_RECOVERED, attempt, "a log-in")
+    return new, {each["conv"]: each["last"] for each in answers[-1]["convs"]}
+
+
+def arrive(host: Server) -> Modern:
+    """Somebody registers and logs in, within the time."""
+    new = Modern(host.port)
+    name = new_name()
+
+    def register() -> bool:
+        answer = new.ask(m.REG, name=name, password=PASSWORD)
+        assert answer["errno"] in (0, _UNAVAILABLE), answer
+        return answer["errno"] == 0
+
+    within(_RECOVERED, register, "a registration")
+    new.name = name
+    within(_RECOVERED, lambda: new.login()["errno"] == 0, "a log-in")
+    return new
+
+
+def done(client: Modern, msgid: int, **fields: Any) -> dict[str, Any]:
+    """The answer to a request that is asked again while it is unavailable, and then succeeds."""
+    answers: list[dict[str, Any]] = []
+
+    def attempt() -> bool:
+        answers.append(client.ask(msgid, **fields))
+        assert answers[-1]["errno"] in (0, _UNAVAILABLE), answers[-1]
+        return answers[-1]["errno"] == 0
+
+    within(_RECOVERED, attempt, f"an answer to {msgid} {fields}")
+    return answers[-1]
+
+
+def shown(client: Modern, text: str) -> None:
+    client.deadline(_RECOVERED)
+    assert client.push(m.ONE_CHAT, msg=text)
+
+
+def stored(client: Modern, conv: str) -> list[str]:
+    """The texts of a conversation, as FETCH gives them."""
+    return [each["msg"] for each in done(client, m.FETCH, conv=conv, after=0, limit=200)["msgs"]]
+
+
+def refused(host: Server, client: Modern) -> None:
+    """Someone who is online is refused a second session, once it can be told."""
+    other = Modern(host.port)
+    answers: list[int] = []
+
+    def attempt() -> bool:
+        answers.append(other.login(token=client.token)["errno"])
+        return answers[-1] != _UNAVAILABLE
+
+    within(_RECOVERED, attempt, "a refusal")
+    assert answers[-1] == _ALREADY_ONLINE, "the same user is online twice"
+
+
+def sees(watcher: Modern, friend: Modern, state: str) -> None:
+    """The list of friends is right within the time."""
+
+    def is_right() -> bool:
+        friends = done(watcher, m.FRIENDS, op="list")["friends"]
+        return [each["state"] for each in friends if each["id"] == friend.id] == [state]
+
+    within(_RECOVERED, is_right, f"{friend.name} is seen {state}")
+
+
+def stays(client: Modern) -> None:
+    """The session was not ended, and knows it."""
+    assert not [each for each in client.pushed() if each["msgid"] == m.BYE]
+
+
+# Redis.
+
+
+def test_redis_fails_over_and_connections_stay(site: Site) -> None:
+    host = site.host(workers=2)
+    li, gone = site.people(host, host)
+    bo = elsewhere(host, li, lambda: Modern(host.port).join_in())
+    for friend in (bo, gone):
+        li.done(m.ADD_FRIEND, friendid=friend.id)
+    gone.close()
+    until(lambda: f"session.end user={gone.id} " in host.log(), "the session is over")
+    site.redis.fail_over()
+    log_in(host, gone, may_be_unsure=True)
+    sees(li, gone, "online")
+    for n, (sender, recipient) in enumerate([(li, bo), (bo, li)]):
+        done(sender, m.ONE_CHAT, toid=recipient.id, msg=f"{n}", cid=f"{n}")
+        shown(recipient, f"{n}")
+    for client in (li, bo):
+        refused(host, client)
+        stays(client)
+    other = site.host()
+    for client in (li, bo):
+        refused(other, client)
+    for client in (li, bo):
+        stays(client)
+
+
+def comes_back_with_a_snapshot(pair: RedisPair) -> None:
+    pair.primary.save()
+    pair.primary.restore()
+
+
+def fails_over_and_back(pair: RedisPair) -> None:
+    pair.fail_over()
+    pair.fail_over()
+
+
+@pytest.mark.parametrize("breakage", [RedisPair.fail_over, fails_over_and_back, comes_back_with_a_snapshot])
+def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
+    site: Site, breakage: Callable[[RedisPair], None]
+) -> None:
+    """That host has nothing to do but to refresh its leases; the users' sessions there live."""
+    idle, busy = site.host(workers=2), site.host(workers=2)
+    people = site.people(*[idle] * 8)
+    breakage(site.redis)
+    answers = []
+    over = time.monotonic() + 4
+    while time.monotonic() < over:
+        with ExitStack() as stack:
+            others = [stack.enter_context(Modern(busy.port)) for _ in people]
+            logins = zip(others, people, strict=True)
+            rids = [other.say(m.LOGIN, token=client.token) for other, client in logins]
+            answers += [other.answer(rid)["errno"] for other, rid in zip(others, rids, strict=True)]
+        for client in people:
+            stays(client)
+    assert 0 not in answers
+    assert _ALREADY_ONLINE in answers
+
+
+def test_redis_fails_back(site: Site) -> None:
+    """Twice within the time of a lease, so that nothing that either knows has run out."""
+    host = site.host(workers=2)
+    (li,) = site.people(host)
+    bo = elsewhere(host, li, lambda: Modern(host.port).join_in())
+    site.redis.fail_over()
+    arrive(host)
+    site.redis.fail_over()
+    arrive(host)
+    done(li, m.ONE_CHAT, toid=bo.id, msg="back", cid="back")
+    shown(bo, "back")
+    for client in (li, bo):
+        refused(host, client)
+        stays(client)
+
+
+def test_redis_fails_over_during_logins(site: Site) -> None:
+    """Whatever stage they are in: each is answered, and a second attempt succeeds within the time."""
+    host = site.host(workers=2)
+    people = site.people(*[host] * 6)
+    for each in people:
+        each.close()
+    clients = [Modern(host.port) for _ in people]
+    rids = [new.say(m.LOGIN, token=old.token) for new, old in zip(clients, people, strict=True)]
+    site.redis.fail_over()
+    for new, old, rid in zip(clients, people, rids, strict=True):
+        answer = new.answer(rid)
+        if answer["errno"]:
+            within(
+                _RECOVERED,
+                lambda new=new, old=old: new.login(token=old.token)["errno"] == 0,  # type: ignore[misc]
+                f"a log-in after {answer}",
+            )
+        refused(host, old)
+
+
+def refuses_writes(site: Site) -> None:
+    site.redis.replica.client.replicaof("NO", "ONE")
+    site.redis.primary.client.config_set("min-replicas-to-write", 1)
+
+
+def is_down_for_reads(site: Site) -> None:
+    """MASTERDOWN: a replica without its primary that does not answer from what it has."""
+    site.redis.replica.client.replicaof("NO", "ONE")
+    site.redis.primary.client.config_set("replica-serve-stale-data", "no")
+    site.redis.primary.client.replicaof("127.0.0.1", "1")
+
+
+def is_out_of_memory(site: Site) -> None:
+    site.redis.replica.client.replicaof("NO", "ONE")
+    site.redis.primary.client.config_set("maxmemory", "1")
+
+
+@pytest.mark.parametrize("breakage", [refuses_writes, is_down_for_reads, is_out_of_memory])
+def test_an_empty_redis_takes_the_place_of_one_that_refuses(
+    site: Site, breakage: Callable[[Site], None]
+) -> None:
+    """The old one keeps its connections and answers each command with an error."""
+    host = site.host(workers=2)
+    (li,) = site.people(host)
+    bo = elsewhere(host, li, lambda: Modern(host.port).join_in())
+    old, new = site.redis.primary, site.redis.replica
+    breakage(site)
+    new.client.flushall()
+    site.redis.address.target = new.port
+    site.redis.primary, site.redis.replica = new, old
+    try:
+        arrive(host)
+        for client in (li, bo):
+            until(lambda client=client: new.client.get(keys.session(client.id)), "claimed again")  # type: ignore[misc]
+            refused(host, client)
+            stays(client)
+        done(li, m.ONE_CHAT, toid=bo.id, msg="hi", cid="hi")
+        shown(bo, "hi")
+    finally:
+        old.client.config_set("min-replicas-to-write", 0)
+        old.client.config_set("replica-serve-stale-data", "yes")
+        old.client.config_set("maxmemory", 0)
+
+
+def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
+    """It holds: a session that was replaced since, one that ended since, and lacks one that began since."""
+    host, other = site.host(), site.host()
+    watcher, moves, leaves, comes = site.people(host, host, host, host)
+    for friend in (moves, leaves, comes):
+        watcher.done(m.ADD_FRIEND, friendid=friend.id)
+    comes.close()
+    sees(watcher, comes, "offline")
+    site.redis.primary.save()
+    moved = Modern(other.port)
+    assert moved.login(name=moves.name, password=PASSWORD, takeover=True)["errno"] == 0
+    assert moves.push(m.BYE)["reason"] == "replaced"
+    leaves.close()
+    came = log_in(other, comes)
+    sees(watcher, leaves, "offline")
+    site.redis.primary.restore()
+    log_in(host, leaves, may_be_unsure=True).close()
+    for client in (moved, came):
+        refused(host, client)
+        refused(other, client)
+        sees(watcher, client, "online")
+    sees(watcher, leaves, "offline")
+    for client in (watcher, moved, came):
+        stays(client)
+    moved.close()
+    log_in(host, moved, may_be_unsure=True)  # the connection's end may come later
+
+
+def test_redis_loads_for_a_while(site: Site) -> None:
+    """It answers LOADING meanwhile; then it is what it was before."""
+    host = site.host()
+    li, gone = site.people(host, host)
+    gone.close()
+    primary = site.redis.primary
+    primary.client.execute_command("DEBUG", "POPULATE", "2000", "filler", "100")
+    primary.save()
+    primary.kill()
+    primary.settings = "--key-load-delay", "1000"
+    primary.start(is_loaded=False)
+    log_in(host, gone)
+    refused(host, li)
+    stays(li)
+
+
+# MySQL.
+
+
+def test_mysql_fails_over_and_connections_stay(site: Site) -> None:
+    host = site.host(workers=2)
+    (li,) = site.people(host)
+    bo = elsewhere(host, li, lambda: Modern(host.port).join_in())
+    conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0", cid="0")["conv"]
+    shown(bo, "0")
+    before = epoch(host)
+    site.mysql.fail_over()
+    said = ["0"]
+    for n in range(1, 30):
+        done(li, m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")
+        said.append(f"{n}")
+        assert stored(li, conv) == said
+        assert stored(bo, conv) == said
+    for text in said[1:]:
+        shown(bo, text)
+    arrive(host)
+    group = done(li, m.CREATE_GROUP, groupname="ops")["groupid"]
+    done(bo, m.ADD_GROUP, groupid=group)
+    done(li, m.GROUP_CHAT, groupid=group, msg="hi", cid="hi")
+    assert bo.push(m.GROUP_CHAT)["msg"] == "hi"
+    bo.close()
+    _, lasts = login(host, bo, takeover=True)
+    assert lasts == {conv: 30, f"g{group}": 1}
+    assert epoch(host) == before
+    stays(li)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_what_is_read_is_never_older_than_what_was_acknowledged(site: Site, is_cut: bool) -> None:
+    """Through every worker of both hosts, whose connections may be at the old primary, from the first
+    acknowledgement on; `is_cut`: one host is told at once, the other is not."""
+    hosts = site.host(workers=2), site.host(workers=2)
+    li, bo = site.people(*hosts)
+    conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0", cid="0")["conv"]
+    readers = [Modern(host.port) for host in hosts for _ in range(4)]
+    for reader in readers:  # all of li's: a takeover each time
+        reader.login(name=li.name, password=PASSWORD, takeover=True)
+    li = readers[-1]
+    site.mysql.fail_over()
+    if is_cut:
+        site.mysql.address.cut()
+    for n in range(1, 6):
+        last = done(li, m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")["seq"]
+        for client in (bo, li):
+            assert stored(client, conv)[-1] == f"{n}"
+        for client in (bo, li):
+            found = done(client, m.SYNC)["convs"]
+            assert [each["last"] for each in found if each["conv"] == conv] == [last]
+        li, lasts = login(hosts[n % 2], li, takeover=True)
+        assert lasts.get(conv, last) == last
+        assert stored(li, conv)[-1] == f"{n}"
+
+
+def test_mysql_fails_back(site: Site) -> None:
+    host = site.host(workers=2)
+    li, bo = site.people(host, host)
+    texts = []
+    for n in range(3):
+        site.mysql.fail_over()
+        done(li, m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")
+        texts.append(f"{n}")
+        arrive(host).close()
+        shown(bo, f"{n}")
+    assert stored(bo, f"d{li.id}-{bo.id}") == texts
+    stays(bo)
+
+
+def test_mysql_fails_over_during_joins(site: Site) -> None:
+    host = site.host(workers=2)
+    people = site.people(*[host] * 5)
+    group = people[0].done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    rids = [each.say(m.ADD_GROUP, groupid=group) for each in people[1:]]
+    site.mysql.fail_over()
+    for each, rid in zip(people[1:], rids, strict=True):
+        answer = each.answer(rid)
+        assert answer["errno"] in (0, _UNAVAILABLE), answer
+        if answer["errno"]:
+            done(each, m.ADD_GROUP, groupid=group)
+    done(people[0], m.GROUP_CHAT, groupid=group, msg="hi", cid="hi")
+    for each in people[1:]:
+        each.deadline(_RECOVERED)
+        assert each.push(m.GROUP_CHAT)["msg"] == "hi"
+
+
+def epoch(host: Server) -> str:
+    with Modern(host.port, greet=False) as client:
+        return str(client.done(m.HELLO)["epoch"])
+
+
+@pytest.mark.parametrize("lost", [3, 40])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_replica_that_lacks_the_last_messages(site: Site, lost: int, is_cut: bool) -> None:
+    """Everyone is told and comes again; what is said from then on is shown."""
+    host = site.host(workers=2)
+    (li,) = site.people(host)
+    bo = elsewhere(host, li, lambda: Modern(host.port).join_in())
+    conv = ""
+    for n in range(5):
+        conv = li.done(m.ONE_CHAT, toid=bo.id, msg=f"kept {n}", cid=f"kept {n}")["conv"]
+    site.mysql.replica.catch_up(site.mysql.primary)
+    site.mysql.replica.run("STOP SLAVE")
+    for n in range(lost):
+        li.done(m.ONE_CHAT, toid=bo.id, msg=f"lost {n}", cid=f"lost {n}")
+    shown(bo, f"lost {lost - 1}")
+    before = epoch(host)
+    site.mysql.fail_over(does_old_follow=False)
+    if is_cut:
+        site.mysql.address.cut()
+    # A third person at whichever worker; and li, who may be told before they can say anything.
+    third = arrive(host)
+    for client in (li, bo):
+        client.deadline(_RECOVERED)
+        assert client.push(m.BYE)["reason"] == "draining"
+    heard_by = re.compile(r"(worker\d) service\.new_epoch")
+    within(_RECOVERED, lambda: len(set(heard_by.findall(host.log()))) == 2, "a new epoch on both workers")
+    assert epoch(host) != before
+    li, bo = (log_in(host, client, takeover=True) for client in (li, bo))
+    done(li, m.ONE_CHAT, toid=bo.id, msg="new", cid="new")
+    shown(bo, "new")
+    assert stored(bo, conv) == [*(f"kept {n}" for n in range(5)), "new"]
+    third.close()
+
+
+def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
+    """The numbers of those that are lost are given again, at once, by a worker that knew nothing of it."""
+    host, other = site.host(), site.host()
+    li, bo = site.people(host, host)
+    conv = ""
+    for n in range(2):
+        conv = li.done(m.ONE_CHAT, toid=bo.id, msg=f"kept {n}", cid=f"kept {n}")["conv"]
+    site.mysql.replica.catch_up(site.mysql.primary)
+    site.mysql.replica.run("STOP SLAVE")
+    for n in range(3):
+        li.done(m.ONE_CHAT, toid=bo.id, msg=f"lost {n}", cid=f"lost {n}")
+    shown(bo, "lost 2")
+    before = epoch(host)
+    new = Modern(other.port)
+    assert new.login(name=li.name, password=PASSWORD, takeover=True)["errno"] == 0
+    site.mysql.fail_over(does_old_follow=False)
+    for n in range(6):  # past the end of what was lost
+        done(new, m.ONE_CHAT, toid=bo.id, msg=f"new {n}", cid=f"new {n}")
+    bo.deadline(_RECOVERED)
+    assert bo.push(m.BYE)["reason"] == "draining"
+    within(_RECOVERED, lambda: epoch(host) != before, "a new epoch")
+    within(_RECOVERED, lambda: epoch(other) == epoch(host), "the same epoch everywhere")
+    bo = log_in(host, bo, takeover=True)
+    texts = ["kept 0", "kept 1", *(f"new {n}" for n in range(6))]
+    assert stored(bo, conv) == texts
+    heard = [each for each in bo.pushed() if each["msgid"] == m.ONE_CHAT]
+    assert all(each["msg"] == texts[each["seq"] - 1] for each in heard)
+
+
+# What is refused at the start.
+
+
+def test_a_replica_of_mysql_is_refused(site: Site) -> None:
+    site.mysql.address.target = site.mysql.replica.port
+    try:
+        ended = forkchat("-t", *site.urls)
+    finally:
+        site.mysql.address.target = site.mysql.primary.port
+    assert ended.returncode == 1, ended
+    assert "read-only" in ended.stderr
+
+
+def test_a_replica_of_redis_is_refused(site: Site) -> None:
+    site.redis.address.target = site.redis.replica.port
+    ended = forkchat("-t", *site.urls)
+    assert ended.returncode == 1, ended
+    assert "replica" in ended.stderr
