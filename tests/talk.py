@@ -25,7 +25,14 @@ PASSWORD = "correct horse"
 PROXY = "127.0.0.5"
 
 #: Configurations for those who are in a hurry; QUIET: and write no log that costs.
-QUIET = "[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
+QUIET = """\
+[limits]
+message_rate = 0
+login_rate = 0
+register_rate = 0
+change_rate = 0
+fault_burst = 0
+"""
 UNLIMITED = f"[server]\nlog_level = 'debug'\n{QUIET}"
 
 

@@ -11,6 +11,7 @@
 | `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
 | `born` | string | for ever | since when Redis knows what it knows, in seconds of its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
+| `{u57}:changes` | counter | 1 min from the first | groups they have made and joined, friends added |
 | `rate:KIND:WHO` | counter | 1 min from the first | failed logins, registrations |
 
 A session is valid while its lease lives. `{…}` is a hash tag: all about a user is in one slot.
@@ -49,6 +50,10 @@ def told(user: int) -> str:
 
 def burst(user: int) -> str:
     return f"{{u{user}}}:burst"
+
+
+def changes(user: int) -> str:
+    return f"{{u{user}}}:changes"
 
 
 def lease(name: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from forkchat import config, log
 from forkchat.errors import BadRequest, Refused, TooLarge
 from forkchat.net.connection import Connection
 from forkchat.process.bucket import Bucket
-from forkchat.process.inbox import Inbox
+from forkchat.process.inbox import Inbox, Turns
 from forkchat.process.trail import Trail
 from forkchat.service.outgoing import Form
 from forkchat.service.service import Service
@@ -24,21 +23,32 @@ from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
 from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
 from forkchat.wire.requests import Request
 from forkchat.wire.states import State
+from forkchat.wire.weights import ANSWER_BYTES
 
 #: Seconds that the other end has to answer a probe.
 PROBE_TIME = 5.0
+#: Bytes that may wait for a stranger: a registration's answer has 40.
+_STRANGERS_OUTPUT = 65536
+#: Broken or refused frames of a connection that are forgiven each second.
+_FORGIVEN = 1.0
+#: What a request over the rate counts as: an honest client sends many at once, and comes back as it is told.
+_TOO_FAST = 0.01
+#: Bytes of such a request that count as one more: it is read to be answered.
+_TOO_LARGE = 4096
 #: Seconds between signs of life to a classic client, below nginx's proxy_timeout.
 CLASSIC_SIGN = 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the peers of a worker have in common. `handle` gets each frame, `admit` is asked whether one
-    more may come from a host, `on_closed` is told why a peer has gone."""
+    """What the peers of a worker have in common. `handle` gets each frame, `turns` serves what
+    one turn left over, `admit` is asked whether one more may come from a host, `on_closed` is told why a peer
+    has gone."""
 
     service: Service
     classic: ClassicAnswers
     handle: Callable[[Peer, bytes], object]
+    turns: Turns
     admit: Callable[[str], bool]
     on_closed: Callable[[Peer, str], object]
 
@@ -54,12 +64,14 @@ class Peer:
         "_born",
         "_connection",
         "_decoder",
+        "_faults",
         "_form",
         "_header",
         "_heard",
         "_loop",
         "_probed",
         "_shared",
+        "_taken",
         "_trail",
         "address",
         "bucket",
@@ -77,6 +89,7 @@ class Peer:
         self._shared = shared
         self._decoder = FrameDecoder(limits.frame_before_login)
         self.bucket = Bucket(limits.message_burst)
+        self._faults: Bucket | None = None  # made with the first
         self.state = State.NEW
         self._form: Form | None = None
         self.is_modern = False  # it has said HELLO
@@ -84,13 +97,15 @@ class Peer:
         self._trail = Trail() if is_proxied else None
         self.address = _address(*client)
         self.host = "" if is_proxied else client[0]
-        self.inbox = Inbox(loop, connection, partial(shared.handle, self))
+        self.inbox = Inbox(self, connection, shared.turns, shared.handle)
         self.session: Session | None = None
         # When it connected or logged out, when it was last heard, when it was sent a PING that it has
         # not answered (else 0.0).
         self._born = self._heard = loop.time()
         self._probed = 0.0
-        connection.start(self._on_data, self._on_closed, self._on_drained)
+        self._taken = 0  # bytes that it had taken when it was last looked at, while its output was full
+        connection.allow(min(limits.output, _STRANGERS_OUTPUT))
+        connection.start(self._on_data, self._on_closed, self._on_drained, self.inbox.wake)
 
     # What the service sees.
 
@@ -133,20 +148,25 @@ class Peer:
         self.session = session
         self.bucket.limit(burst)
         self.state = State.MODERN if self.is_modern else State.CLASSIC
-        self._decoder.limit = self._shared.service.context.config.limits.frame
+        limits = self._shared.service.context.config.limits
+        self._decoder.limit = limits.frame
+        self._connection.allow(limits.output)
 
     def left(self) -> None:
         if self._trail:
             self._trail.confirm(self._connection.delivered())
         self.session = None
         self.state = State.GREETED if self.is_modern else State.NEW
-        self._decoder.limit = self._shared.service.context.config.limits.frame_before_login
+        limits = self._shared.service.context.config.limits
+        self._decoder.limit = limits.frame_before_login
+        self._connection.allow(min(limits.output, _STRANGERS_OUTPUT))
         self._born = self._loop.time()
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
         if frame:
+            self.bucket.spend(len(frame) // ANSWER_BYTES)
             self.write(frame)
 
     def refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:
@@ -158,6 +178,19 @@ class Peer:
             self.write_json(self.classic.login_refused(refused.errno, refused.errmsg))
         elif msgid == m.REG and self.state is State.NEW:
             self.write_json(self.classic.not_registered(refused.errmsg))
+
+    def fault(self, size: int, is_too_fast: bool) -> None:
+        """Count a frame of `size` bytes that was broken or refused; too many end the connection."""
+        burst = self._shared.service.context.config.limits.fault_burst
+        if not burst:
+            return
+        self._faults = self._faults or Bucket(burst)
+        is_over = self._faults.take(_FORGIVEN, burst, self._loop.time())
+        if is_over:
+            log.info("peer.kicked", peer=self.address, why="too many broken or refused frames")
+            self.bye("kicked")
+        elif is_too_fast:
+            self._faults.spend(_TOO_FAST + size // _TOO_LARGE * _TOO_FAST * 10 - 1)
 
     def write(self, frame: bytes) -> None:
         self._connection.write(frame)
@@ -184,7 +217,8 @@ class Peer:
             if not self._probed:
                 self._probed = self._loop.time()
                 self.write(answers.PING)
-                self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed)
+                delivered = self._connection.delivered()
+                self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed, delivered)
         else:
             self.write_json(b'{"msgid":%d}' % m.CLASSIC_PROBE)
 
@@ -201,14 +235,19 @@ class Peer:
             # Whatever stands between (nginx) takes a silent connection for a dead one.
             self.probe()
             return CLASSIC_SIGN
+        if self._connection.is_full and self._connection.delivered() > self._taken:
+            # It is not read meanwhile; that it takes what it was sent is as good as a PONG.
+            self._taken = self._connection.delivered()
+            self._heard = now
         if now - self._heard >= limits.dead_after:
             self.bye("idle")
         elif now - self._heard >= limits.heartbeat:
             self.write(answers.PING)
         return limits.heartbeat / 2
 
-    def _close_if_dead(self, probed: float) -> None:
-        if self._heard < probed:
+    def _close_if_dead(self, probed: float, delivered: int) -> None:
+        takes = self._connection.is_full and self._connection.delivered() > delivered
+        if self._heard < probed and not takes:
             self.close("dead")
 
     # Bytes in.
@@ -218,12 +257,16 @@ class Peer:
         self._probed = 0.0
         if self._header is not None:
             data = self._open(self._header, data)
-        if not data:
-            return
+        if data:
+            self.inbox.feed(data)
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The frames that some of the bytes complete."""
         try:
-            self.inbox.feed(self._decoder.feed(data))
+            return self._decoder.feed(data)
         except FrameTooLong:
             self._refuse_frame()
+            return []
 
     def _open(self, header: ProxyHeader, data: bytes) -> bytes:
         """Whose connection is it? What is there of its frames; the connection may be closed."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.bench import (
     crowd,
     flood,
+    hostile,
     idle,
     latency,
     logins,
@@ -27,6 +28,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "scale": scale.run,
     "overload": overload.run,
     "flood": flood.run,
+    "hostile": hostile.run,
     "crowd": crowd.run,
     "storm": storm.run,
     "idle": idle.run,

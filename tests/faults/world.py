@@ -32,7 +32,9 @@ _USERS = """\
 CREATE USER IF NOT EXISTS forkchat IDENTIFIED BY 'geheim';
 GRANT ALL ON forkchat.* TO forkchat;
 """
-_UNLIMITED = "[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\n"
+_UNLIMITED = (
+    "[limits]\nmessage_rate = 0\nlogin_rate = 0\nregister_rate = 0\nchange_rate = 0\nfault_burst = 0\n"
+)
 #: Whose host a machine is.
 MACHINE_OF = dict(zip(HOSTS, "ab", strict=True))
 
