@@ -20,10 +20,13 @@ _USER_TIMEOUT_MS = 30_000
 _KEEPALIVE = (15, 5)
 #: Seconds that a peer has to read our last words; then, to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
+#: Bytes that a peer may still send meanwhile.
+_DISCARDED = 16 << 20
 #: Why a peer is not read: its output is full, its owner has enough, or for good.
 _FULL, _ENOUGH, _DEAF = 1, 2, 4
-#: A peer whose output goes on growing while it is not read is closed at so many times the limit.
-_MOST = 4
+#: A peer whose output goes on growing while it is not read is closed at so many times the limit, but not
+#: below so many bytes: one answer may be large.
+_MOST, _LARGE = 4, 4 << 20
 
 
 class Connection:
@@ -181,9 +184,16 @@ class Connection:
         except OSError:
             self.close(self._closing)
             return
-        self._on_data = _ignore
+        self._limit = _DISCARDED
+        self._on_data = self._discard
         self._set_events(select.EPOLLIN)
         self._loop.call_later(_LINGER, self.close, self._closing)
+
+    def _discard(self, data: bytes) -> None:
+        """Read what a peer still says after our last words, within bounds."""
+        self._limit -= len(data)
+        if self._limit < 0:
+            self.close(self._closing)
 
     def _on_events(self, events: int) -> None:
         try:
@@ -239,7 +249,7 @@ class Connection:
         """Stop or go on reading, as much as is unsent; False if it was so much that the peer was closed."""
         unsent = self.unsent
         if unsent > self._limit:
-            if self.is_full and unsent > _MOST * self._limit and not self._closing:
+            if self.is_full and unsent > max(_MOST * self._limit, _LARGE) and not self._closing:
                 self.close("slow")
                 return False
             self.is_full = self.is_over = True
@@ -264,10 +274,6 @@ class Connection:
         if events != self._events and not self.is_closed:
             self._events = events
             self._loop.modify(self._sock.fileno(), events)
-
-
-def _ignore(_data: bytes) -> None:
-    return
 
 
 def _set_options(sock: socket.socket) -> None:

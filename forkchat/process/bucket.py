@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: Seconds over which refused requests are asked to come back, at most.
-_LONGEST = 60.0
+#: Seconds over which refused requests are asked to come back, at most; and the least that is told from none.
+_LONGEST, _SHORTEST = 60.0, 1e-6
 
 
 class Bucket:
@@ -41,4 +41,4 @@ class Bucket:
             return 0.0
         wait = (1 - self._level) / rate
         self._due = max(now + wait, min(self._due + 1 / rate, now + max(wait, _LONGEST)))
-        return self._due - now
+        return max(self._due - now, _SHORTEST)

@@ -14,14 +14,15 @@ from forkchat.runtime import Loop
 if TYPE_CHECKING:
     from forkchat.process.peer import Peer
 
-#: Frames of one peer that are handled in a turn.
-_SHARE = 64
+#: Frames of one peer that are handled in a turn, and of one that is not logged in: it has little to say.
+_SHARE, _STRANGERS_SHARE = 64, 16
 #: Bytes that are split into frames at a time. A frame may measure two bytes: this is their number, too.
 _SLICE = 4096
 #: Bytes of one peer that are looked at in a turn.
 _BYTES = 65536
 #: Seconds of a turn for input that was left over by earlier turns. What comes fresh is served before.
-_BUDGET = 0.01
+#: It takes a message six turns from its sender to its reader.
+_BUDGET = 0.003
 
 
 class Turns:
@@ -79,9 +80,9 @@ class Inbox:
         self.is_held = False
 
     def feed(self, data: bytes) -> None:
-        if self.is_held or self._is_queued or self._waiting or self._rest or len(data) > _SLICE:
+        if len(data) > _SLICE or self.is_held or self._is_queued or self._waiting or self._rest:
             self._rest += data
-        elif len(frames := self._peer.split(data)) > _SHARE:
+        elif len(frames := self._peer.split(data)) > self._share:
             self._waiting = deque(frames)
         else:
             for at, frame in enumerate(frames):
@@ -94,6 +95,10 @@ class Inbox:
             self._mind()
         else:
             self._work()
+
+    @property
+    def _share(self) -> int:
+        return _SHARE if self._peer.session else _STRANGERS_SHARE
 
     def hold(self) -> None:
         """The frame that is being handled takes its time."""
@@ -124,7 +129,7 @@ class Inbox:
 
     def _work(self) -> None:
         """Handle a share of what waits."""
-        frames, size = _SHARE, _BYTES
+        frames, size = self._share, _BYTES
         while frames and size > 0 and not self._must_stop():
             if self._waiting:
                 self._handle(self._peer, self._waiting.popleft())

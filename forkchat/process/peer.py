@@ -31,8 +31,10 @@ PROBE_TIME = 5.0
 _STRANGERS_OUTPUT = 65536
 #: Broken or refused frames of a connection that are forgiven each second.
 _FORGIVEN = 1.0
+#: Such frames of a stranger at once.
+_STRANGERS_FAULTS = 20
 #: What a request over the rate counts as: an honest client sends many at once, and comes back as it is told.
-_TOO_FAST = 0.01
+_TOO_FAST = 0.02
 #: Bytes of such a request that count as one more: it is read to be answered.
 _TOO_LARGE = 4096
 #: Seconds between signs of life to a classic client, below nginx's proxy_timeout.
@@ -184,6 +186,8 @@ class Peer:
         burst = self._shared.service.context.config.limits.fault_burst
         if not burst:
             return
+        if self.session is None:
+            burst = min(burst, _STRANGERS_FAULTS)
         self._faults = self._faults or Bucket(burst)
         is_over = self._faults.take(_FORGIVEN, burst, self._loop.time())
         if is_over:
@@ -239,6 +243,9 @@ class Peer:
             # It is not read meanwhile; that it takes what it was sent is as good as a PONG.
             self._taken = self._connection.delivered()
             self._heard = now
+        if now - self._heard >= limits.dead_after and self._connection.is_full:
+            self.close("idle")  # it takes nothing: a BYE would not come through
+            return None
         if now - self._heard >= limits.dead_after:
             self.bye("idle")
         elif now - self._heard >= limits.heartbeat:

@@ -67,9 +67,7 @@ def _many(*messages: dict[str, Any], rid: bool = True) -> Callable[[World, int],
     def block(world: World, _number: int) -> bytes:
         known = {"GROUP": world.group, "VICTIM": world.victim, "CONV": f"g{world.group}"}
         frames = b"".join(
-            line(
-                ({"rid": 1} if rid else {}) | {key: known.get(str(v), v) for key, v in each.items()}
-            )
+            line(({"rid": 1} if rid else {}) | {key: known.get(str(v), v) for key, v in each.items()})
             for each in messages
         )
         return frames * max(1, _BLOCK // len(frames))
@@ -79,7 +77,9 @@ def _many(*messages: dict[str, Any], rid: bool = True) -> Callable[[World, int],
 
 def _each(make: Callable[[World, int], dict[str, Any]]) -> Callable[[World, int], bytes]:
     """Requests that differ."""
-    return lambda world, number: b"".join(line({"rid": n} | make(world, number * 1000 + n)) for n in range(500))
+    return lambda world, number: b"".join(
+        line({"rid": n} | make(world, number * 1000 + n)) for n in range(500)
+    )
 
 
 def _raw(data: bytes) -> Callable[[World, int], bytes]:
@@ -178,7 +178,9 @@ def make_world(server: Server) -> World:
         big = [(first + n, f"g{_GROUPS}") for n in range(_MEMBERS)]
         small = [(first + n, f"g{at}") for n in range(_MANY) for at in range(2, _GROUPS)]
         cursor.executemany("INSERT INTO member (user, conv) VALUES (%s, %s)", big + small)
-        friends = [(first + n, first + other) for n in range(_MANY) for other in range(_FRIENDS) if other != n]
+        friends = [
+            (first + n, first + other) for n in range(_MANY) for other in range(_FRIENDS) if other != n
+        ]
         cursor.executemany("INSERT INTO friend (user, friend) VALUES (%s, %s)", friends)
         connection.commit()
     return World(server.port, accounts, _GROUPS, accounts[-1].id)
@@ -275,7 +277,7 @@ def _attack(world: World, attack: Attack, count: int, seconds: float, pipe: Conn
         if attack.pause:
             time.sleep(attack.pause)
         else:
-            select.select(clients[0].sock and [each.sock for each in clients], [], [], 0.001)
+            select.select([each.sock for each in clients], [], [], 0.001)
     pipe.send(tuple(sum(getattr(each, what) for each in clients) for what in ("sent", "heard", "ended")))
     for client in clients:
         client.sock.close()
