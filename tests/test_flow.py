@@ -44,7 +44,7 @@ def free() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Server]:
     """Little output waits, and the silent are soon given up."""
-    config = f"{QUIET}output = 65536\n[session]\nheartbeat = 0.5\ndead_after = 3.0\n"
+    config = f"{QUIET}output = 65536\nlogin_time = 1.0\n[session]\nheartbeat = 0.5\ndead_after = 6.0\n"
     with Server("-w", "1", config=config) as server:
         yield server
 
@@ -116,14 +116,14 @@ def send_until_stuck(client: Modern) -> int:
     return sent
 
 
-def test_client_that_does_not_read_is_not_read(narrow: Server) -> None:
+def test_client_that_does_not_read_is_not_read(free: Server) -> None:
     """When it reads again, all that it said is answered."""
-    client, witness = Modern(narrow.port, receive_buffer=4096).join_in(), Modern(narrow.port).join_in()
-    (worker,) = narrow.workers().values()
+    client, witness = Modern(free.port, receive_buffer=4096).join_in(), Modern(free.port).join_in()
+    (worker,) = free.workers().values()
     before = pss(worker)
     sent = send_until_stuck(client)
     assert is_alive(witness)
-    assert pss(worker) - before < 4
+    assert pss(worker) - before < 8
     assert sent < 16 << 20  # in kernels, mostly
     rest = _PING[sent % len(_PING) :]
     total = (sent + len(rest)) // len(_PING)
@@ -135,9 +135,12 @@ def test_peer_that_is_not_read_lives_while_it_takes_what_it_is_sent(narrow: Serv
     stuck, taking = (Modern(narrow.port, receive_buffer=4096).join_in() for _ in range(2))
     for client in (stuck, taking):
         send_until_stuck(client)
-    long = time.monotonic() + 4.0
-    until(lambda: not taking._sock.recv(1024) or time.monotonic() > long, "it has lived without being read")
-    assert f"session.end user={stuck.id} reason=idle" in narrow.log()
+    long, ended = time.monotonic() + 7.0, f"session.end user={stuck.id} reason=idle"
+    until(
+        lambda: not taking._sock.recv(1024) or (time.monotonic() > long and ended in narrow.log()),
+        "it has outlived the one that takes nothing",
+    )
+    assert ended in narrow.log()
     assert f"session.end user={taking.id}" not in narrow.log()
 
 
@@ -439,6 +442,7 @@ def test_a_start_with_many_conversations_is_not_refused(plain: Server) -> None:
     conversations, messages = 60, 200
     li, *others = make_accounts(plain, conversations + 1)
     with closing(database(plain)) as connection, connection.cursor() as cursor:
+        connection.autocommit(False)
         for other in others:
             conv = f"d{li.id}-{other.id}"
             cursor.execute(
@@ -487,7 +491,7 @@ def test_an_item_that_fails_does_not_spoil_the_others() -> None:
     wheel = Wheel(loop, on_due)
     for item in ("first", "bad", "last"):
         wheel.add(item, 1.0)
-    loop.call_later(4.5, loop.stop)
+    loop.call_later(4.0, loop.stop)
     loop.run()
     assert seen == ["first", "bad", "last", "bad"]
 

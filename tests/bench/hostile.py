@@ -13,7 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -170,7 +170,8 @@ def make_world(server: Server) -> World:
     """A group of many members and long texts; attackers with as many friends and groups as may be."""
     accounts = make_accounts(server, 2000)
     first = accounts[0].id
-    with database(server) as connection, connection.cursor() as cursor:
+    with closing(database(server)) as connection, connection.cursor() as cursor:
+        connection.autocommit(False)
         for at in range(1, _GROUPS + 1):
             cursor.execute("INSERT INTO chat_group (id, name, description) VALUES (%s, 'g', '')", (at,))
         convs = [(f"g{at}",) for at in range(1, _GROUPS + 1)]
