@@ -20,10 +20,14 @@ _USER_TIMEOUT_MS = 30_000
 _KEEPALIVE = (15, 5)
 #: Seconds that a peer has to read our last words; then, to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
+#: To close, for one that has sent too much: it is not read, so that it costs nothing more.
+_SHORT_LINGER = 0.2
 #: Bytes that a peer may still send meanwhile.
 _DISCARDED = 16 << 20
 #: Why a peer is not read: its output is full, its owner has enough, or for good.
 _FULL, _ENOUGH, _DEAF = 1, 2, 4
+#: Set beside them: what a peer says after our last words is not even read to be dropped.
+_RUDE = 8
 #: A peer whose output goes on growing while it is not read is closed at so many times the limit, but not
 #: below so many bytes: one answer may be large.
 _MOST, _LARGE = 4, 4 << 20
@@ -165,10 +169,12 @@ class Connection:
         self._sock.close()
         self._on_closed(reason)
 
-    def close_when_sent(self, reason: str) -> None:
-        """Read no more, send what waits, then close."""
+    def close_when_sent(self, reason: str, is_patient: bool = True) -> None:
+        """Read no more, send what waits, then close; unless `is_patient`, whatever is still under way."""
         if self.is_closing:
             return
+        if not is_patient:
+            self._holds |= _RUDE
         self._closing = reason
         self.stop_reading()
         if self.unsent:
@@ -183,6 +189,9 @@ class Connection:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.close(self._closing)
+            return
+        if self._holds & _RUDE:
+            self._loop.call_later(_SHORT_LINGER, self.close, self._closing)
             return
         self._limit = _DISCARDED
         self._on_data = self._discard

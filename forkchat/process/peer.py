@@ -205,7 +205,7 @@ class Peer:
     def bye(self, reason: str, retry_after: float | None = None) -> None:
         if self.is_modern:
             self.write(answers.bye(reason, retry_after))
-        self._connection.close_when_sent(reason)
+        self._connection.close_when_sent(reason, is_patient=reason != "kicked")
 
     def close(self, reason: str) -> None:
         self._connection.close(reason)

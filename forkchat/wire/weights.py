@@ -6,7 +6,7 @@ from forkchat.wire import msgid as m
 from forkchat.wire.requests import Request
 
 #: Bytes of a request, and of its answer, that weigh 1 more: what a text costs to take in, a row to read.
-REQUEST_BYTES, ANSWER_BYTES = 8192, 16384
+REQUEST_BYTES, ANSWER_BYTES = 1024, 16384
 #: Conversations of one RECV that weigh 1 more.
 _KEYS = 16
 
