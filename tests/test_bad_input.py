@@ -27,7 +27,7 @@ STRICT = f"""
 [limits]
 login_time = {LOGIN_TIME}
 message_rate = 5
-message_burst = 10
+message_burst = 30
 login_rate = 3
 register_rate = 6
 """
@@ -377,24 +377,24 @@ def overflow(client: Wire, limit: int, is_bytewise: bool) -> None:
 def test_who_sends_too_fast(strict: Strict) -> None:
     """A modern one is told when to go on; a classic one is closed."""
     _, modern, classic = strict
-    answers = [modern.answer(rid) for rid in [modern.say(m.FRIENDS, op="list") for _ in range(30)]]
+    answers = [modern.answer(rid) for rid in [modern.say(m.PING) for _ in range(50)]]
     assert answers[0]["errno"] == 0
     late = answers[-1]
     assert (late["errno"], late["code"]) == (8, "rate_limited")
-    assert 0 < late["retry_after"] <= 1
-    until(lambda: modern.ask(m.FRIENDS, op="list")["errno"] == 0, "it may send again", 2.0)
-    classic.send(classic.encode(m.ONE_CHAT, toid=modern.id, msg="x") * 30)
+    assert 1 < late["retry_after"] < 10  # those that were refused are spread: 5 a second
+    until(lambda: modern.ask(m.PING)["errno"] == 0, "it may send again", 2.0)
+    classic.send(classic.encode(m.ONE_CHAT, toid=modern.id, msg="x") * 50)
     assert classic.wait_closed() == b""
 
 
 def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
     def refused(client: Modern, tries: int) -> int:
-        rids = [client.say(m.FRIENDS, op="list") for _ in range(tries)]
+        rids = [client.say(m.PING) for _ in range(tries)]
         return sum(client.answer(rid)["errno"] == 8 for rid in rids)
 
     first = Modern(strict.port).join_in()
-    assert refused(first, 6) == 0
-    assert refused(come_back(strict.port, first), 10) > 0
+    assert refused(first, 15) == 0
+    assert refused(come_back(strict.port, first), 30) > 0
 
 
 def test_descriptors_used_up() -> None:

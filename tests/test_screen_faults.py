@@ -25,7 +25,9 @@ from tests.talk import PASSWORD, Modern, new_name
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server("-w", "2", config="[limits]\nmessage_rate = 0\nregister_rate = 0\n") as found:
+    with Server(
+        "-w", "2", config="[limits]\nmessage_rate = 0\nregister_rate = 0\nchange_rate = 0\n"
+    ) as found:
         yield found
 
 

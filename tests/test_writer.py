@@ -112,7 +112,7 @@ def test_a_resend_is_stored_once(worker: Worker, pair: tuple[int, int]) -> None:
 
 def test_refusals(worker: Worker, pair: tuple[int, int]) -> None:
     a, b = pair
-    group = worker.get(worker.store.groups.create(a, "group", ""))
+    group = worker.get(worker.store.groups.create(a, "group", "", 0))
     unknown, foreign, absent, fine = worker.append(
         [(f"d{a}-4000000", a, b"1"), (f"g{group}", b, b"2"), ("g4000000", a, b"3"), (f"g{group}", a, b"4")]
     )

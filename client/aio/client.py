@@ -155,6 +155,18 @@ class Client(asyncio.Protocol):
                     raise
                 await asyncio.sleep(error.retry_after)
 
+    async def listed(self, msgid: int, key: str, **fields: Any) -> list[dict[str, Any]]:
+        """All items of a list that comes in pages, under `key` of each: friends, groups, members."""
+        found: dict[int, dict[str, Any]] = {}
+        while True:
+            answer = await self.request(msgid, **fields)
+            page = {parse.identifier(item, "id"): item for item in parse.objects(answer, key)}
+            is_news = bool(page.keys() - found.keys())
+            found |= page
+            if answer.get("more") is not True or not is_news:
+                return list(found.values())
+            fields["after"] = max(page)
+
     def post(self, to: str | int, text: str) -> str:
         """Send a message to a conversation, or a user's id, without waiting; returns its `cid`.
 

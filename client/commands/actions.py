@@ -62,7 +62,7 @@ async def unfriend(shell: Shell, who: str) -> dict[str, Any]:
 
 
 async def friends(shell: Shell) -> list[dict[str, Any]]:
-    found = parse.friends(await shell.client.request(m.FRIENDS, op="list"))
+    found = [parse.friend(item) for item in await shell.client.listed(m.FRIENDS, "friends", op="list")]
     for friend in found:
         shell.directory.add_friend(friend)
         shell.view.tell(f"{shown_name(friend.name)} ({friend.id}) {_(friend.state)}")
@@ -145,9 +145,9 @@ async def readmit(shell: Shell, name: str, person: str) -> dict[str, Any]:
 async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
     group = shell.group(name)
     with naming(name):
-        fields = await shell.client.request(m.GROUPS, op="members", groupid=group)
+        listed = await shell.client.listed(m.GROUPS, "users", op="members", groupid=group)
     found = []
-    for user in parse.objects(fields, "users"):
+    for user in listed:
         member = parse.friend(user)
         role = parse.text(user, "role", "")
         shell.directory.add_user(member.id, member.name)
@@ -157,7 +157,7 @@ async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
 
 
 async def groups(shell: Shell) -> list[dict[str, Any]]:
-    found = parse.groups(await shell.client.request(m.GROUPS, op="list"))
+    found = [parse.group(item) for item in await shell.client.listed(m.GROUPS, "groups", op="list")]
     shell.directory.groups = {group.id: group for group in found}
     for group in found:
         shell.view.tell(f"{shown_name(group.name)} (g{group.id}) {_(group.role)}")

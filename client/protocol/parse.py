@@ -124,11 +124,12 @@ def friends(frame: Frame) -> list[Friend]:
     return [friend(item) for item in objects(frame, "friends")]
 
 
+def group(item: Frame) -> Group:
+    return Group(identifier(item, "id"), text(item, "groupname"), text(item, "role", ""))
+
+
 def groups(frame: Frame) -> list[Group]:
-    return [
-        Group(identifier(item, "id"), text(item, "groupname"), text(item, "role", ""))
-        for item in objects(frame, "groups")
-    ]
+    return [group(item) for item in objects(frame, "groups")]
 
 
 def logged_in(frame: Frame, is_resumed: bool) -> LoggedIn:

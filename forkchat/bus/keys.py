@@ -11,6 +11,7 @@
 | `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
 | `born` | string | for ever | `run time`: since when this run of Redis knows anything, by its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
+| `{u57}:changes` | counter | 1 min from the first | groups they have made and joined, friends added |
 | `rate:BUCKET` | sorted set | 1 min or 1 h from the last | attempts: logins by password, registrations |
 
 A session is valid while its lease lives and Redis is in the run (its `run_id`) in which it was claimed: what
@@ -50,6 +51,10 @@ def told(user: int) -> str:
 
 def burst(user: int) -> str:
     return f"{{u{user}}}:burst"
+
+
+def changes(user: int) -> str:
+    return f"{{u{user}}}:changes"
 
 
 def lease(name: str) -> str:

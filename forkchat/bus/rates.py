@@ -53,6 +53,16 @@ redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
 return left
 """
 
+# One change more; the first begins a minute. KEYS: counter. ARGV: seconds, the most. Returns the seconds to
+# wait, 0: it may be.
+_CHANGE = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+if count <= tonumber(ARGV[2]) then return 0 end
+return math.max(1, redis.call('TTL', KEYS[1]))
+"""
+_MINUTE = 60
+
 
 class Bucket(NamedTuple):
     key: str
@@ -99,6 +109,18 @@ class Rates:
         for attempt in attempts:
             for bucket in attempt.buckets:
                 self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
+
+    async def change(self, user: int, limit: int) -> None:
+        """Count that the user makes or joins a group, or adds a friend, whatever comes of it.
+
+        Raises RateLimited over `limit` within a minute. 0: no limit.
+        """
+        if limit:
+            wait = await self._link.call("EVAL", _CHANGE, 1, keys.changes(user), _MINUTE, limit)
+            if wait:
+                raise RateLimited(
+                    f"at most {limit} groups and friends are made, joined or added a minute", retry_after=wait
+                )
 
     async def burst(self, user: int, limits: Limits) -> int:
         """How many messages at once a new session begins with: no more than came together since the last.

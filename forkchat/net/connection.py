@@ -20,6 +20,17 @@ _USER_TIMEOUT_MS = 30_000
 _KEEPALIVE = (15, 5)
 #: Seconds that a peer has to read our last words; then, to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
+#: To close, for one that has sent too much: it is not read, so that it costs nothing more.
+_SHORT_LINGER = 0.2
+#: Bytes that a peer may still send meanwhile.
+_DISCARDED = 16 << 20
+#: Why a peer is not read: its output is full, its owner has enough, or for good.
+_FULL, _ENOUGH, _DEAF = 1, 2, 4
+#: Set beside them: what a peer says after our last words is not even read to be dropped.
+_RUDE = 8
+#: A peer whose output goes on growing while it is not read is closed at so many times the limit, but not
+#: below so many bytes: one answer may be large.
+_MOST, _LARGE = 4, 4 << 20
 
 
 class Connection:
@@ -28,22 +39,27 @@ class Connection:
     `on_data(bytes)` gets what was read; `on_closed(reason)` comes once, however it ended;
     `on_drained()` comes each time the output has emptied after `is_over`: the peer reads too slowly, more
     than `limit` bytes were left when the kernel had taken what it would, at the end of a turn.
+
+    The output `is_full` from the same moment until half of `limit` is left, when `on_room()` comes. The peer
+    is not read meanwhile: it takes its answers before it asks for more.
     """
 
     __slots__ = (
         "_closing",
         "_delivered",
         "_events",
-        "_is_deaf",
+        "_holds",
         "_is_flushing",
         "_limit",
         "_loop",
         "_on_closed",
         "_on_data",
         "_on_drained",
+        "_on_room",
         "_output",
         "_sock",
         "is_closed",
+        "is_full",
         "is_over",
     )
 
@@ -54,8 +70,9 @@ class Connection:
         self._output: Output = StreamOutput()
         self._events = select.EPOLLIN
         self._is_flushing = False
+        self._holds = 0
+        self.is_full = False
         self.is_over = False
-        self._is_deaf = False
         self._closing = ""
         self._delivered = 0
         self.is_closed = False
@@ -66,15 +83,25 @@ class Connection:
         on_data: Callable[[bytes], object],
         on_closed: Callable[[str], object],
         on_drained: Callable[[], object],
+        on_room: Callable[[], object],
     ) -> None:
         self._on_data = on_data
         self._on_closed = on_closed
         self._on_drained = on_drained
+        self._on_room = on_room
         self._loop.register(self._sock.fileno(), self._events, self._on_events)
 
     def pace(self) -> None:
         """Send frame by frame from now on. MUST come before the first `write`."""
         self._output = PacedOutput()
+
+    def allow(self, limit: int) -> None:
+        """Let `limit` bytes wait from now on."""
+        self._limit = limit
+        if self.unsent <= limit:
+            self.is_over = False
+        if self.is_full and self.unsent <= limit // 2:
+            self._have_room()
 
     def stop_probing(self) -> None:
         """Something above asks the peer for signs of life: its kernel need not be."""
@@ -112,17 +139,25 @@ class Connection:
 
     def pause(self) -> None:
         """Read no more until `resume`: backpressure on the peer."""
-        self._set_events(self._events & ~select.EPOLLIN)
+        self._hold(_ENOUGH)
 
     def resume(self) -> None:
-        """Read on, unless reading has been stopped for good."""
-        if not self._is_deaf:
-            self._set_events(self._events | select.EPOLLIN)
+        """Read on, unless the output is full or reading has been stopped for good."""
+        if self._holds & _ENOUGH:
+            self._let_go(_ENOUGH)
 
     def stop_reading(self) -> None:
         """Read no more: no `resume` undoes it."""
-        self._is_deaf = True
-        self.pause()
+        self._hold(_DEAF)
+
+    def _hold(self, why: int) -> None:
+        self._holds |= why
+        self._set_events(self._events & ~select.EPOLLIN)
+
+    def _let_go(self, why: int) -> None:
+        self._holds &= ~why
+        if not self._holds:
+            self._set_events(self._events | select.EPOLLIN)
 
     def close(self, reason: str) -> None:
         """Close now; what waits is dropped."""
@@ -134,10 +169,12 @@ class Connection:
         self._sock.close()
         self._on_closed(reason)
 
-    def close_when_sent(self, reason: str) -> None:
-        """Read no more, send what waits, then close."""
+    def close_when_sent(self, reason: str, is_patient: bool = True) -> None:
+        """Read no more, send what waits, then close; unless `is_patient`, whatever is still under way."""
         if self.is_closing:
             return
+        if not is_patient:
+            self._holds |= _RUDE
         self._closing = reason
         self.stop_reading()
         if self.unsent:
@@ -153,9 +190,19 @@ class Connection:
         except OSError:
             self.close(self._closing)
             return
-        self._on_data = _ignore
+        if self._holds & _RUDE:
+            self._loop.call_later(_SHORT_LINGER, self.close, self._closing)
+            return
+        self._limit = _DISCARDED
+        self._on_data = self._discard
         self._set_events(select.EPOLLIN)
         self._loop.call_later(_LINGER, self.close, self._closing)
+
+    def _discard(self, data: bytes) -> None:
+        """Read what a peer still says after our last words, within bounds."""
+        self._limit -= len(data)
+        if self._limit < 0:
+            self.close(self._closing)
 
     def _on_events(self, events: int) -> None:
         try:
@@ -193,8 +240,8 @@ class Connection:
         except OSError:
             self.close("lost")
             return
-        if self.unsent > self._limit:
-            self.is_over = True
+        if (self.is_full or output.queued - output.handed > self._limit) and not self._measure():
+            return
         if is_blocked:
             self._set_events(self._events | select.EPOLLOUT)
             return
@@ -207,6 +254,24 @@ class Connection:
             self._is_flushing = True
             self._loop.call_later(_PACE, self._flush)
 
+    def _measure(self) -> bool:
+        """Stop or go on reading, as much as is unsent; False if it was so much that the peer was closed."""
+        unsent = self.unsent
+        if unsent > self._limit:
+            if self.is_full and unsent > max(_MOST * self._limit, _LARGE) and not self._closing:
+                self.close("slow")
+                return False
+            self.is_full = self.is_over = True
+            self._hold(_FULL)
+        elif self.is_full and unsent <= self._limit // 2:
+            self._have_room()
+        return True
+
+    def _have_room(self) -> None:
+        self.is_full = False
+        self._let_go(_FULL)
+        self._on_room()
+
     def _drained(self) -> None:
         if self._closing:
             self._linger()
@@ -218,10 +283,6 @@ class Connection:
         if events != self._events and not self.is_closed:
             self._events = events
             self._loop.modify(self._sock.fileno(), events)
-
-
-def _ignore(_data: bytes) -> None:
-    return
 
 
 def _set_options(sock: socket.socket) -> None:

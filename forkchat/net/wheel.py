@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from forkchat import log
 from forkchat.runtime import Loop
 
 T = TypeVar("T")
@@ -12,6 +13,8 @@ T = TypeVar("T")
 
 class Wheel(Generic[T]):
     """`on_due(item)` is called when an item's seconds are over; it returns the next ones, or None.
+
+    An item whose `on_due` fails is logged and asked again as soon as may be; the others notice nothing.
 
     Nothing is ever moved: what has happened meanwhile is the item's to know when it is due.
     """
@@ -31,7 +34,11 @@ class Wheel(Generic[T]):
         now = int(self._loop.time())
         for second in range(self._second, now):
             for item in self._slots.pop(second, ()):
-                seconds = self._on_due(item)
+                try:
+                    seconds = self._on_due(item)
+                except Exception as error:
+                    log.exception("wheel.error", error)
+                    seconds = 1.0
                 if seconds is not None:
                     self.add(item, seconds)
         self._second = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from forkchat.service.service import Service
 from forkchat.wire import msgid as m
 from forkchat.wire.requests import Request, check, decode, rid_of
 from forkchat.wire.states import check_legal
+from forkchat.wire.weights import weight
 
 if TYPE_CHECKING:
     from forkchat.process.peer import Peer
@@ -39,11 +41,15 @@ class Dispatcher:
                 msgid = peer.classic.dialect.inbound(msgid)
             rid = rid_of(message)
             if wait:
-                raise RateLimited("too many messages", retry_after=wait)
+                raise RateLimited("too many messages", retry_after=math.ceil(wait * 100) / 100)
             check_legal(peer.state, msgid)
-            self._dispatch(peer, check(msgid, message))
+            request = check(msgid, message)
+            peer.bucket.spend(weight(request, len(frame)) - 1)
+            self._dispatch(peer, request)
         except Refused as refused:
             peer.refuse(msgid, rid, refused)
+            if not isinstance(refused, Unavailable):
+                peer.fault(len(frame), isinstance(refused, RateLimited))
         except Exception as error:
             peer.refuse(msgid, rid, _fault(peer, msgid, error))
 
@@ -55,11 +61,12 @@ class Dispatcher:
         return has_effect
 
     def _flood_wait(self, peer: Peer) -> float:
-        """0, or the seconds until this peer may send again."""
+        """0.0, or the seconds until this peer may send again. One token is taken, more when it is known what
+        the request weighs."""
         limits = self._service.context.config.limits
         if not limits.message_rate:
             return 0.0
-        return round(peer.bucket.take(limits.message_rate, limits.message_burst, time.monotonic()), 2)
+        return peer.bucket.take(limits.message_rate, limits.message_burst, time.monotonic())
 
     def _dispatch(self, peer: Peer, request: Request) -> None:
         answer: Answer = self._service.registry[request.msgid](peer, request)

@@ -1,39 +1,104 @@
-"""One peer's frames in the order in which they came, while one of them may take its time."""
+"""One peer's input: a bounded share of it in each turn, in the order in which it came."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from forkchat import log
 from forkchat.net.connection import Connection
 from forkchat.runtime import Loop
 
-#: Frames that may wait, before the peer is read no more.
-_MAX = 64
+if TYPE_CHECKING:
+    from forkchat.process.peer import Peer
+
+#: Frames of one peer that are handled in a turn, and of one that is not logged in: it has little to say.
+_SHARE, _STRANGERS_SHARE = 64, 16
+#: Bytes that are split into frames at a time. A frame may measure two bytes: this is their number, too.
+_SLICE = 4096
+#: Bytes of one peer that are looked at in a turn.
+_BYTES = 65536
+#: Seconds of a turn for input that was left over by earlier turns. What comes fresh is served before.
+#: It takes a message six turns from its sender to its reader.
+_BUDGET = 0.003
+
+
+class Turns:
+    """The peers whose input was left over, served in a circle. True while there are any."""
+
+    def __init__(self, loop: Loop):
+        self._loop = loop
+        self._queue: deque[Inbox] = deque()
+        self._is_due = False
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, inbox: Inbox) -> None:
+        self._queue.append(inbox)
+        self._ask()
+
+    def _ask(self) -> None:
+        """A timer that is due runs after the next events: other peers' input is looked at between."""
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_later(0, self._serve)
+
+    def _serve(self) -> None:
+        self._is_due = False
+        deadline = time.monotonic() + _BUDGET
+        for _ in range(len(self._queue)):
+            self._queue.popleft().go_on()
+            if time.monotonic() > deadline:
+                break
+        if self._queue:
+            self._ask()
 
 
 class Inbox:
-    """Passes frames to `handle(frame)`. Between `hold()` and `release()` they wait, and what waits is
-    handled before what comes later: "join, then send" means what it says."""
+    """Splits what was read into frames and passes each to `handle(peer, frame)`.
 
-    __slots__ = ("_connection", "_handle", "_loop", "_waiting", "is_held")
+    Nothing is handled between `hold()` and `release()`, nor while the peer's output is full: "join, then
+    send" means what it says. What waits is handled before what comes later, and bounded: the peer is not read
+    while more than a slice waits.
+    """
 
-    def __init__(self, loop: Loop, connection: Connection, handle: Callable[[bytes], object]):
-        self._loop = loop
+    __slots__ = ("_connection", "_handle", "_is_queued", "_peer", "_rest", "_turns", "_waiting", "is_held")
+
+    def __init__(
+        self, peer: Peer, connection: Connection, turns: Turns, handle: Callable[[Peer, bytes], object]
+    ):
+        self._peer = peer
         self._connection = connection
+        self._turns = turns
         self._handle = handle
-        self._waiting: deque[bytes] | None = None  # made when something must wait: most never does
+        self._waiting: deque[bytes] | None = None  # frames; made when one must wait: most never does
+        self._rest = b""  # bytes that are not split yet
+        self._is_queued = False
         self.is_held = False
 
-    def feed(self, frames: list[bytes]) -> None:
-        if self.is_held or self._waiting:
-            self._keep(frames)
+    def feed(self, data: bytes) -> None:
+        if len(data) > _SLICE or self.is_held or self._is_queued or self._waiting or self._rest:
+            self._rest += data
+        elif len(frames := self._peer.split(data)) > self._share:
+            self._waiting = deque(frames)
+        else:
+            for at, frame in enumerate(frames):
+                self._handle(self._peer, frame)
+                if self.is_held or self._connection.is_closing:
+                    self._waiting = deque(frames[at + 1 :]) or None
+                    return
             return
-        for at, frame in enumerate(frames):
-            self._handle(frame)
-            if self.is_held:
-                self._keep(frames[at + 1 :])
-                return
+        if self._is_queued or self.is_held:
+            self._mind()
+        else:
+            self._work()
+
+    @property
+    def _share(self) -> int:
+        return _SHARE if self._peer.session else _STRANGERS_SHARE
 
     def hold(self) -> None:
         """The frame that is being handled takes its time."""
@@ -41,22 +106,53 @@ class Inbox:
 
     def release(self) -> None:
         self.is_held = False
-        if self._waiting:
-            self._loop.call_later(0, self._pump)
+        self.wake()
+
+    def wake(self) -> None:
+        """Go on with what waits in another turn."""
+        if (self._waiting or self._rest) and not self._is_queued and not self.is_held:
+            self._is_queued = True
+            self._turns.add(self)
 
     def clear(self) -> None:
         self._waiting = None
+        self._rest = b""
 
-    def _keep(self, frames: list[bytes]) -> None:
-        if frames:
-            self._waiting = self._waiting or deque()
-            self._waiting.extend(frames)
-            if len(self._waiting) > _MAX:
-                self._connection.pause()
+    def go_on(self) -> None:
+        """The peer's turn has come."""
+        self._is_queued = False
+        try:
+            self._work()
+        except Exception as error:
+            log.exception("peer.error", error, peer=self._peer.address)
+            self._connection.close("error")
 
-    def _pump(self) -> None:
-        while self._waiting and not self.is_held and not self._connection.is_closing:
-            self._handle(self._waiting.popleft())
+    def _work(self) -> None:
+        """Handle a share of what waits."""
+        frames, size = self._share, _BYTES
+        while frames and size > 0 and not self._must_stop():
+            if self._waiting:
+                self._handle(self._peer, self._waiting.popleft())
+                frames -= 1
+            elif self._rest:
+                data, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
+                size -= len(data)
+                self._waiting = deque(self._peer.split(data))
+            else:
+                break
+        self._mind()
+        if not self._must_stop():
+            self.wake()
+
+    def _must_stop(self) -> bool:
+        return self.is_held or self._connection.is_full or self._connection.is_closing
+
+    def _mind(self) -> None:
+        """Read the peer only while little waits."""
         if not self._waiting:
             self._waiting = None
-            self._connection.resume()
+            if not self._rest:
+                self._connection.resume()
+                return
+        if len(self._rest) > _SLICE or len(self._waiting or ()) > _SHARE:
+            self._connection.pause()

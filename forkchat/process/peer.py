@@ -12,7 +12,7 @@ from forkchat.errors import BadRequest, Refused, TooLarge
 from forkchat.net.connection import Connection
 from forkchat.process.admission import Admission
 from forkchat.process.bucket import Bucket
-from forkchat.process.inbox import Inbox
+from forkchat.process.inbox import Inbox, Turns
 from forkchat.process.trail import Trail
 from forkchat.runtime import STAGE_PEERS
 from forkchat.service.outgoing import Form
@@ -26,9 +26,20 @@ from forkchat.wire.frames import FrameDecoder, FrameTooLong, padded
 from forkchat.wire.proxy import BadProxyHeader, ProxyHeader
 from forkchat.wire.requests import Request
 from forkchat.wire.states import State
+from forkchat.wire.weights import ANSWER_BYTES
 
 #: Seconds that the other end has to answer a probe.
 PROBE_TIME = 5.0
+#: Bytes that may wait for a stranger: a registration's answer has 40.
+_STRANGERS_OUTPUT = 65536
+#: Broken or refused frames of a connection that are forgiven each second.
+_FORGIVEN = 1.0
+#: Such frames of a stranger at once.
+_STRANGERS_FAULTS = 20
+#: What a request over the rate counts as: an honest client sends many at once, and comes back as it is told.
+_TOO_FAST = 0.02
+#: Bytes of such a request that count as one more: it is read to be answered.
+_TOO_LARGE = 4096
 #: Seconds between signs of life to a classic client that has logged in, below what proxies and routers
 #: allow. Before its first login it gets none: some read the login's answer only then, with one `recv`.
 CLASSIC_SIGN = 240.0
@@ -36,12 +47,14 @@ CLASSIC_SIGN = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the peers of a worker have in common. `handle` gets each frame, `admission` is asked whether one
-    more may come from a host and told who is not logged in, `on_closed` is told why a peer has gone."""
+    """What the peers of a worker have in common. `handle` gets each frame, `turns` serves what one turn left
+    over, `admission` is asked whether one more may come from a host and told who is not logged in,
+    `on_closed` is told why a peer has gone."""
 
     service: Service
     dialects: tuple[ClassicAnswers, ...]
     handle: Callable[[Peer, bytes], object]
+    turns: Turns
     admission: Admission
     on_closed: Callable[[Peer, str], object]
 
@@ -57,6 +70,7 @@ class Peer:
         "_begun",
         "_connection",
         "_decoder",
+        "_faults",
         "_form",
         "_guess",
         "_header",
@@ -65,6 +79,7 @@ class Peer:
         "_probed",
         "_shared",
         "_sign_due",
+        "_taken",
         "_trail",
         "address",
         "bucket",
@@ -82,6 +97,7 @@ class Peer:
         self._shared = shared
         self._decoder = FrameDecoder(limits.frame_before_login)
         self.bucket = Bucket(limits.message_burst)
+        self._faults: Bucket | None = None  # made with the first
         self.state = State.NEW
         self._form: Form | None = None
         self._guess: Guess | None = None  # made for a classic peer
@@ -90,7 +106,7 @@ class Peer:
         self._trail = Trail() if is_proxied else None
         self.address = _address(*client)
         self.host = "" if is_proxied else client[0]
-        self.inbox = Inbox(loop, connection, partial(shared.handle, self))
+        self.inbox = Inbox(self, connection, shared.turns, shared.handle)
         self.session: Session | None = None
         # When it was last heard, when it was sent a PING that it has not answered (else 0.0), when the
         # header or frame began that it has not finished (else 0.0), when a classic one gets the next sign
@@ -99,7 +115,9 @@ class Peer:
         self._probed = 0.0
         self._begun = self._heard if is_proxied else 0.0
         self._sign_due = 0.0
-        connection.start(self._on_data, self._on_closed, self._on_drained)
+        self._taken = 0  # bytes that it had taken when it was last looked at, while its output was full
+        connection.allow(min(limits.output, _STRANGERS_OUTPUT))
+        connection.start(self._on_data, self._on_closed, self._on_drained, self.inbox.wake)
 
     # What the service sees.
 
@@ -148,23 +166,28 @@ class Peer:
         self.session = session
         self.bucket.limit(burst)
         self.state = State.MODERN if self.is_modern else State.CLASSIC
-        self._decoder.limit = self._shared.service.context.config.limits.frame
         self._sign_due = self._loop.time() + CLASSIC_SIGN
         self._shared.admission.logged_in(self)
+        limits = self._shared.service.context.config.limits
+        self._decoder.limit = limits.frame
+        self._connection.allow(limits.output)
 
     def left(self) -> None:
         if self._trail:
             self._trail.confirm(self._connection.delivered())
         self.session = None
         self.state = State.GREETED if self.is_modern else State.NEW
-        self._decoder.limit = self._shared.service.context.config.limits.frame_before_login
         self._begun = self._loop.time() if self._decoder.is_inside else 0.0
         self._shared.admission.stranger(self)
+        limits = self._shared.service.context.config.limits
+        self._decoder.limit = limits.frame_before_login
+        self._connection.allow(min(limits.output, _STRANGERS_OUTPUT))
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
         if frame:
+            self.bucket.spend(len(frame) // ANSWER_BYTES)
             self.write(frame)
 
     def refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:
@@ -177,6 +200,21 @@ class Peer:
         elif msgid == m.REG and self.state is State.NEW:
             self.write_json(self.classic.not_registered(refused.errmsg))
 
+    def fault(self, size: int, is_too_fast: bool) -> None:
+        """Count a frame of `size` bytes that was broken or refused; too many end the connection."""
+        burst = self._shared.service.context.config.limits.fault_burst
+        if not burst:
+            return
+        if self.session is None:
+            burst = min(burst, _STRANGERS_FAULTS)
+        self._faults = self._faults or Bucket(burst)
+        is_over = self._faults.take(_FORGIVEN, burst, self._loop.time())
+        if is_over:
+            log.info("peer.kicked", peer=self.address, why="too many broken or refused frames")
+            self.bye("kicked")
+        elif is_too_fast:
+            self._faults.spend(_TOO_FAST + size // _TOO_LARGE * _TOO_FAST * 10 - 1)
+
     def write(self, frame: bytes) -> None:
         self._connection.write(frame)
 
@@ -186,7 +224,7 @@ class Peer:
     def bye(self, reason: str, retry_after: float | None = None) -> None:
         if self.is_modern:
             self.write(answers.bye(reason, retry_after))
-        self._connection.close_when_sent(reason)
+        self._connection.close_when_sent(reason, is_patient=reason != "kicked")
 
     def give_up(self) -> None:
         """Make room for a newcomer, at the end of this turn: BYE is handed over before."""
@@ -207,7 +245,8 @@ class Peer:
             if not self._probed:
                 self._probed = self._loop.time()
                 self.write(answers.PING)
-                self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed)
+                delivered = self._connection.delivered()
+                self._loop.call_later(PROBE_TIME, self._close_if_dead, self._probed, delivered)
         else:
             self.write_json(self.classic.dialect.json({"msgid": m.CLASSIC_PROBE}))
 
@@ -223,23 +262,34 @@ class Peer:
         if is_waited_for and now - self._begun >= login_time:
             self.bye("idle")
         elif self.is_modern:
-            if now - self._heard >= limits.dead_after:
-                self.bye("idle")
-            elif now - self._heard >= limits.heartbeat:
-                self.write(answers.PING)
+            self._check_modern(now, limits)
         elif self._sign_due and now >= self._sign_due:
             # Whatever stands between (nginx) takes a silent connection for a dead one.
             self.probe()
             self._sign_due = now + CLASSIC_SIGN
         return self._next_look(now, login_time, limits)
 
+    def _check_modern(self, now: float, limits: config.Session) -> None:
+        if self._connection.is_full and self._connection.delivered() > self._taken:
+            # It is not read meanwhile: that it takes what it was sent is as good as a PONG.
+            self._taken = self._connection.delivered()
+            self._heard = now
+        silence = now - self._heard
+        if silence >= limits.dead_after and self._connection.is_full:
+            self.close("idle")  # it takes nothing: a BYE would not come through
+        elif silence >= limits.dead_after:
+            self.bye("idle")
+        elif silence >= limits.heartbeat:
+            self.write(answers.PING)
+
     def _next_look(self, now: float, login_time: float, limits: config.Session) -> float:
         if self.is_modern:
             return limits.heartbeat / 2
         return min(login_time, limits.heartbeat / 2) if self.session is None else self._sign_due - now
 
-    def _close_if_dead(self, probed: float) -> None:
-        if self._heard < probed:
+    def _close_if_dead(self, probed: float, delivered: int) -> None:
+        takes = self._connection.is_full and self._connection.delivered() > delivered
+        if self._heard < probed and not takes:
             self.close("dead")
 
     # Bytes in.
@@ -249,16 +299,19 @@ class Peer:
         self._probed = 0.0
         if self._header is not None:
             data = self._open(self._header, data)
-        if not data:
-            return
+        if data:
+            self.inbox.feed(data)
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The frames that some of the bytes complete."""
         try:
             frames = self._decoder.feed(data)
         except FrameTooLong:
             self._refuse_frame()
-            return
+            return []
         if self.session is None:
             self._note_progress(bool(frames))
-        self.inbox.feed(frames)
+        return frames
 
     def _note_progress(self, has_frame: bool) -> None:
         """A stranger has sent something: whole frames, or the beginning of one."""

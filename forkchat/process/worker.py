@@ -25,6 +25,7 @@ from forkchat.net.loop import EventLoop
 from forkchat.net.wheel import Wheel
 from forkchat.process.admission import Admission
 from forkchat.process.dispatch import Dispatcher
+from forkchat.process.inbox import Turns
 from forkchat.process.peer import Peer, Shared
 from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
@@ -91,10 +92,12 @@ class Worker:
         self._store = Store(loop, self._lane, config.mysql.url, config.mysql.readers, config.limits.pending)
         self._bus = Bus(loop, self._lane("redis"), config.redis.url, lease)
         self._service = Service(loop, config, self._store, self._bus, self._lane("hashing"))
+        self._turns = Turns(loop)
         self._shared = Shared(
             self._service,
             dialects(**vars(config.classic)),
             Dispatcher(self._service).handle,
+            self._turns,
             self._admission,
             self._closed,
         )
@@ -211,7 +214,7 @@ class Worker:
             self._say_bye(self._loop.time() + self._config.server.drain_time)
 
     def _say_bye(self, deadline: float) -> None:
-        if self._store.writer.unfinished and self._loop.time() < deadline:
+        if (self._turns or self._store.writer.unfinished) and self._loop.time() < deadline:
             self._loop.call_later(_DRAIN_LOOK, self._say_bye, deadline)
             return
         for peer in list(self._peers):

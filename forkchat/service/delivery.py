@@ -297,9 +297,13 @@ class Delivery:
         stream.job.want()
 
     async def _read_now(self, stream: Stream) -> None:
-        while self.streams.get(stream.conv) is stream and (stream.is_stale or not stream.is_located):
-            if not await self._locate(stream):
-                await sleep(self._loop, _MOMENT)
+        if stream.is_stale or not stream.is_located:
+            while self.streams.get(stream.conv) is stream and (stream.is_stale or not stream.is_located):
+                if not await self._locate(stream):
+                    await sleep(self._loop, _MOMENT)
+            if stream.gap() is not None:
+                self._expect(stream, _MOMENT)  # what was stored just now may be on its way
+            return
         while self.streams.get(stream.conv) is stream and (missing := stream.gap()) is not None:
             if not await self._fill(stream, *missing):
                 return

@@ -14,6 +14,9 @@ from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
+#: Friends, groups or members on a page of their lists.
+LIST_PAGE = 200
+
 
 def state_of(user: int, online: set[int]) -> str:
     return "online" if user in online else "offline"
@@ -30,7 +33,9 @@ class Friends:
         assert session is not None
         if friend == session.user:
             raise BadRequest("this is yourself")
-        name, is_new = await context.store.friends.add(session.user, friend)
+        limits = context.config.limits
+        await context.rates.change(session.user, limits.change_rate)
+        name, is_new = await context.store.friends.add(session.user, friend, limits.friends)
         session.may_see = None
         if is_new:
             event = {"msgid": m.EVENT, "kind": "friend_added", "id": session.user, "name": session.name}
@@ -43,7 +48,7 @@ class Friends:
         assert session is not None
         user = session.user
         if op == "list":
-            return {"friends": await self.of(user)}
+            return await self._list(user, request.get("after", 0))
         if op == "remove":
             if "friendid" not in request:
                 raise BadRequest("friendid is missing")
@@ -52,9 +57,15 @@ class Friends:
             return {}
         raise BadRequest("op must be list or remove")
 
+    async def _list(self, user: int, after: int) -> Fields:
+        found = await self._context.store.friends.page(user, after, LIST_PAGE + 1)
+        return {"friends": await self._described(found[:LIST_PAGE]), "more": len(found) > LIST_PAGE}
+
     async def of(self, user: int) -> list[dict[str, Any]]:
-        """A user's friends with their states, as answers list them."""
-        friends = await self._context.store.friends.of(user)
+        """All of a user's friends with their states, as answers list them."""
+        return await self._described(await self._context.store.friends.of(user))
+
+    async def _described(self, friends: list[tuple[int, str]]) -> list[dict[str, Any]]:
         here = await self._context.presence.here([friend for friend, _ in friends])
         return [{"id": f, "name": name, "state": state_of(f, here)} for f, name in friends]
 

@@ -11,7 +11,7 @@ from forkchat.runtime import gather
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
-from forkchat.service.friends import state_of
+from forkchat.service.friends import LIST_PAGE, state_of
 from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
@@ -28,14 +28,19 @@ class Groups:
 
     async def create(self, peer: Peer, request: Request) -> Fields:
         session, name = _session(peer), request["groupname"]
-        group = await self._context.store.groups.create(session.user, name, request.get("groupdesc", ""))
+        limits, description = self._context.config.limits, request.get("groupdesc", "")
+        await self._context.rates.change(session.user, limits.change_rate)
+        group = await self._context.store.groups.create(session.user, name, description, limits.groups)
         await self._enter(session, group, 0, 0)
         return {"groupid": group, "conv": group_key(group), "groupname": name}
 
     async def join(self, peer: Peer, request: Request) -> Fields:
         """Become a member, from the next message on; the others are told. Twice is once."""
         session, group = _session(peer), request["groupid"]
-        joined = await self._context.store.groups.join(session.user, group)
+        limits = self._context.config.limits
+        await self._context.rates.change(session.user, limits.change_rate)
+        caps = limits.groups, limits.members
+        joined = await self._context.store.groups.join(session.user, group, caps)
         if joined.is_new:
             # That they have been out may not be known here yet: what was said meanwhile is not for them.
             self._context.delivery.leave(session, group)
@@ -56,14 +61,17 @@ class Groups:
     async def groups(self, peer: Peer, request: Request) -> Fields:
         session, op = _session(peer), request["op"]
         if op == "list":
-            return {"groups": group_fields(await self._context.store.groups.of(session.user))}
+            after, size = request.get("after", 0), LIST_PAGE
+            found = await self._context.store.groups.page(session.user, after, size + 1)
+            return {"groups": group_fields(found[:size]), "more": len(found) > size}
         if op not in ("members", "leave", "remove", "readmit"):
             raise BadRequest("op must be list, members, leave, remove or readmit")
         if "groupid" not in request:
             raise BadRequest("groupid is missing")
         group = request["groupid"]
         if op == "members":
-            return {"users": await self.members(group, session.user)}
+            users = await self.members(group, session.user, request.get("after", 0), LIST_PAGE + 1)
+            return {"users": users[:LIST_PAGE], "more": len(users) > LIST_PAGE}
         if op == "leave":
             return await self._leave(session, group)
         if "id" not in request:
@@ -73,9 +81,10 @@ class Groups:
         await self._context.store.groups.readmit(session.user, group, request["id"])
         return {}
 
-    async def members(self, group: int, asker: int) -> list[dict[str, Any]]:
-        """The members with their roles and states, as answers list them. Raises NotMember."""
-        rows = await self._context.store.groups.members(group, asker)
+    async def members(self, group: int, asker: int, after: int, size: int) -> list[dict[str, Any]]:
+        """The first `size` members above the id `after` with their roles and states, as answers list them.
+        Raises NotMember."""
+        rows = await self._context.store.groups.members(group, asker, after, size)
         here = await self._context.presence.here([user for user, _, _ in rows])
         return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 

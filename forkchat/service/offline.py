@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Messages of a conversation that are read at once; those that the answer itself may hold, whatever its form.
 _PAGE, _IN_ANSWER = 50, 200
+#: Members that an answer names: of all groups, and of each where it has 1024 bytes for everything: a member
+#: takes 60 of them.
+_MEMBERS, _PADDED_MEMBERS = 2000, 20
 #: Seconds between looks at whether the client has taken what it was sent.
 _PACE = 0.02
 
@@ -43,7 +46,7 @@ class Offline:
     ) -> None:
         """Write the login answer, then the offline messages that it has no room for."""
         peer, dialect = session.peer, session.peer.classic.dialect
-        described = [await self._described(group, session.user) for group in groups]
+        described = await self._described(session, groups)
         waiting = [standing for standing in standings if standing.recv < standing.last]
         backlog = self._missed(session.user, waiting)
         first = []
@@ -70,13 +73,25 @@ class Offline:
         for standing in waiting:
             session.mark(standing.conv, standing.last)
 
-    async def _described(self, group: Group, user: int) -> dict[str, Any]:
-        return {
-            "id": group.id,
-            "groupname": group.name,
-            "groupdesc": group.description,
-            "users": await self._groups.members(group.id, user),
-        }
+    async def _described(self, session: Session, groups: list[Group]) -> list[dict[str, Any]]:
+        """The groups with as many of their members as there may be room for."""
+        described, left = [], _MEMBERS
+        for group in groups:
+            size, users = left, list[dict[str, Any]]()
+            if session.peer.form is Form.PADDED:
+                size = min(left, _PADDED_MEMBERS)
+            if size:
+                users = await self._groups.members(group.id, session.user, 0, size)
+            left -= len(users)
+            described.append(
+                {
+                    "id": group.id,
+                    "groupname": group.name,
+                    "groupdesc": group.description,
+                    "users": users,
+                }
+            )
+        return described
 
     async def _write(self, session: Session, out: Outgoing) -> None:
         """At the client's pace."""

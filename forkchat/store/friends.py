@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forkchat.errors import NotFound
+from forkchat.errors import Forbidden, NotFound
 from forkchat.store.database import Cursor, Pool, flat, values
 
 
@@ -11,18 +11,27 @@ class Friends:
         self.add = pool.transaction(add)
         self.remove = pool.transaction(remove)
         self.of = pool.batch(of)
+        self.page = pool.read(page)
         self.watchers = pool.batch(watchers)
         self.has = pool.batch(has)
 
 
-def add(cursor: Cursor, user: int, friend: int) -> tuple[str, bool]:
-    """The friend's name, and whether they are newly added. Raises NotFound."""
+def add(cursor: Cursor, user: int, friend: int, most: int) -> tuple[str, bool]:
+    """The friend's name, and whether they are newly added. A user has `most` friends, 0: any number.
+
+    Raises NotFound, Forbidden.
+    """
     cursor.execute("SELECT name FROM user WHERE id = %s", (friend,))
     row = cursor.fetchone()
     if row is None:
         raise NotFound("no such user")
     cursor.execute("INSERT IGNORE INTO friend (user, friend) VALUES (%s, %s)", (user, friend))
-    return row[0], cursor.rowcount == 1
+    is_new = cursor.rowcount == 1
+    if is_new and most:
+        cursor.execute("SELECT COUNT(*) FROM friend WHERE user = %s", (user,))
+        if cursor.fetchone()[0] > most:
+            raise Forbidden(f"an account has at most {most} friends")
+    return row[0], is_new
 
 
 def remove(cursor: Cursor, user: int, friend: int) -> None:
@@ -53,6 +62,16 @@ def has(cursor: Cursor, asked: list[tuple[int, int]]) -> list[bool]:
     )
     found = set(cursor)
     return [pair in found for pair in asked]
+
+
+def page(cursor: Cursor, user: int, after: int, size: int) -> list[tuple[int, str]]:
+    """The first `size` friends of a user with ids above `after`, as (id, name) by id."""
+    cursor.execute(
+        "SELECT u.id, u.name FROM friend f JOIN user u ON u.id = f.friend"
+        " WHERE f.user = %s AND f.friend > %s ORDER BY f.friend LIMIT %s",
+        (user, after, size),
+    )
+    return list(cursor)
 
 
 def watchers(cursor: Cursor, users: list[int]) -> list[list[int]]:

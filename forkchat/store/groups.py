@@ -37,6 +37,7 @@ class Groups:
         self.remove = pool.transaction(remove)
         self.readmit = pool.transaction(readmit)
         self.of = pool.batch(of)
+        self.page = pool.read(page)
         self.members = pool.read(members)
 
 
@@ -44,17 +45,24 @@ def _key(group: int) -> bytes:
     return b"g%d" % group
 
 
-def create(cursor: Cursor, creator: int, name: str, description: str) -> int:
-    """The new group's id; its creator is its first member."""
+def create(cursor: Cursor, creator: int, name: str, description: str, most: int) -> int:
+    """The new group's id; its creator is its first member, who may have `most` groups (0: any number).
+
+    Raises Forbidden.
+    """
     cursor.execute("INSERT INTO chat_group (name, description) VALUES (%s, %s)", (name, description))
     group = cursor.lastrowid
     cursor.execute("INSERT INTO conversation (conv, touched) VALUES (%s, UTC_TIMESTAMP(3))", (_key(group),))
     cursor.execute("INSERT INTO member (user, conv, role) VALUES (%s, %s, 'creator')", (creator, _key(group)))
+    _check_groups(cursor, creator, most)
     return group
 
 
-def join(cursor: Cursor, user: int, group: int) -> Joined:
-    """Become a member, who sees what comes from now on; twice is once. Raises NotFound, Forbidden."""
+def join(cursor: Cursor, user: int, group: int, caps: tuple[int, int]) -> Joined:
+    """Become a member, who sees what comes from now on; twice is once.
+
+    `caps`: the most groups of the user, and members of the group; 0: any number. Raises NotFound, Forbidden.
+    """
     last, version = _lock(cursor, group)
     cursor.execute("SELECT 1 FROM removed WHERE conv = %s AND user = %s", (_key(group), user))
     if cursor.fetchone():
@@ -66,6 +74,8 @@ def join(cursor: Cursor, user: int, group: int) -> Joined:
     )
     is_new = cursor.rowcount == 1
     if is_new:
+        _check_groups(cursor, user, caps[0])
+        _check_members(cursor, group, caps[1])
         version = _bump(cursor, group, version)
     cursor.execute("SELECT role, first_seq FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
     role, first = cursor.fetchone()
@@ -141,17 +151,45 @@ def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:
     return [found[user] for user in users]
 
 
-def members(cursor: Cursor, group: int, asker: int | None) -> list[tuple[int, str, str]]:
-    """(id, name, role) of the members, by id, for one of them. Raises NotMember."""
+def page(cursor: Cursor, user: int, after: int, size: int) -> list[Group]:
+    """The first `size` groups of a user with ids above `after`, by id."""
     cursor.execute(
-        "SELECT u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user"
-        " WHERE m.conv = %s ORDER BY u.id",
-        (_key(group),),
+        "SELECT g.id, g.name, g.description, m.role FROM member m"
+        " JOIN chat_group g ON g.id = CAST(SUBSTR(m.conv, 2) AS UNSIGNED)"
+        " WHERE m.user = %s AND m.conv LIKE 'g%%' AND g.id > %s ORDER BY g.id LIMIT %s",
+        (user, after, size),
     )
-    rows = list(cursor)
-    if asker is not None and all(row[0] != asker for row in rows):
+    return [Group(*row) for row in cursor]
+
+
+def members(cursor: Cursor, group: int, asker: int, after: int, size: int) -> list[tuple[int, str, str]]:
+    """(id, name, role) of the first `size` members with ids above `after`, by id, for one of them.
+
+    Raises NotMember.
+    """
+    cursor.execute("SELECT 1 FROM member WHERE user = %s AND conv = %s", (asker, _key(group)))
+    if cursor.fetchone() is None:
         raise NotMember("you are not in this group")
-    return rows
+    cursor.execute(
+        "SELECT m.user, u.name, m.role FROM member m JOIN user u ON u.id = m.user"
+        " WHERE m.conv = %s AND m.user > %s ORDER BY m.user LIMIT %s",
+        (_key(group), after, size),
+    )
+    return list(cursor)
+
+
+def _check_groups(cursor: Cursor, user: int, most: int) -> None:
+    """Raises Forbidden if the user, in the last one just now, is in too many groups."""
+    cursor.execute("SELECT COUNT(*) FROM member WHERE user = %s AND conv LIKE 'g%%'", (user,))
+    if 0 < most < cursor.fetchone()[0]:
+        raise Forbidden(f"an account is in at most {most} groups")
+
+
+def _check_members(cursor: Cursor, group: int, most: int) -> None:
+    """Raises Forbidden if the group, with its newest member, has too many."""
+    cursor.execute("SELECT COUNT(*) FROM member WHERE conv = %s", (_key(group),))
+    if 0 < most < cursor.fetchone()[0]:
+        raise Forbidden(f"a group has at most {most} members")
 
 
 def _lock(cursor: Cursor, group: int) -> tuple[int, int]:

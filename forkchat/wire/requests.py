@@ -181,8 +181,8 @@ _FIELDS: dict[int, tuple[Spec, Spec]] = {
     m.RECV: _fields({"c": _cursors}, {}),
     m.READ: _fields({"conv": _conversation, "seq": _count}, {}),
     m.TYPING: _fields({"conv": _conversation}, {}),
-    m.FRIENDS: _fields({"op": _text}, {"friendid": _identifier}),
-    m.GROUPS: _fields({"op": _text}, {"groupid": _identifier, "id": _identifier}),
+    m.FRIENDS: _fields({"op": _text}, {"friendid": _identifier, "after": _count}),
+    m.GROUPS: _fields({"op": _text}, {"groupid": _identifier, "id": _identifier, "after": _count}),
     m.ACCOUNT: _fields({"op": _text}, {"old": _text, "new": _password}),
     m.LOOKUP: _fields({}, {"name": _text, "id": _identifier}),
 }

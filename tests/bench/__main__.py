@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.bench import (
     crowd,
     flood,
+    hostile,
     idle,
     latency,
     logins,
@@ -28,6 +29,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "scale": scale.run,
     "overload": overload.run,
     "flood": flood.run,
+    "hostile": hostile.run,
     "crowd": crowd.run,
     "storm": storm.run,
     "idle": idle.run,

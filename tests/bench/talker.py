@@ -74,6 +74,10 @@ class Talker(asyncio.Protocol):
         words = {"rid": self._rid, "cid": f"{self._rid}", "msg": f"{now} {padding}"}
         self.transport.write(line(self._message | words))
 
+    def unanswered(self) -> list[float]:
+        """When what was said and is not answered was said."""
+        return list(self._sent.values())
+
     def saturate(self, window: int) -> None:
         """Keep so many in flight, until told 0."""
         self.window = window

@@ -1,0 +1,524 @@
+"""Input, output, and what a client may cost: counted, with default limits but for what is named."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import count
+
+import orjson
+import pytest
+
+from client.aio.client import Client
+from client.protocol.events import Disconnected, Event, Message, Problem
+from forkchat.net.connection import Connection
+from forkchat.net.loop import EventLoop
+from forkchat.net.wheel import Wheel
+from forkchat.process.bucket import Bucket
+from forkchat.process.inbox import Inbox, Turns
+from forkchat.wire import msgid as m
+from forkchat.wire.frames import FrameDecoder
+from forkchat.wire.states import LEGAL, State
+from forkchat.wire.weights import WEIGHTS
+from tests.bench.accounts import database, make_accounts
+from tests.bench.hostile import ANONYMOUS, ATTACKS, make_world, strike
+from tests.server import Server, pss, until
+from tests.talk import QUIET, Classic, Modern, Wire, come_back
+from tests.talk import Message as Frame
+
+_CAPS = "friends = 3\ngroups = 2\nmembers = 2\n"
+
+
+@pytest.fixture(scope="module")
+def free() -> Iterator[Server]:
+    """No rate holds anyone back; one worker, so that all are neighbours."""
+    with Server("-w", "1", config=QUIET) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Server]:
+    """Little output waits, and the silent are soon given up."""
+    config = f"{QUIET}output = 65536\nlogin_time = 1.0\n[session]\nheartbeat = 0.5\ndead_after = 6.0\n"
+    with Server("-w", "1", config=config) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Server]:
+    """The default limits."""
+    with Server("-w", "2") as server:
+        yield server
+
+
+def reload(server: Server, config: str) -> None:
+    """Have all workers take over a new configuration."""
+    before = server.log().count("worker.reloaded")
+    server.config_path.write_text(config)
+    server.send(signal.SIGHUP)
+    until(lambda: server.log().count("worker.reloaded") == before + len(server.workers()), "reloaded")
+
+
+def pour(client: Wire, data: bytes, is_over: Callable[[bytearray], bool], seconds: float = 20.0) -> bytes:
+    """Send all of it while reading; what came until `is_over(all of it)` or the server closed."""
+    sock, heard = client._sock, bytearray()
+    sock.setblocking(False)
+    deadline, view = time.monotonic() + seconds, memoryview(data)
+    try:
+        while time.monotonic() < deadline:
+            readable, writable, _ = select.select([sock], [sock] if view else [], [], 0.1)
+            if readable:
+                got = sock.recv(1 << 18)
+                if not got:
+                    return bytes(heard)
+                heard += got
+            if writable:
+                view = view[sock.send(view) :]
+            if not view and is_over(heard):
+                return bytes(heard)
+    except (ConnectionResetError, BrokenPipeError):
+        return bytes(heard)
+    finally:
+        sock.settimeout(10)
+    raise AssertionError(f"not over after {seconds} s; {len(heard)} bytes came")
+
+
+def frames(data: bytes) -> list[Frame]:
+    return [orjson.loads(each) for each in data.splitlines()]
+
+
+def is_alive(client: Modern) -> bool:
+    return client.ask(m.PING)["errno"] == 0
+
+
+# Output.
+
+
+#: What a PING may measure, so that what kernels hold are not too many.
+_RID = b"x" * 60
+_PING = b'{"msgid":102,"rid":"%s","pad":"%s"}\n' % (_RID, b"x" * 60)
+_PONG = b'{"msgid":103,"rid":"%s","errno":0}\n' % _RID
+
+
+def send_until_stuck(client: Modern) -> int:
+    """Send PINGs and do not read, until the server reads no more; the bytes that were taken."""
+    block, sent = _PING * 1000, 0
+    client.deadline(1.0)
+    with suppress(TimeoutError):
+        while sent < 64 << 20:
+            sent += client._sock.send(block[sent % len(_PING) :])
+    client.deadline(10)
+    return sent
+
+
+def test_client_that_does_not_read_is_not_read(free: Server) -> None:
+    """When it reads again, all that it said is answered."""
+    client, witness = Modern(free.port, receive_buffer=4096).join_in(), Modern(free.port).join_in()
+    (worker,) = free.workers().values()
+    before = pss(worker)
+    sent = send_until_stuck(client)
+    assert is_alive(witness)
+    assert pss(worker) - before < 8
+    assert sent < 16 << 20  # in kernels, mostly
+    rest = _PING[sent % len(_PING) :]
+    total = (sent + len(rest)) // len(_PING)
+    heard = pour(client, rest, lambda heard: len(heard) >= total * len(_PONG))
+    assert frames(heard).count(orjson.loads(_PONG)) == total
+
+
+def test_peer_that_is_not_read_lives_while_it_takes_what_it_is_sent(narrow: Server) -> None:
+    stuck, taking = (Modern(narrow.port, receive_buffer=4096).join_in() for _ in range(2))
+    for client in (stuck, taking):
+        send_until_stuck(client)
+    long, ended = time.monotonic() + 7.0, f"session.end user={stuck.id} reason=idle"
+    until(
+        lambda: not taking._sock.recv(1024) or (time.monotonic() > long and ended in narrow.log()),
+        "it has outlived the one that takes nothing",
+    )
+    assert ended in narrow.log()
+    assert f"session.end user={taking.id}" not in narrow.log()
+
+
+# Input.
+
+
+class _Stub:
+    """As much of a peer as an inbox needs."""
+
+    address = "here"
+    session = object()
+
+    def __init__(self) -> None:
+        self.split = FrameDecoder(65536).feed
+
+
+def test_a_peer_has_a_share_of_a_turn() -> None:
+    """One that sent much at once is served a little at a time, and others between."""
+    loop, handled = EventLoop(), list[str]()
+    turns = Turns(loop)
+    ours = []
+
+    def come(name: str) -> None:
+        our, their = socket.socketpair()
+        ours.append(our)
+        connection = Connection(loop, their, 1 << 20)
+        inbox = Inbox(_Stub(), connection, turns, lambda _peer, _frame: handled.append(name))  # type: ignore[arg-type]
+        connection.start(inbox.feed, str, list, inbox.wake)
+
+    come("greedy")
+    come("modest")
+    ours[0].sendall(b"1\n" * 30_000)
+    loop.call_later(0.0, ours[1].sendall, b"1\n")
+    loop.call_later(2.0, loop.stop)
+    loop.run()
+    for each in ours:
+        each.close()
+    assert handled.count("greedy") == 30_000
+    assert handled.index("modest") < 1000
+
+
+@pytest.mark.parametrize("size", [1, 3, 4095, 4096, 4097, 65535, 65536, 200_000])
+def test_input_in_any_pieces_is_handled_once_and_in_order(free: Server, size: int) -> None:
+    client = Modern(free.port)
+    wanted = min(3000, 3 * size + 100)
+    data = b"".join(b'{"msgid":102,"rid":%d}\n' % n for n in range(wanted))
+    last = b'"rid":%d,"errno":0}\n' % (wanted - 1)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    heard = b"".join(pour(client, piece, lambda _: True) for piece in pieces)
+    heard += pour(client, b"", lambda more: (heard + more).endswith(last))
+    assert [each["rid"] for each in frames(heard)] == list(range(wanted))
+
+
+GARBAGE = {
+    "numbers": b"1\n",
+    "no JSON": b"x\n",
+    "no msgid": b"{}\n",
+    "unknown msgid": b'{"msgid":999,"rid":1}\n',
+    "not now": b'{"msgid":100,"rid":1}\n',
+    "a field is wrong": b'{"msgid":5,"rid":1,"toid":"x","msg":"x"}\n',
+    "a rid is wrong": b'{"msgid":102,"rid":[]}\n',
+    "large": b"[" * 3000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("frame", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["stranger", "inside"])
+def test_broken_input_is_answered_so_many_times(plain: Server, frame: bytes, is_inside: bool) -> None:
+    client = Modern(plain.port)
+    if is_inside:
+        (account,) = make_accounts(plain, 1)
+        assert client.login(token=account.token)["errno"] == 0
+    heard = frames(pour(client, frame * 20_000, lambda _: False))
+    most = 100 if is_inside else 20
+    assert most <= len(heard) - 1 <= most + 20  # some are forgiven meanwhile
+    assert {each["errno"] for each in heard[:-1]} <= {3, 4, 8, 12}
+    assert (heard[-1]["msgid"], heard[-1]["reason"]) == (m.BYE, "kicked")
+
+
+def test_a_classic_peer_is_closed_for_the_same(plain: Server) -> None:
+    client = Classic(plain.port)
+    assert pour(client, b"x\0" * 20_000, lambda _: False) == b""
+
+
+def test_too_fast_is_forgiven_for_long(plain: Server) -> None:
+    """A client that sends a thousand at once is told when to come back, each at a time of its own."""
+    (account,) = make_accounts(plain, 1)
+    client = Modern(plain.port)
+    client.login(token=account.token)
+    heard = frames(pour(client, b'{"msgid":102,"rid":7}\n' * 1000, lambda heard: heard.count(b"\n") >= 1000))
+    waits = [each["retry_after"] for each in heard if each["errno"] == 8]
+    assert len(waits) > 700
+    assert waits[-1] > (len(waits) - 50) / 50 / 2
+    heard = frames(pour(client, b'{"msgid":102,"rid":7}\n' * 20_000, lambda _: False))
+    assert (heard[-1]["msgid"], heard[-1]["reason"]) == (m.BYE, "kicked")
+    assert 1000 < len(heard) < 8000
+
+
+# Rates.
+
+
+@pytest.mark.parametrize("rate", [1, 7, 50, 199, 200, 201, 1000, 99_999, 100_000, 10**6])
+@pytest.mark.parametrize("step", [1e-6, 1e-4, 0.003, 0.0049, 0.0051, 0.5])
+def test_a_bucket_is_exact(rate: int, step: float) -> None:
+    bucket, burst, now, taken = Bucket(10), 10, 1.0, 0
+    tries = 5000
+    for _ in range(tries):
+        while taken < 200_000 and not bucket.take(rate, burst, now):
+            taken += 1
+        now += step
+    wanted = burst + rate * step * (tries - 1) if rate * step <= burst - 1 else (burst - 1) * tries
+    assert taken <= min(200_000, burst + rate * step * (tries - 1), burst * tries) + 1
+    assert taken >= min(200_000, wanted) - 1
+
+
+def test_a_bucket_below_zero_is_waited_for() -> None:
+    bucket = Bucket(10)
+    assert bucket.take(10, 10, 1.0) == 0.0
+    bucket.spend(29)
+    assert bucket.take(10, 10, 1.0) == pytest.approx(2.1)
+    assert bucket.take(10, 10, 1.0) == pytest.approx(2.2)  # one after the other
+    assert bucket.take(10, 10, 3.11) == 0.0
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(50, 200), (200, 200), (250, 20), (1000, 100)])
+def test_messages_at_once_are_stored_at_the_rate(plain: Server, rate: int, burst: int) -> None:
+    """20,000 in one write, of which so many are stored as the limit says for the time that it took."""
+    limits = f"[limits]\nmessage_rate = {rate}\nmessage_burst = {burst}\nfault_burst = 0\n"
+    reload(plain, limits)
+    a, b = make_accounts(plain, 2)
+    client = Modern(plain.port)
+    assert client.login(token=a.token)["errno"] == 0
+    number = count()
+    data = b"".join(
+        orjson.dumps({"msgid": m.ONE_CHAT, "rid": n, "toid": b.id, "cid": f"{n}", "msg": "x"}) + b"\n"
+        for n in (next(number) for _ in range(20_000))
+    )
+    begun = time.monotonic()
+    heard = frames(
+        pour(client, data, lambda heard: heard.count(b"\n", -400) > 0 and heard.count(b"\n") >= 20_000)
+    )
+    took = time.monotonic() - begun
+    stored = sum(each["errno"] == 0 for each in heard)
+    reload(plain, "")
+    assert burst - 10 <= stored <= burst + rate * took + 10
+    assert stored >= burst - 10 + rate * took * 0.5
+
+
+def test_every_message_weighs_something() -> None:
+    weighed = {key if isinstance(key, int) else key[0] for key in WEIGHTS}
+    assert weighed == set().union(*(LEGAL[state] for state in State))
+    assert min(WEIGHTS.values()) >= 1
+
+
+def test_dear_requests_are_answered_less_often(plain: Server) -> None:
+    (account,) = make_accounts(plain, 1)
+    client = Modern(plain.port)
+    client.login(token=account.token)
+    asked = b'{"msgid":130,"rid":7,"op":"list"}\n' * 400
+    begun = time.monotonic()
+    heard = frames(pour(client, asked, lambda heard: heard.count(b"\n") >= 400))
+    took = time.monotonic() - begun
+    answered = sum(each["errno"] == 0 for each in heard)
+    assert 30 <= answered <= (200 + 50 * took) / WEIGHTS[m.FRIENDS, "list"] + 2
+
+
+def test_recv_weighs_by_its_conversations(plain: Server) -> None:
+    (account,) = make_accounts(plain, 1)
+    client = Modern(plain.port)
+    client.login(token=account.token)
+    client.tell(m.RECV, c={f"d{n}-{n + 1}": 1 for n in range(1, 3900)})
+    answer = client.ask(m.PING)
+    assert (answer["errno"], answer["retry_after"] > 0.5) == (8, True)
+
+
+# Caps and slow rates.
+
+
+def test_caps() -> None:
+    config = f"{QUIET}{_CAPS}"
+    with Server("-w", "1", config=config) as server:
+        accounts = make_accounts(server, 6)
+        li, bo, cy = (Modern(server.port) for _ in range(3))
+        for client, account in zip((li, bo, cy), accounts, strict=False):
+            client.login(token=account.token)
+        ids = [account.id for account in accounts]
+        answers = [li.ask(m.ADD_FRIEND, friendid=other) for other in ids[1:5]]
+        assert [each["errno"] for each in answers] == [0, 0, 0, 5]
+        assert "3 friends" in answers[-1]["errmsg"]
+        assert li.done(m.ADD_FRIEND, friendid=ids[1])  # twice is once
+        assert len(li.done(m.FRIENDS, op="list")["friends"]) == 3
+        groups = [li.ask(m.CREATE_GROUP, groupname="g") for _ in range(3)]
+        assert [each["errno"] for each in groups] == [0, 0, 5]
+        assert "2 groups" in groups[-1]["errmsg"]
+        assert len(li.done(m.GROUPS, op="list")["groups"]) == 2
+        group = groups[0]["groupid"]
+        assert bo.ask(m.ADD_GROUP, groupid=group)["errno"] == 0
+        full = cy.ask(m.ADD_GROUP, groupid=group)
+        assert (full["errno"], "2 members" in full["errmsg"]) == (5, True)
+        assert bo.ask(m.ADD_GROUP, groupid=group)["errno"] == 0
+        third = cy.done(m.CREATE_GROUP, groupname="h")["groupid"]
+        assert li.ask(m.ADD_GROUP, groupid=third)["errno"] == 5
+        li.done(m.GROUPS, op="leave", groupid=group)
+        assert li.ask(m.ADD_GROUP, groupid=third)["errno"] == 0
+        with closing(database(server)) as connection, connection.cursor() as cursor:  # from before the cap
+            cursor.executemany(
+                "INSERT IGNORE INTO friend (user, friend) VALUES (%s, %s)",
+                [(ids[0], other) for other in ids[1:]],
+            )
+            connection.commit()
+        assert len(come_back(server.port, li).done(m.FRIENDS, op="list")["friends"]) == 5
+
+
+def test_changes_have_a_rate_that_outlives_a_connection() -> None:
+    config = f"{QUIET.replace('change_rate = 0', 'change_rate = 4')}"
+    with Server("-w", "2", config=config) as server:
+        accounts = make_accounts(server, 4)
+        li = Modern(server.port)
+        li.login(token=accounts[0].token)
+        li.done(m.ADD_FRIEND, friendid=accounts[1].id)
+        group = li.done(m.CREATE_GROUP, groupname="g")["groupid"]
+        li = come_back(server.port, li)
+        li.done(m.ADD_GROUP, groupid=group)
+        li.done(m.CREATE_GROUP, groupname="g")
+        for msgid, fields in (
+            (m.ADD_FRIEND, {"friendid": accounts[2].id}),
+            (m.CREATE_GROUP, {"groupname": "g"}),
+        ):
+            late = li.ask(msgid, **fields)
+            assert (late["errno"], 0 < late["retry_after"] <= 60) == (8, True)
+            assert "4 " in late["errmsg"]
+        assert li.ask(m.ADD_GROUP, groupid=group)["errno"] == 8
+        bo = Modern(server.port)
+        bo.login(token=accounts[1].token)
+        bo.done(m.ADD_GROUP, groupid=group)
+
+
+# Lists in pages.
+
+
+def test_lists_come_in_pages(free: Server) -> None:
+    accounts = make_accounts(free, 451)
+    li, ids = accounts[0], [each.id for each in accounts]
+    client = Modern(free.port)
+    client.login(token=li.token)
+    group = client.done(m.CREATE_GROUP, groupname="big")["groupid"]
+    with closing(database(free)) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO member (user, conv) VALUES (%s, %s)", [(n, f"g{group}") for n in ids[1:]]
+        )
+        cursor.executemany(
+            "INSERT INTO friend (user, friend) VALUES (%s, %s)", [(ids[0], n) for n in ids[1:]]
+        )
+        cursor.executemany(
+            "INSERT INTO chat_group (id, name, description) VALUES (%s, 'g', '')",
+            [(group + n,) for n in range(1, 301)],
+        )
+        cursor.executemany(
+            "INSERT INTO conversation (conv, touched) VALUES (%s, UTC_TIMESTAMP(3))",
+            [(f"g{group + n}",) for n in range(1, 301)],
+        )
+        cursor.executemany(
+            "INSERT INTO member (user, conv) VALUES (%s, %s)",
+            [(ids[0], f"g{group + n}") for n in range(1, 301)],
+        )
+        connection.commit()
+    lists = {
+        "users": ({"msgid": m.GROUPS, "op": "members", "groupid": group}, ids),
+        "friends": ({"msgid": m.FRIENDS, "op": "list"}, ids[1:]),
+        "groups": ({"msgid": m.GROUPS, "op": "list"}, [group + n for n in range(301)]),
+    }
+    for key, (request, wanted) in lists.items():
+        found, sizes, fields = list[int](), list[int](), dict(request)
+        while True:
+            answer = client.done(**fields)
+            found += [each["id"] for each in answer[key]]
+            sizes.append(len(answer[key]))
+            if not answer["more"]:
+                break
+            fields["after"] = found[-1]
+        assert found == wanted
+        assert set(sizes[:-1]) == {200}
+        beyond = client.done(**request, after=found[-1])
+        assert (beyond[key], beyond["more"]) == ([], False)
+
+    async def listed() -> None:
+        async with Client("127.0.0.1", free.port) as other:
+            logged_in = await other.login(token=li.token, takeover=True)
+            assert [each.id for each in logged_in.friends] == ids[1:]
+            assert [each.id for each in logged_in.groups] == [group + n for n in range(301)]
+            for key, (request, wanted) in lists.items():
+                assert [each["id"] for each in await other.listed(key=key, **request)] == wanted
+
+    asyncio.run(listed())
+
+
+def test_a_start_with_many_conversations_is_not_refused(plain: Server) -> None:
+    """The client fetches them all, and waits where the rate tells it to."""
+    conversations, messages = 60, 200
+    li, *others = make_accounts(plain, conversations + 1)
+    with closing(database(plain)) as connection, connection.cursor() as cursor:
+        connection.autocommit(False)
+        for other in others:
+            conv = f"d{li.id}-{other.id}"
+            cursor.execute(
+                "INSERT INTO conversation (conv, last_seq, touched) VALUES (%s, %s, UTC_TIMESTAMP(3))",
+                (conv, messages),
+            )
+            cursor.executemany(
+                "INSERT INTO member (user, conv) VALUES (%s, %s)", [(li.id, conv), (other.id, conv)]
+            )
+            body = orjson.dumps({"name": "bo", "msg": "x" * 100})
+            cursor.executemany(
+                "INSERT INTO message (conv, seq, sender, cid, ts, body) VALUES (%s, %s, %s, %s, 1, %s)",
+                [(conv, seq, other.id, f"{conv} {seq}", body) for seq in range(1, messages + 1)],
+            )
+        connection.commit()
+
+    async def start() -> int:
+        seen: set[tuple[str, int]] = set()
+
+        def note(event: Event) -> None:
+            assert not isinstance(event, Problem | Disconnected), event
+            if isinstance(event, Message):
+                seen.add((event.conv, event.seq))
+
+        async with Client("127.0.0.1", plain.port, on_event=note) as client:
+            await client.login(token=li.token)
+            await client.settle(30)
+            client.session.leave()
+        return len(seen)
+
+    assert asyncio.run(start()) == conversations * messages
+
+
+# Items of the wheel.
+
+
+def test_an_item_that_fails_does_not_spoil_the_others() -> None:
+    loop, seen = EventLoop(), list[str]()
+
+    def on_due(item: str) -> float | None:
+        seen.append(item)
+        if item == "bad" and seen.count("bad") == 1:
+            raise RuntimeError("bad")
+        if seen.count("bad") == 2:
+            loop.stop()
+        return None
+
+    wheel = Wheel(loop, on_due)
+    for item in ("first", "bad", "last"):
+        wheel.add(item, 1.0)
+    loop.call_later(30.0, loop.stop)  # for a wheel that has stopped
+    loop.run()
+    assert seen == ["first", "bad", "last", "bad"]
+
+
+# Hostile clients, in small.
+
+_STREAMS = ("PING", "RECV", "GROUPS members", "garbage inside", "FETCH, unread")
+
+
+@pytest.fixture(scope="module")
+def besieged() -> Iterator[tuple[Server, object]]:
+    with Server("-w", "2") as server:
+        yield server, make_world(server)
+
+
+@pytest.mark.parametrize("name", _STREAMS)
+def test_hostile_stream(besieged: tuple[Server, object], name: str) -> None:
+    server, world = besieged
+    outcome = strike(server, world, ATTACKS[name], 10, 1.0)  # type: ignore[arg-type]
+    assert (outcome.lost, outcome.grown < 64) == (0, True)
+
+
+def test_hostile_strangers(besieged: tuple[Server, object]) -> None:
+    server, world = besieged
+    outcome = strike(server, world, ANONYMOUS["garbage"], 30, 1.0)  # type: ignore[arg-type]
+    assert (outcome.lost, outcome.grown < 64) == (0, True)
+    assert outcome.ended > 0
+    assert outcome.heard < (outcome.ended + 30) * 25 * 100
