@@ -35,7 +35,10 @@ class Failed(Refused):
 
 
 class AlreadyOnline(Refused):
+    """`may_be_orphaned`: whether the worker of the other session may have died."""
+
     errno, code = 2, "already_online"
+    may_be_orphaned = True
 
 
 class BadRequest(Refused):

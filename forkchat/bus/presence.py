@@ -68,6 +68,13 @@ end
 )
 
 
+class NotSettled(AlreadyOnline):
+    """Redis failed over, or came back with a snapshot: the other session may be registered again in a moment,
+    by a worker that is still at the other Redis."""
+
+    may_be_orphaned = False
+
+
 class Claim(NamedTuple):
     """A session of ours: its token, and that of the session that it replaced (or "").
 
@@ -114,8 +121,8 @@ class Presence:
     async def claim(self, user: int, token: str, is_new: bool, takeover: bool = False) -> Claim:
         """A new session; or register one of ours again, or see that it still is.
 
-        Raises AlreadyOnline if another, living one exists and is not to be taken over. After Unavailable it
-        may be claimed all the same: `release` it.
+        Raises AlreadyOnline if another, living one exists and is not to be taken over, NotSettled if that is
+        of an earlier run. After Unavailable it may be claimed all the same: `release` it.
         """
         self._answer_for(user)
         where = *_keys(user), keys.BORN
@@ -127,7 +134,8 @@ class Presence:
                 return Claim(user, token, token_of(replaced), bool(reply))
             held = reply.decode()
             if not takeover and await self._link.call("EXISTS", keys.lease(lease_of(held))):
-                raise AlreadyOnline("this account is already online")
+                is_settled = held.endswith(self._lease.run)
+                raise (AlreadyOnline if is_settled else NotSettled)("this account is already online")
             replaced = held
         raise AlreadyOnline("this account is logging in elsewhere")
 

@@ -36,8 +36,6 @@ _MAX_CONVS = 500
 _HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
-#: Seconds in which every worker has noticed that Redis failed over.
-_MOVING = 8.0
 #: How often a user may join a group elsewhere while they log in here.
 _ATTACH_TRIES = 5
 
@@ -145,9 +143,8 @@ class Login:
         try:
             try:
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=takeover)
-            except AlreadyOnline:
-                # Just after a failover the workers that are still at the other Redis are not counted.
-                if await self._has_listener(user.id) or await context.presence.age() < _MOVING:
+            except AlreadyOnline as refused:
+                if not refused.may_be_orphaned or await self._has_listener(user.id):
                     raise
                 log.info("session.orphaned", user=user.id)
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=True)
