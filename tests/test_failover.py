@@ -312,6 +312,7 @@ def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
     for client in (moved, came):
         refused(host, client)
         refused(other, client)
+        stays(client)  # it answers the PING of a refusal, which is due within 5 s
         sees(watcher, client, "online")
     sees(watcher, leaves, "offline")
     for client in (watcher, moved, came):
