@@ -55,16 +55,16 @@ def check(url: str, deadline: float) -> str:
 def commands(database: int) -> list[_Command]:
     """Every command that the bus sends, and that its scripts call, in an order in which each succeeds."""
     name = f"check:{secrets.token_hex(8)}"
-    text, number, users = f"{name}:text", f"{name}:number", f"{name}:set"
+    text, number, users, scores = (f"{name}:{kind}" for kind in ("text", "number", "users", "scores"))
     # User and group 0 do not exist.
     families = [
-        *(keys.session(0), keys.left(0), keys.told(0), keys.burst(0), keys.rate("check", name)),
+        *(keys.session(0), keys.left(0), keys.told(0), keys.burst(0), f"rate:{name}"),
         *(keys.lease(name), keys.users(name), keys.reap(name), keys.LEASES, keys.BORN),
     ]
     channels = [keys.user_channel(0), "g0", keys.worker_channel(name), keys.ALL]
     return [
         ("CLIENT", "SETNAME", "forkchat"),
-        ("SELECT", database),
+        *([("SELECT", database)] if database else []),
         ("PING",),
         ("INFO", "server"),
         ("TIME",),
@@ -77,6 +77,12 @@ def commands(database: int) -> list[_Command]:
         ("TTL", text),
         ("PTTL", text),
         ("INCR", number),
+        ("ZADD", scores, 0, "0"),
+        ("EXPIRE", scores, _TTL),
+        ("ZCARD", scores),
+        ("ZRANGE", scores, 0, 0),
+        ("ZREMRANGEBYSCORE", scores, 1, 1),
+        ("ZREM", scores, "0"),
         ("SADD", users, "0"),
         ("EXPIRE", users, _TTL),
         ("SMEMBERS", users),
@@ -86,7 +92,7 @@ def commands(database: int) -> list[_Command]:
         ("SUBSCRIBE", *channels),
         ("UNSUBSCRIBE", *channels),
         ("PUBLISH", keys.worker_channel(name), ""),
-        ("DEL", text, number, users),
+        ("DEL", text, number, users, scores),
     ]
 
 
@@ -106,16 +112,19 @@ def _examine(url: str) -> str:
 
 
 def _refusals(connection: Connection, url: str) -> list[str]:
-    """What of the commands Redis refuses, a sentence for each."""
-    found: dict[str, None] = {}
+    """What Redis refuses, a sentence for each right that is missing and each other reason."""
+    denied: dict[str, None] = {}
+    failed: dict[str, list[str]] = {}
     for command in commands(_database(url)):
         try:
             _run(connection, command)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
             raise
+        except redis.exceptions.NoPermissionError as error:
+            denied[_missing(command[0], str(error))] = None
         except redis.exceptions.RedisError as error:
-            found[_explain(command, str(error))] = None
-    return list(found)
+            failed.setdefault(str(error), []).append(command[0])
+    return [*denied, *(f"{', '.join(dict.fromkeys(names))}: {error}" for error, names in failed.items())]
 
 
 def _run(connection: Connection, command: _Command) -> None:
@@ -125,11 +134,8 @@ def _run(connection: Connection, command: _Command) -> None:
         connection.read_response(push_request=is_push)
 
 
-def _explain(command: _Command, error: str) -> str:
-    name = command[0]
-    is_denied = error.startswith(("NOPERM", "No permissions")) or "permission" in error
-    if not is_denied:
-        return f"{name} fails: {error}"
+def _missing(name: str, error: str) -> str:
+    """Which right Redis means, and what to do."""
     if re.search(r"\brun the\b", error):
         right = "client|setname" if name == "CLIENT" else name.lower()
         return f"the user may not call {name}: add +{right} to its rights (docs/operations.md has them all)"
