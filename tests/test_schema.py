@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,43 @@ def test_hosts_that_start_together_all_succeed(url: str, sql_dir: Path) -> None:
         host.stdin.flush()
     assert [host.communicate(timeout=20)[0] for host in hosts] == ["3\n"] * 3
     assert rows(url, "SELECT x FROM a") == [1, 2, 3]
+
+
+def test_hosts_that_start_together_where_locks_do_not_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on two nodes of a Galera cluster, each of which has locks of its own."""
+    monkeypatch.setattr(schema, "_lock", lambda connection, database: None)
+    newest = schema.status(url, data_files("sql"), soon()).newest
+    with ThreadPoolExecutor(4) as hosts:
+        for number in range(15):
+            fresh = url.replace("?", f"_{number}?")
+            together = threading.Barrier(4)
+
+            def migrate(url: str = fresh, together: threading.Barrier = together) -> int:
+                together.wait()
+                return schema.migrate(url, data_files("sql"), soon()).version
+
+            started = [hosts.submit(migrate) for _ in range(4)]
+            assert [host.result() for host in started] == [newest] * 4
+            assert rows(fresh, "SELECT version FROM schema_version") == list(range(1, newest + 1))
+
+
+def test_a_migration_waits_for_who_holds_a_table(url: str, sql_dir: Path) -> None:
+    """Also where the server lets nobody wait for long."""
+    schema.migrate(url, sql_dir, soon())
+    (sql_dir / "003-third.sql").write_text("ALTER TABLE a ADD COLUMN y INT;")
+    with closing(connect(url)) as holder, holder.cursor() as cursor:
+        cursor.execute("SELECT @@global.lock_wait_timeout")
+        (before,) = cursor.fetchone()
+        cursor.execute("SET GLOBAL lock_wait_timeout = 1")
+        try:
+            holder.begin()
+            cursor.execute("SELECT * FROM a")
+            release = threading.Timer(1.5, holder.rollback)
+            release.start()
+            assert schema.migrate(url, sql_dir, soon()).version == 3
+            release.join()
+        finally:
+            cursor.execute("SET GLOBAL lock_wait_timeout = %s", (before,))
 
 
 def test_the_real_files_may_be_run_again(url: str) -> None:

@@ -44,8 +44,8 @@ _NO_LIMIT = 2**64 - 1
 #: by MariaDB alone; with `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
-    f" sql_select_limit = {_NO_LIMIT}, max_join_size = {_NO_LIMIT}, completion_type = 0, sql_auto_is_null = 0,"
-    " unique_checks = 1,"
+    f" sql_select_limit = {_NO_LIMIT}, max_join_size = {_NO_LIMIT}, completion_type = 0,"
+    " sql_auto_is_null = 0, unique_checks = 1,"
     f" innodb_lock_wait_timeout = {_LOCK_WAIT}"
     f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION}, transaction_read_only = 0 */"
     f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0 */"
