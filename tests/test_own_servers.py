@@ -70,7 +70,7 @@ def soon() -> float:
 def mysql_problems(url: str, **limits: int) -> str:
     """What is said of a MySQL, "" if it can be used."""
     try:
-        schema.status(url, data_files("sql"), soon(), **limits)
+        schema.status(url, schema.read(data_files("sql")), soon(), **limits)
     except StartError as error:
         return str(error)
     return ""
@@ -170,13 +170,13 @@ def test_every_right_is_needed_and_named(mysql: str) -> None:
         for right in rights:
             url = least(mysql, "rights", ", ".join(each for each in rights if each != right))
             assert mysql_problems(url) == f"MySQL: the user may not {right}: GRANT {right} ON rights.* TO it"
-        schema.migrate(least(mysql, "rights"), data_files("sql"), soon())
+        schema.migrate(least(mysql, "rights"), schema.read(data_files("sql")), soon())
     assert mysql_problems(least(mysql, "rights")) == ""
 
 
 def test_rights_on_some_tables_do_not_suffice(mysql: str) -> None:
     url = least(mysql, "partly")
-    schema.migrate(url, data_files("sql"), soon())
+    schema.migrate(url, schema.read(data_files("sql")), soon())
     least(mysql, "partly", "SELECT, INSERT, UPDATE, CREATE, ALTER, INDEX")
     grants = [f"GRANT DELETE ON partly.{table} TO partly@localhost" for table in ("message", "user")]
     execute(mysql.format("mysql"), *grants)
@@ -280,7 +280,7 @@ def second_home() -> Iterator[Directory]:
 @pytest.mark.parametrize("options", _UNFIT)
 def test_a_mariadb_that_is_not_fit(second_home: Directory, redis_url: str, options: str) -> None:
     with second_home.mariadb() as url:
-        schema.migrate(least(url, "unfit"), data_files("sql"), soon())
+        schema.migrate(least(url, "unfit"), schema.read(data_files("sql")), soon())
     with second_home.mariadb(*options.split()) as url:
         for user, database in (("unfit", "unfit"), ("root", "unfit"), ("root", "missing")):
             own = url.format(database).replace("root@", f"{user}@" if user == "root" else f"{user}:{KEY}@")
@@ -294,7 +294,7 @@ def test_a_mariadb_that_is_not_fit(second_home: Directory, redis_url: str, optio
 
 def test_tables_of_another_engine(mysql: str) -> None:
     url = least(mysql, "engines")
-    schema.migrate(url, data_files("sql"), soon())
+    schema.migrate(url, schema.read(data_files("sql")), soon())
     execute(url, "ALTER TABLE friend ENGINE = MyISAM", "ALTER TABLE epoch ENGINE = Aria")
     assert mysql_problems(url).splitlines() == [
         "MySQL: the table epoch is Aria: ALTER TABLE epoch ENGINE = InnoDB",

@@ -52,18 +52,17 @@ class Status(NamedTuple):
     newest: int  # the version that the files make
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     version: int
     name: str
-    path: Path
+    sql: str
 
 
-def migrate(url: str, sql_dir: Path, deadline: float) -> Status:
+def migrate(url: str, files: list[File], deadline: float) -> Status:
     """Wait until the server answers (monotonic `deadline`), then bring its schema up to date.
 
     Makes the database if it is missing. Raises StartError, with what to do about it.
     """
-    files = _files(sql_dir)
     with _reported(), closing(_open(url, deadline, make_database=True)) as connection:
         _lock(connection, Address.parse(url).database)
         for tries_left in reversed(range(_TRIES)):
@@ -76,12 +75,11 @@ def migrate(url: str, sql_dir: Path, deadline: float) -> Status:
     raise AssertionError("unreachable")
 
 
-def status(url: str, sql_dir: Path, deadline: float, text: int = 0, frame: int = 0) -> Status:
+def status(url: str, files: list[File], deadline: float, text: int = 0, frame: int = 0) -> Status:
     """How `migrate` would find it; changes nothing. `text` and `frame` are bytes, as in [limits].
 
     Raises StartError likewise, with a line for each reason why the server cannot be used.
     """
-    files = _files(sql_dir)
     with _reported(), closing(_open(url, deadline, make_database=False)) as connection:
         _examine(connection, url, files, check.packet_for(text, frame))
         return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
@@ -98,14 +96,14 @@ def _reported() -> Iterator[None]:
         raise StartError(f"MySQL: {error}") from error
 
 
-def _examine(connection: Connection, url: str, files: list[_File], packet: int) -> None:
-    tables = [_TABLE_NAME, *(name for file in files for name in _CREATED.findall(file.path.read_text()))]
+def _examine(connection: Connection, url: str, files: list[File], packet: int) -> None:
+    tables = [_TABLE_NAME, *(name for file in files for name in _CREATED.findall(file.sql))]
     problems = check.problems(connection, Address.parse(url).database, tables, packet)
     if problems:
         raise StartError("\n".join(f"MySQL: {problem}" for problem in problems))
 
 
-def _bring_up(connection: Connection, files: list[_File]) -> Status:
+def _bring_up(connection: Connection, files: list[File]) -> Status:
     with connection.cursor() as cursor:
         cursor.execute(_TABLE)
     version = _version(connection, files)
@@ -122,13 +120,14 @@ def statements(sql: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _files(sql_dir: Path) -> list[_File]:
+def read(sql_dir: Path) -> list[File]:
+    """The files of the schema. Raises StartError if they are not numbered one after another."""
     files = []
     for path in sorted(sql_dir.glob("*.sql")):
         number, _, name = path.stem.partition("-")
         if not number.isdecimal() or not name:
             raise StartError(f"{path}: not named like 001-name.sql")
-        files.append(_File(int(number), name, path))
+        files.append(File(int(number), name, path.read_text(encoding="utf-8")))
     if not files or [file.version for file in files] != list(range(1, len(files) + 1)):
         raise StartError(f"{sql_dir}: its files must be numbered 1, 2, 3, …")
     return files
@@ -170,7 +169,7 @@ def _lock(connection: Connection, database: str) -> None:
             raise StartError("MySQL: waited in vain for another host to finish its migration")
 
 
-def _version(connection: Connection, files: list[_File]) -> int:
+def _version(connection: Connection, files: list[File]) -> int:
     with connection.cursor() as cursor:
         try:
             cursor.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version")
@@ -187,9 +186,9 @@ def _version(connection: Connection, files: list[_File]) -> int:
     return version
 
 
-def _apply(connection: Connection, file: _File) -> None:
+def _apply(connection: Connection, file: File) -> None:
     with connection.cursor() as cursor:
-        for statement in statements(file.path.read_text(encoding="utf-8")):
+        for statement in statements(file.sql):
             try:
                 cursor.execute(statement)
             except MySQLdb.Error as error:
