@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 
 from forkchat.process.account import DEFAULT
 from forkchat.wire import msgid as m
-from tests.server import FORKCHAT, Server, children, forkchat, make_data_dir, until
+from tests.doing import do_everything
+from tests.server import FORKCHAT, ROOT, Server, children, forkchat, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
@@ -103,17 +105,32 @@ def _rotate(server: Server) -> None:
         until(lambda slot=slot: f"worker{slot} worker.reloaded" in server.log(), "the worker writes there")  # type: ignore[misc]
 
 
+def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
+    """As a checkout in root's home directory is."""
+    tmp_path.chmod(0o700)
+    for name in ("bin", "forkchat", "sql", "setup.py"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    with Server("-w", "1", config=UNLIMITED, command=[str(tmp_path / "bin/forkchat")]) as server:
+        do_everything(server.port)
+        assert "Traceback" not in server.log()
+
+
 def test_workers_die_with_a_killed_master() -> None:
     with Server("-w", "2") as server:
         server.kill()  # waits for all its children
 
 
 def earlier(data: Path) -> tuple[str, str]:
-    """Run on `data` as earlier versions did, and be killed: a user, and the conversation that they had."""
+    """Run on `data` as earlier versions did, and be tested: a user, and a conversation of theirs."""
     config = UNLIMITED.replace("[server]\n", "[server]\nuser = 'mysql'\n")
     with Server("-w", "1", config=config, data_dir=data) as server:
         for pid in children(server.pid):
             expect_unprivileged(pid, "mysql")
+        tested = forkchat("--data-dir", str(data), "-t")
+        assert tested.returncode == 0, tested.stderr
+        assert "its services are tested" in tested.stdout
         li, bo = Modern(server.port).join_in(), Modern(server.port).join_in()
         return li.name, li.done(m.ONE_CHAT, toid=bo.id, msg="kept", cid="1")["conv"]
 
@@ -139,6 +156,13 @@ def test_an_upgrade_keeps_accounts_and_messages() -> None:
     other_name.unlink()
     owners = {path.lstat().st_uid for path in (data / "mysql").rglob("*")}
     assert owners == {pwd.getpwnam(DEFAULT).pw_uid}
+
+
+def test_the_set_up_makes_the_user_once() -> None:
+    entry = pwd.getpwnam(DEFAULT)
+    assert (entry.pw_shell, entry.pw_dir) == ("/usr/sbin/nologin", "/nonexistent")
+    again = subprocess.run(["bin/setup"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(
