@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"forkchat: {problem}", file=sys.stderr)
         return EX_CONFIG
     except StartError as error:
-        print(f"forkchat: {error}", file=sys.stderr)
+        for problem in str(error).splitlines():
+            print(f"forkchat: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # while nothing has been started that would have to be stopped
         return 130

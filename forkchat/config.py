@@ -55,6 +55,7 @@ class Table(dict[str, Any]):
 @dataclass(frozen=True)
 class Server:
     workers: int = _key(4, at=(1, MAX_WORKERS))
+    user: str = _key("")
     data_dir: str = _key("")
     pid_file: str = _key("")
     log_level: str = _key("info", choices=LEVELS, live=True)
@@ -207,6 +208,11 @@ def keys() -> dict[str, Field[Any]]:
         section.name: section.default for section in fields(Config) if section.name != "source"
     }
     return {f"{name}.{key.name}": key for name, section in sections.items() for key in fields(section)}
+
+
+def values(config: Config) -> dict[str, Any]:
+    """All keys with their values, as `{"listen.port": 6000}`; `load` takes them for flags."""
+    return {name: _value(config, name) for name in keys()}
 
 
 def _value(config: Config, name: str) -> Any:

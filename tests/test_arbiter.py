@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forkchat.wire import msgid as m
-from tests.server import Server, children, is_alive, until
+from tests.server import Server, children, is_alive, make_data_dir, until
 from tests.talk import UNLIMITED, Modern
 
 
@@ -129,11 +129,11 @@ def test_a_silent_worker_is_killed_and_replaced() -> None:
         until(lambda: server.workers().get(1, silent) != silent, "a new worker", 2.0)
 
 
-def test_usr1_reopens_the_log_in_all(tmp_path: Path) -> None:
-    path = tmp_path / "forkchat.log"
+def test_usr1_reopens_the_log_in_all() -> None:
+    path = make_data_dir() / "forkchat.log"
     with Server("-w", "2", config=f"[server]\nlog_file = '{path}'\n", wait=False) as server:
         until(lambda: path.exists() and "master.ready" in path.read_text(), "ready")
-        path.rename(tmp_path / "rotated")
+        path.rename(path.with_suffix(".1"))
         server.send(signal.SIGUSR1)
 
         def has_open(pid: int) -> bool:

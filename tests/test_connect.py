@@ -12,7 +12,8 @@ import hiredis
 import pytest
 import redis.exceptions
 
-from forkchat.bus.connect import check, connect, socket_of
+from forkchat.bus.check import check
+from forkchat.bus.connect import connect, socket_of
 from forkchat.errors import StartError
 from tests.server import until
 

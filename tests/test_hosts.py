@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -26,8 +24,7 @@ from forkchat.process.embedded import run_dir
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
 from tests.clock import Clock
-from tests.cluster import free_port
-from tests.server import ROOT, Server, forkchat, make_data_dir, until
+from tests.server import Server, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
 
 
@@ -246,88 +243,3 @@ def test_a_clock_that_is_off_does_not_show(cluster: Cluster, tmp_path: Path) -> 
         assert abs(recipient.push(m.ONE_CHAT)["ts"] / 1000 - time.time()) < 60
     li.close()
     until(lambda: Modern(right.port).login(token=li.token)["errno"] == 0, "li is elsewhere")
-
-
-@pytest.fixture(scope="module")
-def urls(owner: Server) -> Iterator[dict[str, str]]:
-    text = (ROOT / "docs/operations.md").read_text()
-    rights = re.search(r"GRANT (.+) ON forkchat\.\*", text)
-    acl = re.search(r"^user forkchat on >… (.+\n.+)$", text, re.MULTILINE)
-    assert rights and acl
-    socket_path = run_dir(owner.data_dir) / "mysql.sock"
-    with (
-        closing(connect(f"mysql://root@/forkchat?unix_socket={quote(str(socket_path))}")) as database,
-        database.cursor() as cursor,
-    ):
-        cursor.execute("CREATE DATABASE least CHARACTER SET utf8mb4")
-        cursor.execute("CREATE USER forkchat@localhost IDENTIFIED BY 'geheim'")
-        cursor.execute(f"GRANT {rights[1]} ON least.* TO forkchat@localhost")
-    port, data = free_port(), make_data_dir()
-    (data / "redis.conf").write_text(
-        f'port {port}\nbind 127.0.0.1\nsave ""\ndir {data}\nuser default off\n'
-        f"user forkchat on >geheim {' '.join(acl[1].split())}\n"
-    )
-    with subprocess.Popen(["redis-server", data / "redis.conf"], stdout=subprocess.DEVNULL) as redis:
-        try:
-            yield {
-                "FORKCHAT_MYSQL_URL": f"mysql://forkchat:geheim@/least?unix_socket={quote(str(socket_path))}",
-                "FORKCHAT_REDIS_URL": f"redis://forkchat:geheim@127.0.0.1:{port}/0",
-            }
-        finally:
-            redis.terminate()
-    shutil.rmtree(data)
-
-
-class TestServersOfOnesOwn:
-    """With passwords: the rights that docs/operations.md asks for suffice, and what is wrong is named."""
-
-    def test_the_rights_suffice(self, urls: dict[str, str]) -> None:
-        with Server("-w", "2", config=UNLIMITED, env=urls) as host:
-            li, bo = Modern(host.port).join_in(), Modern(host.port).join_in()
-            group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
-            bo.done(m.ADD_GROUP, groupid=group)
-            li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
-            assert bo.push(m.GROUP_CHAT)["msg"] == "hi"
-            assert Modern(host.port).login(name=li.name, password="wrong")["errno"] == 1
-            assert Modern(host.port).login(name=li.name, password=PASSWORD)["errno"] == 2
-            for worker in host.workers().values():
-                os.kill(worker, signal.SIGKILL)
-            host.wait_log(r"lease\.cleared lease=\S+:1:1 ")
-            host.wait_log(r"lease\.cleared lease=\S+:2:1 ")
-            host.send(signal.SIGTERM)
-            assert host.wait() == 0
-            for denied in ("NOPERM", "denied", "Traceback"):
-                assert denied not in host.log()
-
-    @pytest.mark.parametrize(
-        ("name", "change", "says"),
-        [
-            ("FORKCHAT_REDIS_URL", ("geheim", "falsch"), "Redis refuses the user or password"),
-            ("FORKCHAT_MYSQL_URL", ("geheim", "falsch"), "MySQL: Access denied for user 'forkchat'"),
-        ],
-    )
-    def test_a_wrong_password_is_said_at_once(
-        self, urls: dict[str, str], name: str, change: tuple[str, str], says: str
-    ) -> None:
-        began = time.monotonic()
-        ended = forkchat("-p", "0", env=urls | {name: urls[name].replace(*change)})
-        assert ended.returncode == 1
-        assert says in ended.stderr
-        assert "falsch" not in ended.stderr
-        assert time.monotonic() - began < 8  # nobody is waited for
-
-    @pytest.mark.parametrize(
-        ("name", "url", "says"),
-        [
-            ("FORKCHAT_REDIS_URL", "redis://u:geheim@127.0.0.1:1", "Redis cannot be reached"),
-            ("FORKCHAT_MYSQL_URL", "mysql://u:geheim@127.0.0.1:1/d", "MySQL: Can't connect to server"),
-        ],
-    )
-    def test_who_is_not_there_is_waited_for_and_then_named(
-        self, urls: dict[str, str], name: str, url: str, says: str
-    ) -> None:
-        ended = forkchat("-p", "0", env=urls | {name: url})
-        assert ended.returncode == 1
-        assert says in ended.stderr
-        assert "geheim" not in ended.stderr
-        assert "master.ready" not in ended.stderr

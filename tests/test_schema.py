@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,13 @@ def rows(url: str, query: str) -> list[Any]:
 
 
 def test_files_are_applied_in_order_and_once(url: str, sql_dir: Path) -> None:
-    assert schema.status(url, sql_dir, soon())[1:] == (0, 2)
+    assert schema.status(url, schema.read(sql_dir), soon())[1:] == (0, 2)
     for _ in range(2):
-        assert schema.migrate(url, sql_dir, soon())[1:] == (2, 2)
+        assert schema.migrate(url, schema.read(sql_dir), soon())[1:] == (2, 2)
     assert rows(url, "SELECT x FROM a") == [1, 2]
     (sql_dir / "003-third.sql").write_text("INSERT INTO a VALUES (3)")
-    assert schema.status(url, sql_dir, soon())[1:] == (2, 3)
-    schema.migrate(url, sql_dir, soon())
+    assert schema.status(url, schema.read(sql_dir), soon())[1:] == (2, 3)
+    schema.migrate(url, schema.read(sql_dir), soon())
     assert rows(url, "SELECT x FROM a") == [1, 2, 3]
     assert rows(url, "SELECT name FROM schema_version") == ["first", "second", "third"]
 
@@ -83,33 +84,34 @@ def test_what_failed_halfway_is_run_again(url: str, sql_dir: Path) -> None:
     good = (sql_dir / "002-second.sql").read_text()
     (sql_dir / "002-second.sql").write_text("CREATE TABLE IF NOT EXISTS c (x INT);\nNONSENSE;\n")
     with pytest.raises(StartError, match="MySQL: You have an error in your SQL syntax"):
-        schema.migrate(url, sql_dir, soon())
-    assert schema.status(url, sql_dir, soon()).version == 1
+        schema.migrate(url, schema.read(sql_dir), soon())
+    assert schema.status(url, schema.read(sql_dir), soon()).version == 1
     (sql_dir / "002-second.sql").write_text(good)
-    assert schema.migrate(url, sql_dir, soon()).version == 2
+    assert schema.migrate(url, schema.read(sql_dir), soon()).version == 2
 
 
 def test_a_newer_schema_is_left_alone(url: str, sql_dir: Path) -> None:
-    schema.migrate(url, sql_dir, soon())
+    schema.migrate(url, schema.read(sql_dir), soon())
     (sql_dir / "002-second.sql").unlink()
     for look in (schema.migrate, schema.status):
         with pytest.raises(StartError, match="has version 2, and this forkchat knows 1"):
-            look(url, sql_dir, soon())
+            look(url, schema.read(sql_dir), soon())
 
 
 @pytest.mark.parametrize("name", ["first.sql", "004-gap.sql", "002-double.sql"])
 def test_misnamed_files_are_refused(url: str, sql_dir: Path, name: str) -> None:
     (sql_dir / name).write_text("SELECT 1;")
     with pytest.raises(StartError, match=r"named like|numbered"):
-        schema.migrate(url, sql_dir, soon())
+        schema.migrate(url, schema.read(sql_dir), soon())
 
 
 def test_hosts_that_start_together_all_succeed(url: str, sql_dir: Path) -> None:
     """Their work is slowed down, so that they surely meet."""
     (sql_dir / "003-slow.sql").write_text("DO SLEEP(0.3);\nINSERT INTO a VALUES (3);")
     code = (
-        "import sys, time; from pathlib import Path; from forkchat.store.schema import migrate\n"
-        "sys.stdin.read(1); print(migrate(sys.argv[1], Path(sys.argv[2]), time.monotonic() + 10).version)"
+        "import sys, time; from pathlib import Path; from forkchat.store import schema\n"
+        "sys.stdin.read(1); files = schema.read(Path(sys.argv[2]))\n"
+        "print(schema.migrate(sys.argv[1], files, time.monotonic() + 10).version)"
     )
     argv = [sys.executable, "-c", code, url, str(sql_dir)]
     pipe = subprocess.PIPE
@@ -122,25 +124,62 @@ def test_hosts_that_start_together_all_succeed(url: str, sql_dir: Path) -> None:
     assert rows(url, "SELECT x FROM a") == [1, 2, 3]
 
 
+def test_hosts_that_start_together_where_locks_do_not_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on two nodes of a Galera cluster, each of which has locks of its own."""
+    monkeypatch.setattr(schema, "_lock", lambda connection, database: None)
+    newest = schema.status(url, schema.read(data_files("sql")), soon()).newest
+    with ThreadPoolExecutor(4) as hosts:
+        for number in range(15):
+            fresh = url.replace("?", f"_{number}?")
+            together = threading.Barrier(4)
+
+            def migrate(url: str = fresh, together: threading.Barrier = together) -> int:
+                together.wait()
+                return schema.migrate(url, schema.read(data_files("sql")), soon()).version
+
+            started = [hosts.submit(migrate) for _ in range(4)]
+            assert [host.result() for host in started] == [newest] * 4
+            assert rows(fresh, "SELECT version FROM schema_version") == list(range(1, newest + 1))
+
+
+def test_a_migration_waits_for_who_holds_a_table(url: str, sql_dir: Path) -> None:
+    """Also where the server lets nobody wait for long."""
+    schema.migrate(url, schema.read(sql_dir), soon())
+    (sql_dir / "003-third.sql").write_text("ALTER TABLE a ADD COLUMN y INT;")
+    with closing(connect(url)) as holder, holder.cursor() as cursor:
+        cursor.execute("SELECT @@global.lock_wait_timeout")
+        (before,) = cursor.fetchone()
+        cursor.execute("SET GLOBAL lock_wait_timeout = 1")
+        try:
+            holder.begin()
+            cursor.execute("SELECT * FROM a")
+            release = threading.Timer(1.5, holder.rollback)
+            release.start()
+            assert schema.migrate(url, schema.read(sql_dir), soon()).version == 3
+            release.join()
+        finally:
+            cursor.execute("SET GLOBAL lock_wait_timeout = %s", (before,))
+
+
 def test_the_real_files_may_be_run_again(url: str) -> None:
-    schema.migrate(url, data_files("sql"), soon())
+    schema.migrate(url, schema.read(data_files("sql")), soon())
     tables = rows(url, "SHOW TABLES")
     with closing(connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM schema_version")
-    schema.migrate(url, data_files("sql"), soon())
+    schema.migrate(url, schema.read(data_files("sql")), soon())
     assert rows(url, "SHOW TABLES") == tables
 
 
 def test_it_waits_for_a_server_until_its_deadline(sql_dir: Path) -> None:
     started = time.monotonic()
     with pytest.raises(StartError, match="Can't connect"):
-        schema.migrate("mysql://u@127.0.0.1:1/d", sql_dir, started + 0.5)
+        schema.migrate("mysql://u@127.0.0.1:1/d", schema.read(sql_dir), started + 0.5)
     assert 0.5 <= time.monotonic() - started < 3
 
 
 def test_a_database_of_a_strange_name_is_not_made(url: str, sql_dir: Path) -> None:
     with pytest.raises(StartError, match="forkchat makes none of that name"):
-        schema.migrate(url.replace("/test_", "/te%60st_"), sql_dir, soon())
+        schema.migrate(url.replace("/test_", "/te%60st_"), schema.read(sql_dir), soon())
 
 
 def test_a_url_in_its_parts() -> None:
@@ -162,7 +201,7 @@ def test_a_bad_url_is_not_quoted(bad: str) -> None:
 
 
 def test_a_connection_commits_by_itself_and_reads_what_is_committed(url: str, sql_dir: Path) -> None:
-    schema.migrate(url, sql_dir, soon())
+    schema.migrate(url, schema.read(sql_dir), soon())
     with closing(connect(url)) as one, closing(connect(url)) as other:
         mine, yours = one.cursor(), other.cursor()
         one.begin()
@@ -175,7 +214,7 @@ def test_a_connection_commits_by_itself_and_reads_what_is_committed(url: str, sq
 
 
 def test_a_read_timeout_is_a_lost_connection(url: str, sql_dir: Path) -> None:
-    schema.migrate(url, sql_dir, soon())
+    schema.migrate(url, schema.read(sql_dir), soon())
     with closing(connect(url, read_timeout=1)) as connection, pytest.raises(MySQLdb.Error) as caught:
         connection.cursor().execute("DO SLEEP(3)")
     assert is_lost(caught.value)
@@ -183,7 +222,7 @@ def test_a_read_timeout_is_a_lost_connection(url: str, sql_dir: Path) -> None:
 
 
 def test_errors_are_told_apart(url: str, sql_dir: Path) -> None:
-    schema.migrate(url, sql_dir, soon())
+    schema.migrate(url, schema.read(sql_dir), soon())
     with closing(connect(url)) as one, closing(connect(url)) as other:
         mine, yours = one.cursor(), other.cursor()
         mine.execute("CREATE TABLE k (x INT PRIMARY KEY)")
@@ -226,7 +265,7 @@ def _deadlock(one: Any, other: Any) -> MySQLdb.Error:
 
 
 def test_a_closed_connection_and_a_killed_one_are_lost(url: str, sql_dir: Path) -> None:
-    schema.migrate(url, sql_dir, soon())
+    schema.migrate(url, schema.read(sql_dir), soon())
     closed = connect(url)
     closed.close()
     with pytest.raises(MySQLdb.Error) as caught:

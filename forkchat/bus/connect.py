@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import Any
 
 import redis.exceptions
@@ -12,18 +11,28 @@ from redis.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from forkchat.errors import StartError
-
-_TRY_AGAIN = 0.1
-
 
 def connect(url: str, timeout: float) -> Connection:
     """A connected and authenticated connection that speaks RESP3.
 
     `timeout` seconds bound connecting and each call. Nothing is tried twice: whoever holds the
     connection decides when to make another. Raises redis.exceptions.RedisError, also where the URL leads to a
-    replica: what it is told, the others do not hear.
+    server that `unsuitable` names.
     """
+    connection = _open(url, timeout, client_name="forkchat")
+    why = unsuitable(connection)
+    if why:
+        connection.disconnect()
+        raise redis.exceptions.ReadOnlyError(why)
+    return connection
+
+
+def open_plain(url: str, timeout: float) -> Connection:
+    """The same of any server, without the commands that need a right: neither named nor in its database."""
+    return _open(url, timeout, db=0)
+
+
+def _open(url: str, timeout: float, **more: Any) -> Connection:
     arguments: dict[str, Any] = parse_url(url)
     kind = arguments.pop("connection_class", Connection)
     if kind is not UnixDomainSocketConnection:
@@ -35,21 +44,30 @@ def connect(url: str, timeout: float) -> Connection:
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": 0,
             "protocol": 3,
-            "client_name": "forkchat",
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            **more,
         }
     )
     connection.connect()
-    if role_of(connection) != "master":
-        connection.disconnect()
-        raise redis.exceptions.ReadOnlyError("it is a replica of another Redis")
     return connection
 
 
-def role_of(connection: Connection) -> str:
-    """What the server said of itself when the connection was made: `master` or `replica`."""
-    metadata: dict[Any, Any] = connection.handshake_metadata  # with hiredis its keys are bytes
-    return str(metadata[b"role"].decode())
+def metadata(connection: Connection, key: str) -> str:
+    """What the server said of itself when the connection was made: its `version`, `mode` or `role`; or ""."""
+    said: dict[Any, Any] = connection.handshake_metadata  # with hiredis its keys are bytes
+    return str(said.get(key.encode(), b"").decode())
+
+
+def unsuitable(connection: Connection) -> str:
+    """Why this server is not the one to use, and what to do about it; "" if it is."""
+    mode, role = metadata(connection, "mode"), metadata(connection, "role")
+    if mode == "cluster":
+        return "it is a node of a Redis Cluster, which forkchat cannot use: name a Redis of its own"
+    if mode == "sentinel":
+        return "it is a sentinel: name the Redis that it watches, by an address that follows the primary"
+    if role != "master":  # what it is told, the others do not hear
+        return "it is a replica of another Redis: name the primary"
+    return ""
 
 
 def socket_of(connection: Connection) -> socket.socket:
@@ -57,34 +75,3 @@ def socket_of(connection: Connection) -> socket.socket:
     sock = connection._sock
     assert sock is not None, "not connected"
     return sock
-
-
-def check(url: str, deadline: float) -> str:
-    """Wait until Redis answers (monotonic `deadline`); its version.
-
-    Raises StartError, with whether it was unreachable or would not have us.
-    """
-    while True:
-        try:
-            return _version(connect(url, timeout=3.0))
-        except redis.exceptions.AuthenticationError as error:
-            raise StartError(f"Redis refuses the user or password that its URL names: {error}") from error
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            # Among them BusyLoadingError: it reads its data after a start.
-            if time.monotonic() > deadline:
-                raise StartError(f"Redis cannot be reached: {error}") from error
-        except ValueError:  # its text may quote half of a password
-            raise StartError("Redis: its URL cannot be read; special characters are written as %XX") from None
-        except redis.exceptions.RedisError as error:
-            raise StartError(f"Redis: {error}") from error
-        time.sleep(_TRY_AGAIN)
-
-
-def _version(connection: Connection) -> str:
-    try:
-        connection.send_command("PING")
-        connection.read_response()
-        metadata: dict[Any, Any] = connection.handshake_metadata  # with hiredis its keys are bytes
-        return str(metadata[b"version"].decode())
-    finally:
-        connection.disconnect()

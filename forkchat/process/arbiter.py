@@ -20,8 +20,11 @@ from forkchat import log
 from forkchat.config import MAX_WORKERS, Config
 from forkchat.errors import ConfigError, StartError
 from forkchat.process import embedded, host, preflight
+from forkchat.process.account import Account, let_write
 from forkchat.process.embedded import Embedded
+from forkchat.process.handover import Handover
 from forkchat.process.listen import listen
+from forkchat.process.parent import die_with
 from forkchat.process.pidfile import PidFile
 from forkchat.process.pool import Pool
 from forkchat.process.scoreboard import Scoreboard
@@ -41,6 +44,7 @@ class Arbiter:
         self._services = Embedded(config) if embedded.is_needed(config) else None
         self._board = Scoreboard(MAX_WORKERS)
         self._pool = Pool(self._board, config.server.workers, self._work)
+        self._handover = Handover()
         self._boot = secrets.token_hex(4)
         self._stopping = False
         self._announced = False
@@ -58,7 +62,9 @@ class Arbiter:
     def run(self) -> int:
         """Serve until a signal asks to end; the exit status. Raises StartError."""
         server, where = self._config.server, self._config.listen
-        _open_log(self._config, "master")
+        self._pid = os.getpid()
+        self._account = Account.choose(server.user)
+        _open_log(self._config, "master", self._account)
         _raise_file_limit()
         if self._services:
             self._services.lock()
@@ -149,11 +155,12 @@ class Arbiter:
         log.info("config.reload", file=self._config.source.path)
         if restart:
             log.warning("config.needs_restart", keys=",".join(restart))
+        self._handover.write(self._config)
         self._pool.send(signal.SIGHUP)
 
     def _handle_usr1(self) -> None:
         try:
-            _open_log(self._config, "master")
+            _open_log(self._config, "master", self._account)
         except StartError as error:
             log.error("log.reopen", error=error)
         self._pool.send(signal.SIGUSR1)
@@ -174,11 +181,13 @@ class Arbiter:
             self._services.close()
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
-        _open_log(self._config, f"worker{slot}")
-        from forkchat.process import worker
+        from forkchat.process import worker  # while we may read it, wherever it is
 
         config = embedded.with_urls(self._config)
-        return worker.main(config, self._listeners, self._board, slot, lease)
+        self._account.become()
+        die_with(self._pid)
+        _open_log(self._config, f"worker{slot}", self._account)
+        return worker.main(config, self._listeners, self._board, slot, lease, self._handover)
 
     def _stop(self) -> None:
         """Whatever led here, leave nothing behind. The services go last: workers still write to them."""
@@ -193,8 +202,10 @@ class Arbiter:
             self._services.stop()
 
 
-def _open_log(config: Config, process: str) -> None:
+def _open_log(config: Config, process: str, account: Account) -> None:
     try:
+        if config.server.log_file:
+            let_write(config.server.log_file, account)
         log.setup(config.server.log_level, config.server.log_file or None, process)
     except OSError as error:
         raise StartError(f"cannot open the log file {config.server.log_file}: {error.strerror}") from error

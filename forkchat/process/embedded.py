@@ -20,8 +20,9 @@ from urllib.parse import quote
 from forkchat.config import Config
 from forkchat.errors import StartError
 from forkchat.process import mariadb
+from forkchat.process.account import Account, adopt
 from forkchat.process.lock import DataLock
-from forkchat.process.service import Account, Service, Spawn, program
+from forkchat.process.service import Service, Spawn, program
 
 _STOP_TIME = 10.0
 
@@ -65,8 +66,10 @@ class Embedded:
         """Start the services; they may not answer yet. Raises StartError."""
         assert self._lock is not None, "call lock first"
         data, run = self._config.data_dir, run_dir(self._config.data_dir)
-        spawn = Spawn(Account.choose(), self._lock.services_fd)
+        spawn = Spawn(Account.choose(self._config.server.user), self._lock.services_fd)
         with _reported(data):
+            for name in ("mysql", "mysql.tmp"):
+                adopt(data / name, spawn.account)
             _make_run_dir(run, spawn.account)
             if not self._config.mysql.url:
                 log_path = _log_file(data / "mysql.log", spawn)
@@ -123,6 +126,8 @@ def run_dir(data: Path) -> Path:
 
 def _make_run_dir(run: Path, account: Account) -> None:
     _make_private(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
+    if os.getuid() == 0 and run.is_dir() and run.stat().st_uid != account.uid:
+        shutil.rmtree(run)  # of services that ran as another user
     _make_private(run, account, 0o700)
 
 

@@ -13,6 +13,7 @@ from forkchat import config as configuration
 from forkchat.config import Config
 from forkchat.errors import StartError
 from forkchat.process import signals
+from forkchat.process.account import Account, may_write
 from forkchat.process.embedded import Embedded
 from forkchat.process.parent import die_with
 
@@ -27,28 +28,45 @@ class Interrupted(Exception):
 
 
 def migrate(config: Config, deadline: float) -> Findings:
-    """In the child: bring the schema up to date, and look at Redis."""
-    from forkchat.bus import connect
+    """In the child: look at both, and bring the schema up to date where nothing is wrong."""
     from forkchat.store import schema
 
-    redis = connect.check(config.redis.url, deadline)
-    status = schema.migrate(config.mysql.url, configuration.data_files("sql"), deadline)
-    return {"mysql": status.server, "schema": str(status.version), "redis": redis}
+    files = schema.read(configuration.data_files("sql"))
+    found = inspect(config, deadline)
+    log_file = config.server.log_file
+    if log_file and not may_write(log_file):
+        raise StartError(
+            f"workers run as user {os.getuid()}, which cannot write to {log_file}: let it pass through the "
+            "directories above, and own the file"
+        )
+    status = schema.migrate(config.mysql.url, files, deadline)
+    return {"mysql": status.server, "schema": str(status.version), "redis": found["redis"]}
 
 
 def inspect(config: Config, deadline: float) -> Findings:
-    """In the child: look at both, and change nothing. `newest` is the schema's version after a start."""
-    from forkchat.bus import connect
+    """In the child: look at both, as the user that workers run as, and change nothing. `newest` is the
+    schema's version after a start.
+
+    Raises StartError with all that is wrong, a line for each problem.
+    """
+    from forkchat.bus import check
     from forkchat.store import schema
 
-    redis = connect.check(config.redis.url, deadline)
-    status = schema.status(config.mysql.url, configuration.data_files("sql"), deadline)
-    return {
-        "mysql": status.server,
-        "schema": str(status.version),
-        "newest": str(status.newest),
-        "redis": redis,
-    }
+    limits, files = config.limits, schema.read(configuration.data_files("sql"))
+    Account.choose(config.server.user).become()
+    found, problems = {}, []
+    try:
+        found["redis"] = check.check(config.redis.url, deadline)
+    except StartError as error:
+        problems.append(str(error))
+    try:
+        status = schema.status(config.mysql.url, files, deadline, limits.text, limits.frame)
+        found |= {"mysql": status.server, "schema": str(status.version), "newest": str(status.newest)}
+    except StartError as error:
+        problems.append(str(error))
+    if problems:
+        raise StartError("\n".join(problems))
+    return found
 
 
 def run(

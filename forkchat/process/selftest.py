@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from forkchat import log
 from forkchat.config import Config
 from forkchat.process import embedded, preflight
@@ -15,11 +17,13 @@ def run(config: Config) -> int:
     log.setup("warning", None, "test")
     print("configuration: ok")
     services = _lock(config) if embedded.is_needed(config) else None
+    owner = _owner(config) if embedded.is_needed(config) and not services else ""
     queue = SignalQueue()
     try:
         if services:
             services.start()
-        found = preflight.run(preflight.inspect, embedded.with_urls(config), 0.0, queue, services)
+        tested = embedded.with_urls(config).with_value("server.user", owner or config.server.user)
+        found = preflight.run(preflight.inspect, tested, 0.0, queue, services)
     except preflight.Interrupted:
         return 1
     finally:
@@ -39,6 +43,14 @@ def _lock(config: Config) -> Embedded | None:
         print(f"{live}: its services are tested")
         return None
     return services
+
+
+def _owner(config: Config) -> str:
+    """The user of a live master's services, which may be those of an earlier version; "" if unknown."""
+    try:
+        return embedded.run_dir(config.data_dir).owner() if os.getuid() == 0 else ""
+    except (OSError, KeyError):
+        return ""
 
 
 def _schema(version: int, newest: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import time
@@ -14,32 +13,12 @@ from typing import Any, NamedTuple
 
 from forkchat import log
 from forkchat.errors import StartError
+from forkchat.process.account import Account
 from forkchat.process.backoff import Backoff
 from forkchat.process.parent import die_with
 
 #: Where daemons are, which is not on every user's PATH.
 _PATH = os.pathsep.join([os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"])
-
-
-class Account(NamedTuple):
-    """Whom the services run as."""
-
-    uid: int
-    gid: int
-
-    @classmethod
-    def choose(cls) -> Account:
-        """Ourselves, but for root, who gives up its privileges: `mysql`. Raises StartError without one."""
-        if os.getuid() != 0:
-            return cls(os.getuid(), os.getgid())
-        try:
-            entry = pwd.getpwnam("mysql")
-        except KeyError:
-            raise StartError(
-                "there is no user `mysql` for the private services to run as: install the package "
-                "mariadb-server, start forkchat as another user than root, or name a MySQL and a Redis"
-            ) from None
-        return cls(entry.pw_uid, entry.pw_gid)
 
 
 class Spawn(NamedTuple):

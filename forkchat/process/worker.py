@@ -17,7 +17,6 @@ from collections.abc import Callable
 from forkchat import log
 from forkchat.bus import Bus
 from forkchat.config import Config
-from forkchat.errors import ConfigError
 from forkchat.net.connection import Connection
 from forkchat.net.lane import ThreadLane
 from forkchat.net.listener import Listener
@@ -25,6 +24,7 @@ from forkchat.net.loop import EventLoop
 from forkchat.net.wheel import Wheel
 from forkchat.process.admission import Admission
 from forkchat.process.dispatch import Dispatcher
+from forkchat.process.handover import Handover
 from forkchat.process.inbox import Turns
 from forkchat.process.peer import Peer, Shared
 from forkchat.process.scoreboard import Scoreboard
@@ -47,10 +47,17 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _COME_BACK = 3.0
 
 
-def main(config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str) -> int:
+def main(
+    config: Config,
+    listeners: list[socket.socket],
+    board: Scoreboard,
+    slot: int,
+    lease: str,
+    handover: Handover,
+) -> int:
     """Run the worker of `slot` until a signal stops it; its exit status."""
     threading.excepthook = _die_with_a_thread
-    Worker(config, listeners, board, slot, lease).run()
+    Worker(config, listeners, board, slot, lease, handover).run()
     return 0
 
 
@@ -77,9 +84,16 @@ def _tune() -> None:
 
 class Worker:
     def __init__(
-        self, config: Config, listeners: list[socket.socket], board: Scoreboard, slot: int, lease: str
+        self,
+        config: Config,
+        listeners: list[socket.socket],
+        board: Scoreboard,
+        slot: int,
+        lease: str,
+        handover: Handover,
     ):
         self._config = config
+        self._handover = handover
         self._board = board
         self._slot = slot
         self._sockets = listeners
@@ -189,12 +203,10 @@ class Worker:
         }
 
     def _reload(self) -> None:
-        try:
-            self._config, _ = self._config.reload()
-        except ConfigError as error:
-            log.error("worker.reload_failed", why="; ".join(error.problems))
+        config = self._handover.read()
+        if config is None:
             return
-        self._service.context.config = self._config
+        self._config = self._service.context.config = config
         self._admission.configure(self._config)
         log.set_level(self._config.server.log_level)
         log.info("worker.reloaded")

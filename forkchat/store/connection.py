@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import MySQLdb
 import MySQLdb.connections
+import MySQLdb.converters  # the driver does so when it connects; a user other than root may not read it then
 
 from forkchat.errors import Unavailable
 
@@ -38,13 +39,16 @@ _KNOWN = _LOST | {
 _IDLE_TRANSACTION = 6
 #: Seconds that a statement waits for a row lock.
 _LOCK_WAIT = 3
+#: DEFAULT would be the server's, whatever that is.
+_NO_LIMIT = 2**64 - 1
 #: What our statements rely on, whatever the server's defaults are. `/*!80000` is read by MySQL alone, `/*M!`
 #: by MariaDB alone; with `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
-    f" sql_select_limit = DEFAULT, max_join_size = DEFAULT, completion_type = 0, sql_auto_is_null = 0,"
+    f" sql_select_limit = {_NO_LIMIT}, max_join_size = {_NO_LIMIT}, completion_type = 0,"
+    " sql_auto_is_null = 0, unique_checks = 1,"
     f" innodb_lock_wait_timeout = {_LOCK_WAIT}"
-    f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION} */"
+    f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION}, transaction_read_only = 0 */"
     f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0 */"
 )
 

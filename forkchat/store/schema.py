@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import MySQLdb
 
 from forkchat.errors import StartError
+from forkchat.store import check
 from forkchat.store.connection import (
     Address,
     Connection,
     connect,
     is_already_there,
+    is_deadlock,
+    is_lock_timeout,
     is_lost,
     is_no_database,
     is_no_table,
@@ -25,6 +30,12 @@ from forkchat.store.connection import (
 #: A statement on a large table may take as long as it takes.
 _DDL_TIMEOUT = 24 * 3600
 _TRY_AGAIN = 0.1
+#: How often a migration is begun that met another host's.
+_TRIES = 100
+#: The tables that a file makes.
+_CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
+_DENIED = ((1044,), (1045,))
+_TABLE_NAME = "schema_version"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_version (
     version INT UNSIGNED NOT NULL,
@@ -41,40 +52,65 @@ class Status(NamedTuple):
     newest: int  # the version that the files make
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     version: int
     name: str
-    path: Path
+    sql: str
 
 
-def migrate(url: str, sql_dir: Path, deadline: float) -> Status:
+def migrate(url: str, files: list[File], deadline: float) -> Status:
     """Wait until the server answers (monotonic `deadline`), then bring its schema up to date.
 
     Makes the database if it is missing. Raises StartError, with what to do about it.
     """
-    files = _files(sql_dir)
-    try:
-        with closing(_open(url, deadline, make_database=True)) as connection:
-            _lock(connection, Address.parse(url).database)
-            with connection.cursor() as cursor:
-                cursor.execute(_TABLE)
-            version = _version(connection, files)
-            for file in files:
-                if file.version > version:
-                    _apply(connection, file)
-            return Status(connection.get_server_info(), files[-1].version, files[-1].version)
-    except (MySQLdb.Error, ValueError) as error:
-        raise StartError(f"MySQL: {_text(error)}") from error
+    with _reported(), closing(_open(url, deadline, make_database=True)) as connection:
+        _lock(connection, Address.parse(url).database)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return _bring_up(connection, files)
+            except MySQLdb.Error as error:
+                if not (is_deadlock(error) or is_lock_timeout(error)) or not tries_left:
+                    raise
+            time.sleep(random.uniform(0, _TRY_AGAIN))  # the lock does not hold on Galera: two have met
+    raise AssertionError("unreachable")
 
 
-def status(url: str, sql_dir: Path, deadline: float) -> Status:
-    """How `migrate` would find it; changes nothing. Raises StartError likewise."""
-    files = _files(sql_dir)
+def status(url: str, files: list[File], deadline: float, text: int = 0, frame: int = 0) -> Status:
+    """How `migrate` would find it; changes nothing. `text` and `frame` are bytes, as in [limits].
+
+    Raises StartError likewise, with a line for each reason why the server cannot be used.
+    """
+    with _reported(), closing(_open(url, deadline, make_database=False)) as connection:
+        _examine(connection, url, files, check.packet_for(text, frame))
+        return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
     try:
-        with closing(_open(url, deadline, make_database=False)) as connection:
-            return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
-    except (MySQLdb.Error, ValueError) as error:
-        raise StartError(f"MySQL: {_text(error)}") from error
+        yield
+    except MySQLdb.Error as error:
+        hint = ": its user and rights are in docs/operations.md" if error.args[:1] in _DENIED else ""
+        raise StartError(f"MySQL: {_text(error)}{hint}") from error
+    except ValueError as error:
+        raise StartError(f"MySQL: {error}") from error
+
+
+def _examine(connection: Connection, url: str, files: list[File], packet: int) -> None:
+    tables = [_TABLE_NAME, *(name for file in files for name in _CREATED.findall(file.sql))]
+    problems = check.problems(connection, Address.parse(url).database, tables, packet)
+    if problems:
+        raise StartError("\n".join(f"MySQL: {problem}" for problem in problems))
+
+
+def _bring_up(connection: Connection, files: list[File]) -> Status:
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLE)
+    version = _version(connection, files)
+    for file in files:
+        if file.version > version:
+            _apply(connection, file)
+    return Status(connection.get_server_info(), files[-1].version, files[-1].version)
 
 
 def statements(sql: str) -> list[str]:
@@ -84,13 +120,14 @@ def statements(sql: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _files(sql_dir: Path) -> list[_File]:
+def read(sql_dir: Path) -> list[File]:
+    """The files of the schema. Raises StartError if they are not numbered one after another."""
     files = []
     for path in sorted(sql_dir.glob("*.sql")):
         number, _, name = path.stem.partition("-")
         if not number.isdecimal() or not name:
             raise StartError(f"{path}: not named like 001-name.sql")
-        files.append(_File(int(number), name, path))
+        files.append(File(int(number), name, path.read_text(encoding="utf-8")))
     if not files or [file.version for file in files] != list(range(1, len(files) + 1)):
         raise StartError(f"{sql_dir}: its files must be numbered 1, 2, 3, …")
     return files
@@ -132,7 +169,7 @@ def _lock(connection: Connection, database: str) -> None:
             raise StartError("MySQL: waited in vain for another host to finish its migration")
 
 
-def _version(connection: Connection, files: list[_File]) -> int:
+def _version(connection: Connection, files: list[File]) -> int:
     with connection.cursor() as cursor:
         try:
             cursor.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version")
@@ -149,19 +186,19 @@ def _version(connection: Connection, files: list[_File]) -> int:
     return version
 
 
-def _apply(connection: Connection, file: _File) -> None:
+def _apply(connection: Connection, file: File) -> None:
     with connection.cursor() as cursor:
-        for statement in statements(file.path.read_text(encoding="utf-8")):
+        for statement in statements(file.sql):
             try:
                 cursor.execute(statement)
             except MySQLdb.Error as error:
                 if not is_already_there(error):
                     raise
         cursor.execute(
-            "INSERT INTO schema_version (version, name) VALUES (%s, %s)", (file.version, file.name)
+            "INSERT IGNORE INTO schema_version (version, name) VALUES (%s, %s)", (file.version, file.name)
         )
 
 
-def _text(error: MySQLdb.Error | ValueError) -> str:
+def _text(error: MySQLdb.Error) -> str:
     number, *rest = error.args or ("",)
     return f"{rest[0]} ({number})" if rest else str(number)

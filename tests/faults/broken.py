@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from forkchat import cli
@@ -67,8 +66,8 @@ def forget_the_cid_index() -> None:
     append._sent_before = lambda cursor, drafts: {}
     migrate = schema.migrate
 
-    def without_index(url: str, sql_dir: Path, deadline: float) -> schema.Status:
-        status = migrate(url, sql_dir, deadline)
+    def without_index(url: str, files: list[schema.File], deadline: float) -> schema.Status:
+        status = migrate(url, files, deadline)
         with closing(connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("ALTER TABLE message DROP INDEX resend, ADD INDEX resend (sender, cid)")
         return status

@@ -1,0 +1,159 @@
+"""Whether a Redis can be used: what it is, and whether its user may run what the bus runs.
+
+A limited user can ask neither for its rights nor for a dry run: each command is run, on keys and channels of
+a random name. The keys are deleted, and expire by themselves where that is not allowed.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any
+
+import redis.exceptions
+
+from forkchat.bus import keys
+from forkchat.bus.connect import Connection, metadata, open_plain, unsuitable
+from forkchat.errors import StartError
+
+_TRY_AGAIN = 0.1
+#: Seconds that a key of the check lives at most.
+_TTL = 30
+#: The oldest version whose protocol and rights are known here.
+_OLDEST = 6
+
+_Command = tuple[Any, ...]
+
+
+def check(url: str, deadline: float) -> str:
+    """Wait until Redis answers (monotonic `deadline`); its version.
+
+    Raises StartError: whether it was unreachable, would not have us, is not fit, or which rights are missing,
+    a line for each.
+    """
+    while True:
+        try:
+            return _examine(url)
+        except redis.exceptions.AuthenticationError as error:
+            raise StartError(f"Redis refuses the user or password that its URL names: {error}") from error
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            # Among them BusyLoadingError: it reads its data after a start.
+            if time.monotonic() > deadline:
+                raise StartError(f"Redis cannot be reached: {error}") from error
+        except ValueError:  # its text may quote half of a password
+            raise StartError("Redis: its URL cannot be read; special characters are written as %XX") from None
+        except redis.exceptions.ResponseError as error:
+            if "unknown command" in str(error):  # HELLO
+                raise StartError(f"Redis is too old: version {_OLDEST} or later is needed") from error
+            raise StartError(f"Redis: {error}") from error
+        except redis.exceptions.RedisError as error:
+            raise StartError(f"Redis: {error}") from error
+        time.sleep(_TRY_AGAIN)
+
+
+def commands(database: int) -> list[_Command]:
+    """Every command that the bus sends, and that its scripts call, in an order in which each succeeds."""
+    name = f"check:{secrets.token_hex(8)}"
+    text, number, users, scores = (f"{name}:{kind}" for kind in ("text", "number", "users", "scores"))
+    # User and group 0 do not exist.
+    families = [
+        *(keys.session(0), keys.left(0), keys.told(0), keys.burst(0), f"rate:{name}"),
+        *(keys.lease(name), keys.users(name), keys.reap(name), keys.LEASES, keys.BORN),
+    ]
+    channels = [keys.user_channel(0), "g0", keys.worker_channel(name), keys.ALL]
+    return [
+        ("CLIENT", "SETNAME", "forkchat"),
+        *([("SELECT", database)] if database else []),
+        ("PING",),
+        ("INFO", "server"),
+        ("TIME",),
+        ("SET", text, "", "EX", _TTL),
+        ("SET", number, "0", "EX", _TTL),
+        ("GET", text),
+        ("MGET", text, number),
+        ("EXISTS", text),
+        ("EXPIRE", text, _TTL),
+        ("TTL", text),
+        ("PTTL", text),
+        ("INCR", number),
+        ("ZADD", scores, 0, "0"),
+        ("EXPIRE", scores, _TTL),
+        ("ZCARD", scores),
+        ("ZRANGE", scores, 0, 0),
+        ("ZREMRANGEBYSCORE", scores, 1, 1),
+        ("ZREM", scores, "0"),
+        ("SADD", users, "0"),
+        ("EXPIRE", users, _TTL),
+        ("SMEMBERS", users),
+        ("SRANDMEMBER", users, 1),
+        ("SREM", users, "0"),
+        ("EVAL", "return 1", len(families), *families),
+        ("SUBSCRIBE", *channels),
+        ("UNSUBSCRIBE", *channels),
+        ("PUBLISH", keys.worker_channel(name), ""),
+        ("DEL", text, number, users, scores),
+    ]
+
+
+def _examine(url: str) -> str:
+    connection = open_plain(url, timeout=3.0)
+    try:
+        version = metadata(connection, "version")
+        if int(version.split(".")[0]) < _OLDEST:
+            raise StartError(f"Redis {version} is too old: version {_OLDEST} or later is needed")
+        why = unsuitable(connection)
+        problems = [why] if why else _refusals(connection, url) or _settings(connection)
+        if problems:
+            raise StartError("\n".join(f"Redis: {problem}" for problem in problems))
+        return version
+    finally:
+        connection.disconnect()
+
+
+def _refusals(connection: Connection, url: str) -> list[str]:
+    """What Redis refuses, a sentence for each right that is missing and each other reason."""
+    denied: dict[str, None] = {}
+    failed: dict[str, list[str]] = {}
+    for command in commands(_database(url)):
+        try:
+            _run(connection, command)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            raise
+        except redis.exceptions.NoPermissionError as error:
+            denied[_missing(command[0], str(error))] = None
+        except redis.exceptions.RedisError as error:
+            failed.setdefault(str(error), []).append(command[0])
+    return [*denied, *(f"{', '.join(dict.fromkeys(names))}: {error}" for error, names in failed.items())]
+
+
+def _run(connection: Connection, command: _Command) -> None:
+    connection.send_command(*command)
+    is_push = command[0] in ("SUBSCRIBE", "UNSUBSCRIBE")
+    for _ in command[1:] if is_push else [None]:  # a push for each channel
+        connection.read_response(push_request=is_push)
+
+
+def _missing(name: str, error: str) -> str:
+    """Which right Redis means, and what to do."""
+    if re.search(r"\brun the\b", error):
+        right = "client|setname" if name == "CLIENT" else name.lower()
+        return f"the user may not call {name}: add +{right} to its rights (docs/operations.md has them all)"
+    if "channel" in error:
+        return "the user may not use all channels: add &* to its rights"
+    return "the user may not use all keys: add ~* to its rights"
+
+
+def _settings(connection: Connection) -> list[str]:
+    """What is set for the whole server and would drop sessions."""
+    connection.send_command("INFO", "memory")
+    info: bytes = connection.read_response()
+    found = dict(line.split(":", 1) for line in info.decode().split("\r\n") if ":" in line)
+    policy = found.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction" or found.get("maxmemory", "0") == "0":  # nothing is evicted
+        return []
+    return [f"maxmemory-policy is {policy}, which drops sessions at random: set it to noeviction"]
+
+
+def _database(url: str) -> int:
+    return int(redis.connection.parse_url(url).get("db", 0))
