@@ -21,6 +21,7 @@ from forkchat.store import check as store_check
 from forkchat.store import schema
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
+from tests.cluster import free_port
 from tests.doing import UNAVAILABLE, Person, do_everything
 from tests.own import PASSWORD as KEY
 from tests.own import Directory, directory, documented_acl, documented_grant, execute, least
@@ -249,7 +250,8 @@ def test_a_redis_that_is_not_fit(
     home: Directory, urls: dict[str, str], options: list[str], says: str
 ) -> None:
     if "--cluster-enabled" in options:
-        options = [*options, "--cluster-config-file", str(home.path / f"nodes-{secrets.token_hex(4)}.conf")]
+        nodes = home.path / f"nodes-{secrets.token_hex(4)}.conf"
+        options = [*options, "--cluster-config-file", str(nodes), "--cluster-port", str(free_port())]
     with home.redis(*options) as port:
         for arguments in (["-t"], ["-p", "0"]):
             env = urls | {"FORKCHAT_REDIS_URL": f"redis://127.0.0.1:{port}/0"}

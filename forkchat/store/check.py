@@ -24,7 +24,7 @@ _ESCAPED = 7
 
 _SETTINGS = (
     *("autocommit", "binlog_format", "disabled_storage_engines", "enforce_storage_engine", "log_bin"),
-    *("innodb_read_only", "max_allowed_packet", "read_only", "super_read_only", "sql_require_primary_key"),
+    *("innodb_read_only", "max_allowed_packet", "read_only", "super_read_only"),
     *("transaction_isolation", "tx_isolation"),
 )
 _READ_ONLY = "it is read-only, as a replica is: name the primary in its URL, or set read_only=0"
@@ -59,10 +59,11 @@ def problems(connection: Connection, database: str, tables: Sequence[str], packe
 
     `tables` are the schema's, which may be missing; `packet` is what `packet_for` says.
     """
-    too_old = _too_old(connection.get_server_info())
-    if too_old:
-        return [too_old]  # nothing else can be asked for certain
     with connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")  # the connection's greeting may be a proxy's
+        too_old = _too_old(cursor.fetchone()[0])
+        if too_old:
+            return [too_old]  # nothing else can be asked for certain
         found = [*_settings(cursor, packet), *_engines(cursor, database, tables)]
         found += _rights(cursor, database, tables)
     return list(dict.fromkeys(found))
