@@ -23,5 +23,5 @@ CREATE TABLE IF NOT EXISTS known_address (
     KEY user (user)
 ) ENGINE = InnoDB;
 
--- Fractions tell apart which of a user's tokens is the oldest.
-ALTER TABLE token MODIFY expires DATETIME(6) NOT NULL COMMENT 'UTC';
+-- Fractions tell apart which of a user's tokens is the oldest. COPY: whatever the server's `alter_algorithm` is.
+ALTER TABLE token MODIFY expires DATETIME(6) NOT NULL COMMENT 'UTC', ALGORITHM = COPY;

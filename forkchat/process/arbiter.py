@@ -183,6 +183,7 @@ class Arbiter:
         setproctitle(f"forkchat: worker {slot} {lease}")
         from forkchat.process import worker  # while we may read it, wherever it is
 
+        worker.prepare()
         config = embedded.with_urls(self._config)
         self._account.become()
         die_with(self._pid)

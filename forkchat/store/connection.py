@@ -34,22 +34,17 @@ _KNOWN = _LOST | {
     *(_READ_ONLY, _NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
 }
 
-#: Seconds after which the server ends a transaction that waits for its client, which may have lost its
-#: network: its row locks must be free within 10 s. MySQL knows no such limit and ends idle sessions instead.
-_IDLE_TRANSACTION = 6
-#: Seconds that a statement waits for a row lock.
-_LOCK_WAIT = 3
-#: DEFAULT would be the server's, whatever that is.
-_NO_LIMIT = 2**64 - 1
-#: What our statements rely on, whatever the server's defaults are. `/*!80000` is read by MySQL alone, `/*M!`
-#: by MariaDB alone; with `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
+#: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
+#: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
+#: and a lock is waited for 3 s: a host that loses its network holds locks for less than 10 s. MySQL has no
+#: such limit for transactions and ends idle sessions instead. With `wsrep_sync_wait` a read on a Galera node
+#: sees what any other node has committed.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
-    f" sql_select_limit = {_NO_LIMIT}, max_join_size = {_NO_LIMIT}, completion_type = 0,"
-    " sql_auto_is_null = 0, unique_checks = 1,"
-    f" innodb_lock_wait_timeout = {_LOCK_WAIT}"
-    f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION}, transaction_read_only = 0 */"
-    f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0 */"
+    " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
+    " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3"
+    " /*!80000 , wait_timeout = 6, transaction_read_only = 0 */"
+    " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, tx_read_only = 0 */"
 )
 
 
