@@ -38,7 +38,8 @@ def _key(
 ) -> Any:
     """A key with its smallest and largest value; signal HUP can change it if `live`.
 
-    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password.
+    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password. `empty`: why
+    it must not be.
     """
     return field(default=default, metadata={"at": at, "live": live, **meta}, repr="schemes" not in meta)
 
@@ -56,7 +57,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Listen:
-    host: str = _key("127.0.0.1")
+    host: str = _key("127.0.0.1", empty="0.0.0.0 stands for all addresses of this machine")
     port: int = _key(6000, at=(0, 65535))
     proxy_from: tuple[str, ...] = _key((), live=True)
 
@@ -126,7 +127,13 @@ class Config:
 
     @property
     def data_dir(self) -> Path:
-        return Path(self.server.data_dir or _default_data_dir()).expanduser().absolute()
+        """Absolute, with no symbolic links in it. Raises ConfigError where it cannot be known."""
+        path = self.server.data_dir or _default_data_dir()
+        try:
+            return Path(os.path.realpath(Path(path).expanduser()))
+        except (OSError, RuntimeError) as error:  # no such working directory; no home directory
+            why = f"cannot tell where {path} is ({getattr(error, 'strerror', error)}): use an absolute path"
+            raise ConfigError([f"server.data_dir: {why}"]) from error
 
     def with_value(self, name: str, value: Any) -> Config:
         """The same but for one key, as `"mysql.url"`."""
@@ -153,7 +160,10 @@ def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any])
     """
     given: dict[str, Any] = {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
     given |= {key: value for key, value in flags.items() if value is not None}
-    return _read(Source(path and os.path.abspath(path), given))
+    try:
+        return _read(Source(path and os.path.abspath(path), given))
+    except FileNotFoundError as error:
+        raise ConfigError([f"{path}: the working directory was removed"]) from error
 
 
 def data_files(folder: str) -> Path:
@@ -237,6 +247,8 @@ def _problem(value: Any, key: Field[Any]) -> str | None:
     if type(value) is not kind:  # not isinstance: a bool is an int
         return f"must be {_KINDS[kind]}"
     if isinstance(value, str):
+        if not value.strip() and "empty" in meta:
+            return f"must not be empty; {meta['empty']}"
         return _text_problem(value, meta.get("choices"), meta.get("schemes"))
     if isinstance(value, tuple):
         return next(filter(None, map(_network_problem, value)), None)
