@@ -132,8 +132,8 @@ class Config:
         try:
             return Path(os.path.realpath(Path(path).expanduser()))
         except (OSError, RuntimeError) as error:  # no such working directory; no home directory
-            why = f"cannot tell where {path} is ({getattr(error, 'strerror', error)}): use an absolute path"
-            raise ConfigError([f"server.data_dir: {why}"]) from error
+            why = error.strerror if isinstance(error, OSError) else "no such user or home directory"
+            raise ConfigError([f"server.data_dir: {path}: {why}; use an absolute path"]) from error
 
     def with_value(self, name: str, value: Any) -> Config:
         """The same but for one key, as `"mysql.url"`."""

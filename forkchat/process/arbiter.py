@@ -194,7 +194,7 @@ def _open_log(config: Config) -> None:
 
 def _welcome(address: str, port: int) -> str:
     """Say to a person at a terminal how to join, from here and from other machines."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (it is compared)
+    local = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (it is compared)
     chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
     whole = f"[{local}]" if ":" in local else local
     others = f"Other machines reach {address} if their network leads here"

@@ -110,8 +110,8 @@ def _reported(data: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or data
-        raise StartError(f"cannot use the data directory {data}: {where}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename not in (None, str(data)) else ""
+        raise StartError(f"cannot use the data directory {data}: {where}{error.strerror}") from error
 
 
 def run_dir(data: Path) -> Path:

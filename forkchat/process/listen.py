@@ -29,9 +29,11 @@ class Listeners:
         self.sockets: list[socket.socket] = []
         self._claims: list[socket.socket] = []
         absent: OSError | None = None
+        families = {family for family, *_ in found}
         for family, _, _, _, address in found:
+            is_with_ipv4 = family == socket.AF_INET6 and len(families) > 1
             try:
-                self._bind(family, (address[0], port, *address[2:]))
+                self._bind(family, (address[0], port, *address[2:]), is_with_ipv4)
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise _refusal(str(address[0]), port, error) from error
@@ -59,11 +61,13 @@ class Listeners:
             with suppress(OSError):  # it never listened
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _bind(self, family: int, address: tuple[object, ...]) -> None:
+    def _bind(self, family: int, address: tuple[object, ...], is_with_ipv4: bool) -> None:
         sock = socket.socket(family, socket.SOCK_STREAM)
         claim = socket.socket(socket.AF_UNIX)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_with_ipv4:  # else :: would take 0.0.0.0 too, which comes with it for `*`
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
             # With SO_REUSEADDR an address can be bound twice until one of the two listens. A host's identity
             # (host.py) needs it once. An abstract name exists once in a network stack, as an address does.

@@ -61,8 +61,7 @@ def make_data_dir(path: Path, account: Account) -> None:
         if not parent.exists():
             parent.mkdir(mode=0o755 if is_root else 0o700)
             parent.chmod(0o755 if is_root else 0o700)
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
+    path.mkdir(mode=0o700, exist_ok=True)
     if not is_root:
         return
     for directory in (path, *path.parents):
@@ -72,8 +71,8 @@ def make_data_dir(path: Path, account: Account) -> None:
         if found.st_uid not in owners or is_shared:
             raise StartError(
                 f"as root, forkchat uses no data directory that others may change, and {directory} belongs "
-                f"to user {found.st_uid} with mode {stat.S_IMODE(found.st_mode):o}: start it as that user, or "
-                "use another --data-dir"
+                f"to user {found.st_uid} with mode {stat.S_IMODE(found.st_mode):o}: start it as that user, "
+                "or use another --data-dir"
             )
     path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o711)
 
