@@ -36,7 +36,7 @@ class Logged:
 
     def count(self, path: Path | None = None) -> int:
         path = path or self.path
-        return path.read_text(errors="replace").count(EVENT) if path.exists() else 0
+        return path.read_text(errors="replace").count(EVENT) if path.is_file() else 0
 
     def until_logged(self, path: Path | None = None) -> None:
         """Talk until a line reaches the file."""
@@ -169,7 +169,12 @@ if IS_ROOT:
         if usr1:
             logged.path.rename(small_disk / "rotated")
             logged.server.send(signal.SIGUSR1)
-        until(lambda: logged.talk() or logged.said(EVENT) > before + 2, "lines on standard error")
+
+        def are_said() -> bool:
+            logged.talk()
+            return logged.said(EVENT) > before + 2
+
+        until(are_said, "lines on standard error")
         (small_disk / "filler").unlink()
         logged.until_logged()
         assert "\0" not in logged.path.read_text()

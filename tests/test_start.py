@@ -200,7 +200,7 @@ def test_control_characters_are_refused(text: str | bytes) -> None:
 
 
 def test_unreadable_home(root: Path, made: Path) -> None:
-    """Without a home directory the data directory must be named; a MySQL and a Redis of one's own need none."""
+    """Without a home directory the data directory must be named, unless MySQL and Redis are."""
     who = NOBODY if IS_ROOT else ["env", "HOME=/nonexistent"]
     Start(before=who).assert_refused(78 if IS_ROOT else 1, "data_dir: .*no such user|data directory")
     Start("--data-dir", "~nobody-at-all/x").assert_refused(78, "data_dir: .*no such user")
