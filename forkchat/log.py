@@ -60,7 +60,7 @@ class _Handler(logging.Handler):
 
     def _to_file(self, line: str, path: str) -> None:
         now = time.monotonic()
-        before, is_due = self._trouble, now >= self._retry_at
+        before, was_lost, is_due = self._trouble, self._is_lost, now >= self._retry_at
         if is_due:
             self._trouble = self._follow(path)
             self._is_lost = False
@@ -71,7 +71,7 @@ class _Handler(logging.Handler):
                 self._trouble, self._is_lost = error, True
         if is_due:
             self._retry_at = now + _RETRY if self._trouble else 0.0
-        if self._trouble and not before:
+        if self._trouble and not (before and was_lost == self._is_lost):
             goes_on = "on standard error" if self._is_lost else "in the old file"
             self._note("log.trouble", file=path, why=self._trouble.strerror, goes_on=goes_on)
         elif before and not self._trouble:
