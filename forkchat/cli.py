@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -53,14 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Stream(io.TextIOBase):
+    """A standard stream that takes any text: what cannot be written there is dropped."""
+
+    def __init__(self, fd: int):
+        self._fd = fd
+
+    def write(self, text: str) -> int:
+        log.say(text, self._fd)
+        return len(text)
+
+
 def _open_streams() -> None:
     """Open /dev/null for standard streams that are closed: else the next opened files take their place."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for fd in (0, 1, 2):
         try:
-            os.fstat(number)
+            os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+    sys.stdout, sys.stderr = _Stream(1), _Stream(2)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -113,12 +113,12 @@ def _encode(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def say(text: str) -> None:
-    """Write to standard error. What it cannot take now is dropped: its reader may have stopped, or ended."""
+def say(text: str, fd: int = _STDERR) -> None:
+    """Write to a standard stream. What it cannot take now is dropped: its reader may have stopped."""
     rest = _encode(text)
-    with suppress(OSError, ValueError):
-        while rest and select.select([], [_STDERR], [], 0)[1]:
-            rest = rest[os.write(_STDERR, rest[:_PIPE_BUF]) :]
+    with suppress(OSError):
+        while rest and select.select([], [fd], [], 0)[1]:
+            rest = rest[os.write(fd, rest[:_PIPE_BUF]) :]
 
 
 def setup(level: str, path: str | None, process: str) -> None:

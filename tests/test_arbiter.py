@@ -243,6 +243,22 @@ def test_it_listens_when_all_workers_are_ready() -> None:
                 client.done(m.PING)
 
 
+def test_another_program_listens_first() -> None:
+    with Server("-w", "1", wait=False) as server:
+        server.wait_log(r"worker\.fork slot=1")
+        worker = server.workers()[1]
+        os.kill(worker, signal.SIGSTOP)
+        title = Path(f"/proc/{server.pid}/cmdline").read_text()
+        port = int(re.findall(r":(\d+)~", title)[0])
+        with socket.create_server(("127.0.0.1", port)):
+            os.kill(worker, signal.SIGCONT)
+            assert server.wait() == 1
+        assert (
+            f"\nforkchat: cannot listen on port {port} of 127.0.0.1: Address already in use\n" in server.log()
+        )
+        assert logged(server, r"service\.stop .*status=0") == 2
+
+
 def test_it_ends_before_it_listens() -> None:
     with Server("-w", "1", wait=False) as server:
         server.wait_log(r"worker\.fork slot=1")

@@ -225,6 +225,15 @@ def test_standard_streams(root: Path, made: Path, streams: str) -> None:
     assert refused.status == 1
 
 
+@pytest.mark.parametrize("streams", [*STREAMS, "| true", "2>&1 | true"])
+def test_standard_streams_of_what_only_speaks(streams: str) -> None:
+    """The exit status counts, also where nobody can read why."""
+    for command, status in (("--help", 0), ("--version", 0), ("--nonsense", 2), ("-t -p x -b ''", 78)):
+        line = f"set -o pipefail; {' '.join(FORKCHAT)} {command} {streams}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False), (command, done.stderr)
+
+
 @pytest.mark.parametrize(
     ("host", "status", "why"),
     [
@@ -317,6 +326,13 @@ if IS_ROOT:
         after = victim.stat()
         assert victim.read_text() == "precious"
         assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+
+    def test_no_link_is_followed_for_the_pid_file(root: Path, made: Path) -> None:
+        (root / "victim").write_text("precious")
+        (root / "pid").symlink_to(root / "victim")
+        Start("--data-dir", str(made), "--pid", str(root / "pid"), umask=0).assert_ready()
+        assert (root / "victim").read_text() == "precious"
+        assert [path.name for path in root.iterdir()] == ["victim"]
 
     @pytest.mark.parametrize("name", ["mysql.tmp", "mysql.new"])
     def test_no_link_to_a_directory_is_followed(root: Path, name: str) -> None:
