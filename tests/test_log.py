@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -210,9 +211,12 @@ def test_standard_error_that_nobody_reads_holds_nothing_up() -> None:
     port = free_port()
     with Server("-w", "1", "-p", str(port), config=UNLIMITED, command=into, wait=False) as server:
         until(lambda: answers("127.0.0.1", port), "it serves")
-        for _ in range(20):
+        for _ in range(8):
             with Modern(port) as client:
                 client.join_in()
+        assert not select.select([], [writer], [], 0)[1], "the pipe is full"
+        with Modern(port) as client:
+            client.join_in()
         server.send(signal.SIGTERM)
         assert server.wait() == 0
     os.close(writer)
