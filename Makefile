@@ -7,7 +7,6 @@ setup:  ## install what is missing: Debian packages, .venv
 	@bin/setup
 
 run: setup  ## start a server on port 6000 with 4 workers (more flags: ARGS="...")
-	@echo "Join from another terminal with bin/chatcli, or with: nc 127.0.0.1 6000"
 	@exec bin/forkchat -w 4 -p 6000 $(ARGS)
 
 cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two hosts

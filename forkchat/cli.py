@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from forkchat import __version__, config
+from forkchat import __version__, config, log
 from forkchat.errors import ConfigError, StartError
 from forkchat.process import selftest
 from forkchat.process.arbiter import Arbiter
@@ -35,6 +36,8 @@ the log file, TTIN and TTOU start and end a worker."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit status: 0, 1 (cannot start or go on), 2 (usage) or 78 (configuration)."""
+    _open_streams()
+    os.umask(os.umask(0) & 0o077)  # what we make, we may use
     arguments = _parser().parse_args(argv)
     flags = {name: getattr(arguments, name) for _, _, name, _ in _FLAGS}
     try:
@@ -42,14 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return selftest.run(loaded) if arguments.test else Arbiter(loaded).run()
     except ConfigError as error:
         for problem in error.problems:
-            print(f"forkchat: {problem}", file=sys.stderr)
+            log.say(f"forkchat: {problem}\n")
         return EX_CONFIG
     except StartError as error:
         for problem in str(error).splitlines():
-            print(f"forkchat: {problem}", file=sys.stderr)
+            log.say(f"forkchat: {problem}\n")
         return 1
     except KeyboardInterrupt:  # while nothing has been started that would have to be stopped
         return 130
+
+
+class _Stream(io.TextIOBase):
+    """A standard stream that takes any text: what cannot be written there is dropped."""
+
+    def __init__(self, fd: int):
+        self._fd = fd
+
+    def write(self, text: str) -> int:
+        log.say(text, self._fd)
+        return len(text)
+
+
+def _open_streams() -> None:
+    """Open /dev/null for standard streams that are closed: else the next opened files take their place."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    sys.stdout, sys.stderr = _Stream(1), _Stream(2)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,8 +39,8 @@ def _key(
 ) -> Any:
     """A key with its smallest and largest value; signal HUP can change it if `live`.
 
-    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password.
-    `check`: finds the mistakes in a Table, by the names of what is in it.
+    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password. `empty`: why
+    it must not be. `check`: finds the mistakes in a Table, by the names of what is in it.
     """
     return field(default=default, metadata={"at": at, "live": live, **meta}, repr="schemes" not in meta)
 
@@ -66,7 +66,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Listen:
-    host: str = _key("127.0.0.1")
+    host: str = _key("127.0.0.1", empty="0.0.0.0 stands for all addresses of this machine")
     port: int = _key(6000, at=(0, 65535))
     proxy_from: tuple[str, ...] = _key((), live=True)
 
@@ -158,7 +158,13 @@ class Config:
 
     @property
     def data_dir(self) -> Path:
-        return Path(self.server.data_dir or _default_data_dir()).expanduser().absolute()
+        """Absolute, with no symbolic links in it. Raises ConfigError where it cannot be known."""
+        path = self.server.data_dir or _default_data_dir()
+        try:
+            return Path(os.path.realpath(Path(path).expanduser()))
+        except (OSError, RuntimeError) as error:  # no such working directory; no home directory
+            why = error.strerror if isinstance(error, OSError) else "no such user or home directory"
+            raise ConfigError([f"server.data_dir: {path}: {why}; use an absolute path"]) from error
 
     def with_value(self, name: str, value: Any) -> Config:
         """The same but for one key, as `"mysql.url"`."""
@@ -185,7 +191,10 @@ def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any])
     """
     given: dict[str, Any] = {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
     given |= {key: value for key, value in flags.items() if value is not None}
-    return _read(Source(path and os.path.abspath(path), given))
+    try:
+        return _read(Source(path and os.path.abspath(path), given))
+    except FileNotFoundError as error:
+        raise ConfigError([f"{path}: the working directory was removed"]) from error
 
 
 def data_files(folder: str) -> Path:
@@ -288,6 +297,8 @@ def _problem(value: Any, key: Field[Any]) -> str | None:
     if type(value) is not kind:  # not isinstance: a bool is an int
         return f"must be {_KINDS[kind]}"
     if isinstance(value, str):
+        if not value.strip() and "empty" in meta:
+            return f"must not be empty; {meta['empty']}"
         return _text_problem(value, meta.get("choices"), meta.get("schemes"))
     if isinstance(value, Table):
         return None

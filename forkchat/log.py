@@ -1,47 +1,169 @@
-"""Log lines as `time level event key=value …`, to standard error or to a file that can be reopened.
+"""Log lines as `time level event key=value …`, to standard error or to a file.
 
-Passwords, tokens and message bodies are never passed here.
+Logging never raises once it is set up, and it never waits. Passwords, tokens and message bodies are never
+passed here.
 """
 
 from __future__ import annotations
 
 import logging
-import logging.handlers
-import sys
+import os
+import select
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error")
+#: Seconds between attempts to use a log file again that failed.
+_RETRY = 1.0
+#: Bytes that a writable pipe takes without blocking (pipe(7)).
+_PIPE_BUF = select.PIPE_BUF
+_STDERR = 2
 _logger = logging.getLogger("forkchat")
 
 
-def setup(level: str, path: str | None, process: str) -> None:
+class _Handler(logging.Handler):
+    """Writes each line at once to the file `path`, or to standard error without a path.
+
+    It follows the path: after a rename or a removal the next line goes to a new file. If the path cannot be
+    opened, it goes on in the old file. If that cannot be written either, lines go to standard error. It says
+    so there once, and tries again every `_RETRY` seconds. Several processes append to one file.
+    """
+
+    def __init__(self, path: str | None, prepare: Callable[[str], object]):
+        """Raises OSError if the file cannot be opened."""
+        super().__init__()
+        self._path = path
+        self._prepare = prepare
+        self._fd = _STDERR if path is None else self._open(path)
+        self._is_torn = False  # the file ends within a line of ours
+        self._is_lost = False  # the file cannot be written
+        self._trouble: OSError | None = None
+        self._retry_at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):
+            line = f"{self.format(record)}\n"
+            if self._path is None:
+                say(line)
+            else:
+                self._to_file(line, self._path)
+
+    def reopen(self) -> None:
+        """Open the path anew at the next line, however short ago that failed (signal USR1)."""
+        self._retry_at = 0.0
+
+    def close(self) -> None:
+        if self._fd != _STDERR:
+            os.close(self._fd)
+            self._fd = _STDERR
+        super().close()
+
+    def _to_file(self, line: str, path: str) -> None:
+        now = time.monotonic()
+        before, was_lost, is_due = self._trouble, self._is_lost, now >= self._retry_at
+        if is_due:
+            self._trouble = self._follow(path)
+            self._is_lost = False
+        if not self._is_lost:
+            try:
+                self._append(line)
+            except OSError as error:
+                self._trouble, self._is_lost = error, True
+        if is_due:
+            self._retry_at = now + _RETRY if self._trouble else 0.0
+        if self._trouble and not (before and was_lost == self._is_lost):
+            goes_on = "on standard error" if self._is_lost else "in the old file"
+            self._note("log.trouble", file=path, why=self._trouble.strerror, goes_on=goes_on)
+        elif before and not self._trouble:
+            self._note("log.mended", file=path)
+        if self._is_lost:
+            say(line)
+
+    def _follow(self, path: str) -> OSError | None:
+        """See that the file of that name is the one that is open."""
+        with suppress(OSError):
+            if not self._is_lost and os.path.samestat(os.stat(path), os.fstat(self._fd)):
+                return None
+        try:
+            fd = self._open(path)
+        except OSError as error:
+            return error
+        os.close(self._fd)
+        self._fd = fd
+        return None
+
+    def _open(self, path: str) -> int:
+        self._prepare(path)
+        # A FIFO without a reader fails at once, and one that is full fails when it is written.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        return os.open(path, flags, 0o644)
+
+    def _append(self, line: str) -> None:
+        """Write it all: in one write, unless the disk is full within the line."""
+        rest = _encode(f"\n{line}" if self._is_torn else line)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+            self._is_torn = bool(rest)
+
+    def _note(self, event: str, **fields: Any) -> None:
+        say(f"{self.format(_record(logging.WARNING, event, fields))}\n")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
+
+
+def say(text: str, fd: int = _STDERR) -> None:
+    """Write to a standard stream. What it cannot take now is dropped: its reader may have stopped."""
+    rest = _encode(text)
+    with suppress(OSError):
+        while rest and select.select([], [fd], [], 0)[1]:
+            rest = rest[os.write(fd, rest[:_PIPE_BUF]) :]
+
+
+def _nothing(_path: str) -> None:
+    return
+
+
+def setup(level: str, path: str | None, process: str, prepare: Callable[[str], object] = _nothing) -> None:
     """Log from `level` on (one of LEVELS) to `path`, or to standard error if None.
 
-    `process` ("master", "worker1", …) is on each line. Raises OSError if the file cannot be opened.
+    `process` ("master", "worker1", …) is on each line. `prepare(path)` is called before the file is opened,
+    now or anew, and may raise OSError. Raises OSError if the file cannot be opened.
     """
-    handler: logging.Handler
-    if path is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
-        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
-    handler.setFormatter(
-        logging.Formatter(f"%(asctime)s.%(msecs)03d %(levelname)s {process} %(message)s", "%Y-%m-%dT%H:%M:%S")
-    )
-    close()
+    handler = _Handler(path, prepare)
+    for old in list(_logger.handlers):
+        _logger.removeHandler(old)
+        old.close()
     _logger.addHandler(handler)
     _logger.propagate = False
+    set_process(process)
     set_level(level)
+
+
+def set_process(process: str) -> None:
+    """Name the process on each line from now on, in a forked child."""
+    text = f"%(asctime)s.%(msecs)03d %(levelname)s {process} %(message)s"
+    for handler in _logger.handlers:
+        handler.setFormatter(logging.Formatter(text, "%Y-%m-%dT%H:%M:%S"))
+
+
+def reopen() -> None:
+    """Use the file that has the log's name now (signal USR1). If there is none yet, it is made."""
+    for handler in _logger.handlers:
+        if isinstance(handler, _Handler):
+            handler.reopen()
+    _logger.handle(_record(logging.INFO, "log.reopen", {}))  # whatever the level: the line opens the file
+
+
+def _record(level: int, event: str, fields: dict[str, Any]) -> logging.LogRecord:
+    return _logger.makeRecord("forkchat", level, "", 0, "%s", (_line(event, fields),), None)
 
 
 def set_level(level: str) -> None:
     _logger.setLevel(level.upper())
-
-
-def close() -> None:
-    """Let go of the log file; `setup` opens it anew (signal USR1, and a fork)."""
-    for handler in list(_logger.handlers):
-        _logger.removeHandler(handler)
-        handler.close()
 
 
 def _line(event: str, fields: dict[str, Any]) -> str:

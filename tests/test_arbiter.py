@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from forkchat.config import Config
+from forkchat.process.embedded import with_urls
+from forkchat.store.connection import connect as connect_mysql
 from forkchat.wire import msgid as m
-from tests.server import Server, children, is_alive, make_data_dir, until
+from tests.server import FORKCHAT, Server, children, forkchat, is_alive, make_data_dir, until
 from tests.talk import UNLIMITED, Modern
 
 
@@ -201,6 +206,105 @@ def test_a_worker_that_dies_quickly_is_replaced_ever_more_slowly() -> None:
             os.kill(server.workers()[1], signal.SIGKILL)
         server.wait_log(r"generation=6\s", 8.0)
         assert server.process.poll() is None
+
+
+def test_it_listens_when_all_workers_are_ready() -> None:
+    """Until then clients are refused, so that they go elsewhere; the port is taken."""
+    with Server("-w", "2", wait=False) as server:
+        server.wait_log(r"worker\.fork slot=2")
+        title = Path(f"/proc/{server.pid}/cmdline").read_text()
+        server.port = int(re.findall(r":(\d+)~", title)[0])
+        first = server.workers()[1]
+        os.kill(first, signal.SIGSTOP)
+        try:
+            server.wait_log(r"worker2 worker\.ready")
+            used = Path(f"/proc/{server.workers()[2]}/stat")
+            before = sum(map(int, used.read_text().rpartition(")")[2].split()[11:13]))
+            with pytest.raises(ConnectionRefusedError):
+                connect(server)
+            other = forkchat("-p", str(server.port), "--data-dir", str(server.data_dir / "other"))
+            assert other.returncode == 1
+            assert f"cannot listen on port {server.port} of 127.0.0.1: Address already in use" in other.stderr
+            with pytest.raises(ConnectionRefusedError):
+                connect(server)
+            assert "master.ready" not in server.log()
+            # epoll reports a socket that does not listen as hung up, over and over: nobody waits for it
+            after = sum(map(int, used.read_text().rpartition(")")[2].split()[11:13]))
+            assert after - before < 20
+        finally:
+            os.kill(first, signal.SIGCONT)
+        server.wait_ready()
+        with Modern(server.port) as client:
+            client.done(m.PING)
+        os.kill(server.workers()[1], signal.SIGKILL)
+        server.wait_log(r"worker1 worker\.ready(?s:.*)worker1 worker\.ready")
+        for _ in range(8):
+            with Modern(server.port) as client:
+                client.done(m.PING)
+
+
+def test_another_program_listens_first() -> None:
+    with Server("-w", "1", wait=False) as server:
+        server.wait_log(r"worker\.fork slot=1")
+        worker = server.workers()[1]
+        os.kill(worker, signal.SIGSTOP)
+        title = Path(f"/proc/{server.pid}/cmdline").read_text()
+        port = int(re.findall(r":(\d+)~", title)[0])
+        with socket.create_server(("127.0.0.1", port)):
+            os.kill(worker, signal.SIGCONT)
+            assert server.wait() == 1
+        assert (
+            f"\nforkchat: cannot listen on port {port} of 127.0.0.1: Address already in use\n" in server.log()
+        )
+        assert logged(server, r"service\.stop .*status=0") == 2
+
+
+def test_it_ends_before_it_listens() -> None:
+    with Server("-w", "1", wait=False) as server:
+        server.wait_log(r"worker\.fork slot=1")
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "Traceback" not in server.log()
+
+
+def test_workers_that_cannot_start_end_the_server() -> None:
+    """Not for a dependency that is away: that is waited for."""
+    data_dir = make_data_dir()
+    with Server("-w", "1", data_dir=data_dir) as server:
+        with closing(
+            connect_mysql(with_urls(Config().with_value("server.data_dir", str(data_dir))).mysql.url)
+        ) as connection:
+            connection.cursor().execute("DELETE FROM epoch")
+            connection.commit()
+        server.send(signal.SIGTERM)
+        server.wait()
+    with Server("-w", "2", data_dir=data_dir, wait=False) as server:
+        assert server.wait(30) == 1
+        assert logged(server, r"worker[12] worker\.start_failed") >= 5
+        assert logged(server, r"worker\.exit slot=. pid=\d+ status=1 ") >= 5
+        assert "\nforkchat: the workers die as they start, 5 times in a row" in server.log()
+        assert "loop.error" not in server.log()
+    shutil.rmtree(data_dir)
+
+
+def test_a_person_at_a_terminal_is_told_how_to_join() -> None:
+    """With the port that it has, from here and from other machines."""
+    reader, writer = os.openpty()
+    into = ["sh", "-c", f'exec "$@" 2>/proc/{os.getpid()}/fd/{writer}', "sh", *FORKCHAT]
+    for host, local in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")):
+        with Server("-w", "1", "-b", host, command=into, wait=False) as server:
+            said = ""
+            while "plaintext" not in said:
+                said += os.read(reader, 4096).decode()
+            port = re.findall(r"master\.ready .*port=(\d+)", said)[0]
+            assert re.search(
+                rf"chatcli {re.escape(local)}:{port}, or with: nc {local.strip('[]')} {port}\s", said
+            )
+            assert ("-b 0.0.0.0" in said) == (host != "0.0.0.0")
+            server.send(signal.SIGTERM)
+            assert server.wait() == 0
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_connection_is_taken_by_another_when_one_worker_is_stopped() -> None:

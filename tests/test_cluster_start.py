@@ -61,3 +61,13 @@ def test_one_host_cannot_listen(cluster: Cluster) -> None:
     assert "RUNNING" not in cluster.control("status", "forkchat-b")
     assert "RUNNING" in cluster.control("status", "forkchat-a")
     assert Modern(cluster.port).join_in().name
+
+
+def test_a_host_runs_and_does_not_answer(cluster: Cluster) -> None:
+    """The other one does, through nginx too: it is asked by itself."""
+    cluster.edit("supervisord.conf", "-b 127.0.0.3", "-b 127.0.0.3 --redis-url redis://127.0.0.1:1")
+    started = cluster.start()
+    assert started.returncode == 1
+    assert "forkchat-b: forkchat: Redis cannot be reached" in started.stderr
+    assert "forkchat-a" not in started.stderr
+    assert "The cluster runs" not in started.stdout

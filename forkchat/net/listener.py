@@ -25,7 +25,8 @@ class Listener:
     `has_room()` says whether there are descriptors for one more, `may_accept()` whether this worker is the
     one that should take it; while they do not, the socket is left to the others. But a connection wakes one
     worker alone, which may be killed or stopped before it takes it, or stand back: what still waits then is
-    taken by whoever looks next.
+    taken by whoever looks next. The socket may begin to listen later: until then epoll would report it as
+    hung up, again and again.
 
     `on_accept(socket, host, port)` gets the connected socket and the other end's address (an IPv4 one as
     such, also where the listener speaks IPv6).
@@ -57,7 +58,9 @@ class Listener:
         self._look_timer.cancel()
 
     def _listen(self) -> None:
-        if not self._has_room():
+        if not self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self._rest(_RECHECK)
+        elif not self._has_room():
             self._be_full()
         elif self._may_accept():
             self._is_listening = True

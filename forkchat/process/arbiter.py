@@ -10,9 +10,9 @@ import resource
 import secrets
 import select
 import signal
-import socket
 import sys
 import time
+from functools import partial
 
 from setproctitle import setproctitle
 
@@ -23,7 +23,7 @@ from forkchat.process import embedded, host, preflight
 from forkchat.process.account import Account, let_write
 from forkchat.process.embedded import Embedded
 from forkchat.process.handover import Handover
-from forkchat.process.listen import listen
+from forkchat.process.listen import Listeners
 from forkchat.process.parent import die_with
 from forkchat.process.pidfile import PidFile
 from forkchat.process.pool import Pool
@@ -64,13 +64,12 @@ class Arbiter:
         server, where = self._config.server, self._config.listen
         self._pid = os.getpid()
         self._account = Account.choose(server.user)
-        _open_log(self._config, "master", self._account)
+        _open_log(self._config, self._account)
         _raise_file_limit()
         if self._services:
             self._services.lock()
-        self._listeners = listen(where.host, where.port)
-        self._port = self._listeners[0].getsockname()[1]
-        self._host = host.identity(where.host, self._port)
+        self._listeners = Listeners(where.host, where.port)
+        self._host = host.identity(where.host, self._listeners.port)
         setproctitle(f"forkchat: master {self._host}")
         pid_file = PidFile(server.pid_file) if server.pid_file else None
         self._signals = SignalQueue()
@@ -119,15 +118,12 @@ class Arbiter:
     def _announce(self) -> None:
         if self._announced or self._stopping or not self._pool.is_ready():
             return
-        self._announced = True
-        address = self._config.listen.host
-        log.info("master.ready", address=address, port=self._port, workers=self._pool.size)
-        if sys.stderr.isatty():
-            chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
-            print(
-                f"\nReady. Join from another terminal with: {chatcli} {address}:{self._port}\n",
-                file=sys.stderr,
-            )
+        self._announced = self._pool.must_serve = True
+        self._listeners.open()
+        address, port = self._config.listen.host, self._listeners.port
+        log.info("master.ready", address=address, port=port, workers=self._pool.size)
+        if os.isatty(2):
+            log.say(_welcome(address, port))
 
     def _handle_term(self) -> None:
         self._end(signal.SIGTERM, self._config.server.drain_time + _GRACE)
@@ -140,9 +136,7 @@ class Arbiter:
         self._pool.end(signum, time.monotonic() + seconds)
         if not self._stopping:
             self._stopping = True
-            for listener in self._listeners:
-                # For the workers too, so that clients are refused and not left waiting.
-                listener.shutdown(socket.SHUT_RDWR)
+            self._listeners.close()
 
     def _handle_hup(self) -> None:
         try:
@@ -159,10 +153,7 @@ class Arbiter:
         self._pool.send(signal.SIGHUP)
 
     def _handle_usr1(self) -> None:
-        try:
-            _open_log(self._config, "master", self._account)
-        except StartError as error:
-            log.error("log.reopen", error=error)
+        log.reopen()
         self._pool.send(signal.SIGUSR1)
 
     def _handle_ttin(self) -> None:
@@ -181,14 +172,14 @@ class Arbiter:
             self._services.close()
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
+        log.set_process(f"worker{slot}")
         from forkchat.process import worker  # while we may read it, wherever it is
 
         worker.prepare()
         config = embedded.with_urls(self._config)
         self._account.become()
         die_with(self._pid)
-        _open_log(self._config, f"worker{slot}", self._account)
-        return worker.main(config, self._listeners, self._board, slot, lease, self._handover)
+        return worker.main(config, self._listeners.sockets, self._board, slot, lease, self._handover)
 
     def _stop(self) -> None:
         """Whatever led here, leave nothing behind. The services go last: workers still write to them."""
@@ -203,13 +194,28 @@ class Arbiter:
             self._services.stop()
 
 
-def _open_log(config: Config, process: str, account: Account) -> None:
+def _open_log(config: Config, account: Account) -> None:
+    server = config.server
     try:
-        if config.server.log_file:
-            let_write(config.server.log_file, account)
-        log.setup(config.server.log_level, config.server.log_file or None, process)
-    except OSError as error:
-        raise StartError(f"cannot open the log file {config.server.log_file}: {error.strerror}") from error
+        log.setup(server.log_level, server.log_file or None, "master", partial(let_write, account=account))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise StartError(f"cannot open the log file {server.log_file}: {why}") from error
+
+
+def _welcome(address: str, port: int) -> str:
+    """Say to a person at a terminal how to join, from here and from other machines."""
+    local = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (it is compared)
+    chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
+    whole = f"[{local}]" if ":" in local else local
+    others = f"Other machines reach {address} if their network leads here"
+    if address in ("127.0.0.1", "::1", "localhost"):
+        others = "No other machine reaches it: start it with -b 0.0.0.0 for all of this machine's addresses"
+    return (
+        f"\nReady. Join from another terminal with {chatcli} {whole}:{port}, or with: nc {local} {port}\n"
+        f"{others}.\nPasswords and messages go there in plaintext: for TLS put nginx before it "
+        "(docs/operations.md).\n\n"
+    )
 
 
 def _raise_file_limit() -> None:

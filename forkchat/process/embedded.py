@@ -1,7 +1,8 @@
 """The private MariaDB and Redis of a data directory, for which no URL was given: Unix sockets only.
 
 In <data>: `lock` and `services.lock` (see lock.py), `mysql/` and `mysql.tmp/`, `mysql.log`, `redis.log`.
-In <run>: `mysql.sock`, `redis.sock`. It is found from <data>, so that `-t` finds a live master's services.
+In <run>: `mysql.sock`, `redis.sock`, and `data`, a link to <data>: the services get no path that has blanks
+in it. <run> is found from <data>, so that `-t` finds a live master's services.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from forkchat.errors import StartError
 from forkchat.process import mariadb
 from forkchat.process.account import Account, adopt
 from forkchat.process.lock import DataLock
+from forkchat.process.private import make_data_dir, make_dir, open_file
 from forkchat.process.service import Service, Spawn, program
 
 _STOP_TIME = 10.0
@@ -33,6 +34,8 @@ def is_needed(config: Config) -> bool:
 
 def with_urls(config: Config) -> Config:
     """The configuration with the private services' URLs where none were given."""
+    if not is_needed(config):
+        return config
     run = run_dir(config.data_dir)
     if not config.mysql.url:
         config = config.with_value(
@@ -58,8 +61,7 @@ class Embedded:
         """
         data = self._config.data_dir
         with _reported(data):
-            # Others may pass through root's, not list it: the services are not root.
-            data.mkdir(mode=0o700 if os.getuid() else 0o711, parents=True, exist_ok=True)
+            make_data_dir(data, Account.choose(self._config.server.user))
             self._lock = DataLock(data)
 
     def start(self) -> None:
@@ -70,15 +72,15 @@ class Embedded:
         with _reported(data):
             for name in ("mysql", "mysql.tmp"):
                 adopt(data / name, spawn.account)
-            _make_run_dir(run, spawn.account)
+            link = _make_run_dir(run, data, spawn.account)
             if not self._config.mysql.url:
                 log_path = _log_file(data / "mysql.log", spawn)
-                mariadb.prepare(data / "mysql", spawn)
-                argv = mariadb.command(data / "mysql", run / "mysql.sock", log_path)
+                mariadb.prepare(data, link, spawn)
+                argv = mariadb.command(link, run / "mysql.sock")
                 self._services.append(Service("mariadb", argv, log_path, spawn))
             if not self._config.redis.url:
                 log_path = _log_file(data / "redis.log", spawn)
-                self._services.append(Service("redis", _redis_command(run, log_path), log_path, spawn))
+                self._services.append(Service("redis", _redis_command(run, link), log_path, spawn))
             for service in self._services:
                 service.start()
 
@@ -111,8 +113,8 @@ def _reported(data: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or data
-        raise StartError(f"cannot use the data directory {data}: {where}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename not in (None, str(data)) else ""
+        raise StartError(f"cannot use the data directory {data}: {where}{error.strerror}") from error
 
 
 def run_dir(data: Path) -> Path:
@@ -120,31 +122,23 @@ def run_dir(data: Path) -> Path:
 
     Not below $XDG_RUNTIME_DIR, which goes away when its user logs out and the server stays.
     """
-    base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108 (_make_private looks who made it)
-    return base / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:8]
+    base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108 (make_dir looks who made it)
+    return base / hashlib.sha256(os.fsencode(os.path.realpath(data))).hexdigest()[:8]
 
 
-def _make_run_dir(run: Path, account: Account) -> None:
-    _make_private(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
-    if os.getuid() == 0 and run.is_dir() and run.stat().st_uid != account.uid:
-        shutil.rmtree(run)  # of services that ran as another user
-    _make_private(run, account, 0o700)
-
-
-def _make_private(path: Path, owner: Account, mode: int) -> None:
-    """Raises StartError if someone else has put something there, which /tmp allows anyone to do."""
-    try:
-        path.mkdir(mode=mode)
-        os.chown(path, *owner)
-    except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner.uid or found.st_mode & 0o077 & ~mode:
-            raise StartError(f"{path} must be a directory of user {owner.uid} with mode {mode:o}") from None
+def _make_run_dir(run: Path, data: Path, account: Account) -> Path:
+    """Make it, with a link to `data` in it; the link."""
+    make_dir(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
+    make_dir(run, account, 0o700, is_ours=True)  # nobody else could make it
+    link = run / "data"
+    link.unlink(missing_ok=True)
+    link.symlink_to(data)
+    return link
 
 
 def _log_file(path: Path, spawn: Spawn) -> Path:
     """Make a log file that the services may write. Raises StartError if they cannot get there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND)
     os.fchown(descriptor, *spawn.account)
     os.close(descriptor)
     if spawn.popen(["test", "-w", str(path)], stdout=subprocess.DEVNULL).wait() != 0:
@@ -155,12 +149,12 @@ def _log_file(path: Path, spawn: Spawn) -> Path:
     return path
 
 
-def _redis_command(run: Path, log_path: Path) -> list[str]:
+def _redis_command(run: Path, data: Path) -> list[str]:
     """The command line of a server that keeps nothing: every start is that of an empty Redis."""
     return [
         *(program("redis-server", "redis-server"), "--port", "0", "--daemonize", "no"),
         *("--unixsocket", str(run / "redis.sock"), "--unixsocketperm", "700"),
-        *("--save", "", "--appendonly", "no", "--dir", str(run), "--logfile", str(log_path)),
+        *("--save", "", "--appendonly", "no", "--dir", str(run), "--logfile", str(data / "redis.log")),
         # A worker that does not read is cut off, and then asks MySQL what it has missed.
         *("--client-output-buffer-limit", "pubsub", "64mb", "32mb", "30"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 
 from forkchat.errors import StartError
 
@@ -12,40 +13,74 @@ from forkchat.errors import StartError
 _BACKLOG = 4096
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` stands for; port 0 takes any free one, the same for all.
+class Listeners:
+    """Sockets on every address that `host` stands for. They are bound at once, and listen when told to.
 
-    The sockets do not block. Raises StartError, naming the address.
+    Until then the kernel refuses connections, so that clients and nginx go to another host. The sockets do
+    not block.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise StartError(f"cannot listen on {host}: {getattr(error, 'strerror', error)}") from error
-    listeners: list[socket.socket] = []
-    absent: OSError | None = None
-    for family, _, _, _, address in found:
+
+    def __init__(self, host: str, port: int):
+        """Bind; port 0 takes any free one, the same for all. Raises StartError, naming the address."""
         try:
-            listeners.append(_listen(family, (address[0], port, *address[2:])))
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            raise StartError(f"cannot listen on {host}: {getattr(error, 'strerror', error)}") from error
+        self.sockets: list[socket.socket] = []
+        self._claims: list[socket.socket] = []
+        absent: OSError | None = None
+        families = {family for family, *_ in found}
+        for family, _, _, _, address in found:
+            is_with_ipv4 = family == socket.AF_INET6 and len(families) > 1
+            try:
+                self._bind(family, (address[0], port, *address[2:]), is_with_ipv4)
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise _refusal(str(address[0]), port, error) from error
+                absent = error  # as ::1, which `localhost` is too, on a machine without IPv6
+            else:
+                port = self.sockets[0].getsockname()[1]
+        if not self.sockets and absent:
+            raise StartError(f"cannot listen on {host}: {absent.strerror}")
+        self.port = port
+
+    def open(self) -> None:
+        """Let clients connect. Raises StartError where another program listens there by now."""
+        for sock in self.sockets:
+            try:
+                sock.listen(_BACKLOG)
+            except OSError as error:
+                address, port = sock.getsockname()[:2]
+                raise _refusal(address, port, error) from error
+        for claim in self._claims:
+            claim.close()
+
+    def close(self) -> None:
+        """Refuse clients from now on, in the workers too, which have the same sockets."""
+        for sock in self.sockets:
+            with suppress(OSError):  # it never listened
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _bind(self, family: int, address: tuple[object, ...], is_with_ipv4: bool) -> None:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_with_ipv4:  # else :: would take 0.0.0.0 too, which comes with it for `*`
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            # With SO_REUSEADDR an address can be bound twice until one of the two listens. A host's identity
+            # (host.py) needs it once. An abstract name exists once in a network stack, as an address does.
+            claim.bind(f"\0forkchat {address[0]} {sock.getsockname()[1]}")
         except OSError as error:
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise StartError(f"cannot listen on port {port} of {address[0]}: {error.strerror}") from error
-            absent = error  # as ::1, which `localhost` is too, on a machine without IPv6
-        else:
-            port = listeners[0].getsockname()[1]
-    if not listeners and absent:
-        raise StartError(f"cannot listen on {host}: {absent.strerror}")
-    return listeners
+            sock.close()
+            claim.close()
+            # socket.bind's own text repeats the number, or comes without one
+            raise OSError(error.errno, os.strerror(error.errno or 0)) from error
+        sock.setblocking(False)
+        self.sockets.append(sock)
+        self._claims.append(claim)
 
 
-def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        # socket.bind's own text repeats the number, or comes without one
-        raise OSError(error.errno, os.strerror(error.errno or 0)) from error
-    sock.setblocking(False)
-    return sock
+def _refusal(address: str, port: int, error: OSError) -> StartError:
+    return StartError(f"cannot listen on port {port} of {address}: {os.strerror(error.errno or 0)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from forkchat import log
 from forkchat.errors import StartError
+from forkchat.process.private import open_file
 
 #: Seconds that services left over from a killed master are given to end.
 _LEFT_OVER_TIME = 30.0
@@ -28,14 +29,14 @@ class DataLock:
 
     def __init__(self, data_dir: Path):
         """Raises InUse at once; waits for services that are left over, then raises StartError."""
-        self._fd = _open(data_dir / "lock")
+        self._fd = open_file(data_dir / "lock", os.O_RDWR)
         if not _try_lock(self._fd):
-            pid = os.read(self._fd, 32).decode().strip()
+            pid = os.read(self._fd, 32).decode(errors="replace").strip()
             os.close(self._fd)
             raise InUse(f"{data_dir} is in use by the forkchat with process id {pid or 'unknown'}")
         os.ftruncate(self._fd, 0)
         os.write(self._fd, f"{os.getpid()}\n".encode())
-        self.services_fd = _open(data_dir / "services.lock")
+        self.services_fd = open_file(data_dir / "services.lock", os.O_RDWR)
         _wait_for_services(self.services_fd, data_dir)
 
     def close(self) -> None:
@@ -56,10 +57,6 @@ def _wait_for_services(fd: int, data_dir: Path) -> None:
                 f"`fuser -v {data_dir}/services.lock` names them"
             )
         time.sleep(_TRY_AGAIN)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _try_lock(fd: int) -> bool:

@@ -8,9 +8,12 @@ import subprocess
 from pathlib import Path
 
 from forkchat.errors import StartError
+from forkchat.process.private import make_dir
 from forkchat.process.service import Spawn, program
 
 PACKAGE = "mariadb-server"
+#: Bytes. Its buffers for names of files have 512 (FN_REFLEN); a longer path ends it with a fault.
+_LONGEST_PATH = 400
 
 #: For a machine that has other work too.
 _SETTINGS = (
@@ -28,36 +31,44 @@ _SETTINGS = (
 )
 
 
-def command(data: Path, socket: Path, log_path: Path) -> list[str]:
-    """The command line of a server for the initialised directory `data`."""
+def command(data: Path, socket: Path) -> list[str]:
+    """The command line of a server for the data directory `data`, after `prepare`."""
     return [
         program("mariadbd", PACKAGE),
         "--no-defaults",  # first, or the system's configuration files are read
-        f"--datadir={data}",
+        f"--datadir={data / 'mysql'}",
         f"--socket={socket}",
         f"--pid-file={socket.with_suffix('.pid')}",
-        f"--log-error={log_path}",
-        f"--tmpdir={_tmp(data)}",
+        f"--log-error={data / 'mysql.log'}",
+        f"--tmpdir={data / 'mysql.tmp'}",
         *_SETTINGS,
     ]
 
 
-def prepare(data: Path, spawn: Spawn) -> None:
-    """Make the data directory if there is none yet. Raises StartError.
+def prepare(data: Path, link: Path, spawn: Spawn) -> None:
+    """Make `mysql` in the data directory if there is none yet. Raises StartError.
 
-    It is made under another name and then renamed: what was interrupted is done anew.
+    It is made under another name and then renamed: what was interrupted is done anew. `link` leads to `data`:
+    mariadb-install-db, a shell script, fails on blanks in a path.
     """
-    _make_private(_tmp(data), spawn)
-    if data.exists():
+    length = len(os.fsencode(data))
+    if length > _LONGEST_PATH:
+        raise StartError(
+            f"the path of the data directory has {length} bytes, and MariaDB takes {_LONGEST_PATH}: use a "
+            f"shorter --data-dir instead of {data}"
+        )
+    # A directory for temporary files of its own: a MariaDB that starts deletes what others have in /tmp.
+    make_dir(data / "mysql.tmp", spawn.account, 0o700)
+    if (data / "mysql").exists():
         return
-    scratch = data.with_name(f"{data.name}.new")
+    scratch = data / "mysql.new"
     shutil.rmtree(scratch, ignore_errors=True)
-    _make_private(scratch, spawn)
+    make_dir(scratch, spawn.account, 0o700)
     argv = [
         program("mariadb-install-db", PACKAGE),
         "--no-defaults",
-        f"--datadir={scratch}",
-        f"--tmpdir={_tmp(data)}",
+        f"--datadir={link / scratch.name}",
+        f"--tmpdir={link / 'mysql.tmp'}",
         # Without a password: whoever may enter the directory of the socket may do everything.
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
@@ -68,14 +79,4 @@ def prepare(data: Path, spawn: Spawn) -> None:
         lines = output.decode(errors="replace").splitlines()
         why = "; ".join(line for line in lines if "ERROR" in line) or " ".join(lines[:3])
         raise StartError(f"cannot initialise MariaDB in {scratch}: {why}")
-    scratch.rename(data)
-
-
-def _make_private(path: Path, spawn: Spawn) -> None:
-    path.mkdir(mode=0o700, exist_ok=True)
-    os.chown(path, *spawn.account)
-
-
-def _tmp(data: Path) -> Path:
-    """Its own directory for temporary files: a MariaDB that starts deletes what others have in /tmp."""
-    return data.with_name(f"{data.name}.tmp")
+    scratch.rename(data / "mysql")

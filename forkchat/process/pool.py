@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,6 +51,8 @@ class Pool:
 
     def __init__(self, board: Scoreboard, size: int, work: Callable[[int, int], int]):
         self.size = size
+        #: Once the server has been ready, a slot's crash loop ends it only if no other worker serves.
+        self.must_serve = False
         self._board = board
         self._work = work
         self._workers: dict[int, Worker] = {}
@@ -135,7 +136,7 @@ class Pool:
             raise StartError(f"the workers die as they start, {_CRASH_LOOP} times in a row; the log says why")
 
     def _serves(self) -> bool:
-        return any(self._board.read(slot).is_ready for slot in self._workers)
+        return self.must_serve and any(self._board.read(slot).is_ready for slot in self._workers)
 
     def _end(self, worker: Worker, signum: signal.Signals, kill_at: float) -> None:
         worker.kill_at = min(worker.kill_at, kill_at)
@@ -152,7 +153,7 @@ class Pool:
         log.info("worker.fork", slot=slot, pid=pid, generation=generation)
 
     def _live(self, slot: int, generation: int, parent: int) -> NoReturn:
-        """The child's life; nothing of the master's is unwound."""
+        """The child's life. It never returns nor raises: nothing of the master's is unwound in it."""
         code = 1
         try:
             die_with(parent)
@@ -160,5 +161,4 @@ class Pool:
         except BaseException as error:
             log.exception("worker.crash", error, slot=slot)
         finally:
-            sys.stdout.flush()
             os._exit(code)

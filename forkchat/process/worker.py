@@ -63,8 +63,7 @@ def main(
 ) -> int:
     """Run the worker of `slot` until a signal stops it; its exit status."""
     threading.excepthook = _die_with_a_thread
-    Worker(config, listeners, board, slot, lease, handover).run()
-    return 0
+    return Worker(config, listeners, board, slot, lease, handover).run()
 
 
 def _die_with_a_thread(args: threading.ExceptHookArgs) -> None:
@@ -107,6 +106,7 @@ class Worker:
         self._peers: set[Peer] = set()
         self._admission = Admission(config)
         self._is_stopping = False
+        self._status = 0
         self._loop = loop = EventLoop()
         self._signals = SignalQueue()
         self._store = Store(loop, self._lane, config.mysql.url, config.mysql.readers, config.limits.pending)
@@ -124,15 +124,17 @@ class Worker:
         self._wheel = Wheel(loop, self._look_at)
         log.info("worker.start", lease=lease)
 
-    def run(self) -> None:
+    def run(self) -> int:
+        """Serve until a signal stops it, or the start fails; the exit status."""
         _tune()
         self._loop.register(self._signals.fileno(), select.EPOLLIN, self._on_signals)
         self._beat()
-        spawn(self._service.start()).add_done_callback(self._listen)
+        spawn(self._service.start()).add_done_callback(self._started)
         self._loop.run()
         self._store.close()
         self._bus.close()
         log.info("worker.stop")
+        return self._status
 
     def _lane(self, name: str) -> ThreadLane:
         return ThreadLane(self._loop, name)
@@ -144,9 +146,14 @@ class Worker:
 
     # Peers.
 
-    def _listen(self, started: Future[None]) -> None:
-        started.result()
-        if not self._is_stopping:
+    def _started(self, start: Future[None]) -> None:
+        """Accept connections, or end: only a dependency that is away is waited for."""
+        error = start.exception()
+        if error is not None:
+            log.exception("worker.start_failed", error)
+            self._status = 1
+            self._loop.post(self._loop.stop)  # it may not run yet
+        elif not self._is_stopping:
             self._listeners = [
                 Listener(self._loop, s, self._has_room, self._may_accept, self._accept) for s in self._sockets
             ]
@@ -205,7 +212,7 @@ class Worker:
             signal.SIGINT: self._stop_fast,
             signal.SIGQUIT: self._stop_fast,
             signal.SIGHUP: self._reload,
-            signal.SIGUSR1: self._reopen_log,
+            signal.SIGUSR1: log.reopen,
         }
 
     def _reload(self) -> None:
@@ -216,10 +223,6 @@ class Worker:
         self._admission.configure(self._config)
         log.set_level(self._config.server.log_level)
         log.info("worker.reloaded")
-
-    def _reopen_log(self) -> None:
-        server = self._config.server
-        log.setup(server.log_level, server.log_file or None, f"worker{self._slot}")
 
     # Stopping.
 
