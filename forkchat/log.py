@@ -50,6 +50,11 @@ class _Handler(logging.Handler):
             else:
                 self._to_file(line, self._path)
 
+    def follow(self) -> None:
+        with suppress(Exception):
+            if self._path is not None:
+                self._to_file("", self._path)
+
     def reopen(self) -> None:
         """Open the path anew at the next line, however short ago that failed (signal USR1)."""
         self._retry_at = 0.0
@@ -148,6 +153,14 @@ def set_process(process: str) -> None:
     text = f"%(asctime)s.%(msecs)03d %(levelname)s {process} %(message)s"
     for handler in _logger.handlers:
         handler.setFormatter(logging.Formatter(text, "%Y-%m-%dT%H:%M:%S"))
+
+
+def follow() -> None:
+    """Look whether the file was renamed or removed, as every line does: in a process that seldom logs, and
+    that alone may make the new file."""
+    for handler in _logger.handlers:
+        if isinstance(handler, _Handler):
+            handler.follow()
 
 
 def reopen() -> None:

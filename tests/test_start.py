@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
 from tests.server import FORKCHAT, children, is_alive, make_data_dir, until
 
@@ -70,10 +71,12 @@ class Start:
         assert self.status is None, self.text
         assert not self.sentences
 
-    def assert_refused(self, status: int, pattern: str) -> None:
+    def assert_refused(self, status: int, *patterns: str) -> None:
+        """A sentence for each pattern, and no more."""
         assert self.status == status, self.text
-        assert len(self.sentences) == 1, self.text
-        assert re.search(pattern, self.sentences[0]), self.sentences[0]
+        assert len(self.sentences) == len(patterns), self.text
+        for pattern, sentence in zip(patterns, self.sentences, strict=True):
+            assert re.search(pattern, sentence), sentence
 
 
 @pytest.fixture
@@ -205,7 +208,7 @@ def test_unreadable_home(root: Path, made: Path) -> None:
     Start(before=who).assert_refused(78 if IS_ROOT else 1, "data_dir: .*no such user|data directory")
     Start("--data-dir", "~nobody-at-all/x").assert_refused(78, "data_dir: .*no such user")
     urls = ("--mysql-url", "mysql://u@127.0.0.1:1/d", "--redis-url", "redis://127.0.0.1:1")
-    Start("-t", *urls, before=who).assert_refused(1, "Redis cannot be reached")
+    Start("-t", *urls, before=who).assert_refused(1, "Redis cannot be reached", "MySQL: Can't connect")
 
 
 STREAMS = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", "</dev/null >&- 2>/dev/null"]
@@ -316,7 +319,7 @@ if IS_ROOT:
         """Not in a directory of the services' user either."""
         data, victim = root / "data", root / "victim"
         data.mkdir()
-        shutil.chown(data, "mysql")
+        shutil.chown(data, DEFAULT)
         victim.write_text("precious")
         victim.chmod(0o600)
         assert callable(link)

@@ -97,6 +97,7 @@ class Arbiter:
     def _serve(self) -> None:
         while True:
             now = time.monotonic()
+            log.follow()
             self._pool.reap(now)
             if self._stopping and self._pool.is_empty():
                 return

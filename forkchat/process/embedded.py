@@ -129,9 +129,11 @@ def run_dir(data: Path) -> Path:
 def _make_run_dir(run: Path, data: Path, account: Account) -> Path:
     """Make it, with a link to `data` in it; the link."""
     make_dir(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
+    if run.is_symlink():
+        run.unlink()
+    shutil.rmtree(run, ignore_errors=True)  # what a killed master has left, perhaps of another [server] user
     make_dir(run, account, 0o700, is_ours=True)  # nobody else could make it
     link = run / "data"
-    link.unlink(missing_ok=True)
     link.symlink_to(data)
     return link
 
