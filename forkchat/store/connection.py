@@ -49,7 +49,8 @@ _SESSION = (
     " sql_auto_is_null = 0, unique_checks = 1,"
     f" innodb_lock_wait_timeout = {_LOCK_WAIT}"
     f" /*!80000 , wait_timeout = {_IDLE_TRANSACTION}, transaction_read_only = 0 */"
-    f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0 */"
+    f" /*M! , idle_transaction_timeout = {_IDLE_TRANSACTION}, wsrep_sync_wait = 1, tx_read_only = 0,"
+    " alter_algorithm = 'DEFAULT' */"
 )
 
 
