@@ -162,7 +162,8 @@ def test_an_upgrade_keeps_accounts_and_messages() -> None:
 def test_the_set_up_makes_the_user_once() -> None:
     entry = pwd.getpwnam(DEFAULT)
     assert (entry.pw_shell, entry.pw_dir) == ("/usr/sbin/nologin", "/nonexistent")
-    (function,) = re.findall(r"^make_user\(\) \{\n.*?^\}", (ROOT / "bin/setup").read_text(), re.M | re.S)
+    setup = (ROOT / "bin/setup").read_text()
+    (function,) = re.findall(r"^make_user\(\) \{\n.*?^\}", setup, re.MULTILINE | re.DOTALL)
     argv = ["bash", "-euc", f"{function}\nmake_user; make_user"]
     again = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
