@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -143,6 +144,7 @@ def test_usr1_reopens_the_log_in_all() -> None:
 
         for pid in [server.pid, *server.workers().values()]:
             until(lambda pid=pid: has_open(pid), f"{pid} has the new file open")  # type: ignore[misc]
+    shutil.rmtree(path.parent)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

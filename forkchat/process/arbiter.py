@@ -181,7 +181,7 @@ class Arbiter:
             self._services.close()
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
-        from forkchat.process import worker  # while we may read it, wherever it is
+        from forkchat.process import worker
 
         config = embedded.with_urls(self._config)
         self._account.become()
