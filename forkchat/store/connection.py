@@ -39,7 +39,7 @@ _IDLE_TRANSACTION = 6
 #: Seconds that a statement waits for a row lock.
 _LOCK_WAIT = 3
 #: DEFAULT would be the server's, whatever that is.
-_NO_LIMIT = 2**64 - 1
+_NO_LIMIT = 18446744073709551615
 #: What our statements rely on, whatever the server's defaults are. `/*!80000` is read by MySQL alone, `/*M!`
 #: by MariaDB alone; with `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
 _SESSION = (
