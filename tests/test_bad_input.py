@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import secrets
 import socket
 import time
@@ -16,7 +15,7 @@ import pytest
 
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
-from tests.server import Server, until
+from tests.server import Server, limit, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
 
 NOBODY = 4294967295
@@ -401,7 +400,7 @@ def test_descriptors_used_up() -> None:
     """Newcomers wait; those inside notice nothing, though MySQL is only now connected to."""
     with Server("-w", "1", config=UNLIMITED) as server:
         ann, ben = Modern(server.port).join_in(), Modern(server.port).join_in()
-        resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
+        limit(server.workers()[1], "nofile", 70)
         strangers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
         server.wait_log(r"accept\.no_descriptor")
         ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
