@@ -64,6 +64,14 @@ def children(pid: int) -> dict[int, str]:
     return found
 
 
+def limit(pid: int, name: str, value: int) -> None:
+    """Set a limit (`nofile`, `as`, …) of a process, as its own user: root in a container may not."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    uid, gid = (int(re.findall(rf"^{kind}:\t(\d+)", text, re.MULTILINE)[0]) for kind in ("Uid", "Gid"))
+    account = {"user": uid, "group": gid, "extra_groups": []} if os.getuid() == 0 else {}
+    subprocess.run(["prlimit", f"--pid={pid}", f"--{name}={value}:{value}"], check=True, **account)  # type: ignore[call-overload]
+
+
 def pss(pid: int) -> float:
     """The memory of a process in MiB, its share of what it shares with others; 0 if it has ended."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from forkchat.service.attempts import network
 from forkchat.wire import msgid as m
 from forkchat.wire.names import skeletons
 from tests.bench.accounts import database
-from tests.server import Server, until
+from tests.server import Server, limit, until
 from tests.talk import PASSWORD, PROXY, Classic, Message, Modern, new_name
 
 #: Of failed logins: per account and address, per address, per account.
@@ -355,7 +354,7 @@ def test_no_memory_to_hash() -> None:
         li = Modern(server.port).register()
         (worker,) = server.workers().values()
         room = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 29)
-        resource.prlimit(worker, resource.RLIMIT_AS, (room, room))
+        limit(worker, "as", room)
         server.config_path.write_text("[limits]\nlogin_rate = 1\n[passwords]\nmemory = 4194304\n")
         server.send(signal.SIGHUP)
 

@@ -148,6 +148,7 @@ def test_usr1_reopens_the_log_in_all() -> None:
 
         for pid in [server.pid, *server.workers().values()]:
             until(lambda pid=pid: has_open(pid), f"{pid} has the new file open")  # type: ignore[misc]
+    shutil.rmtree(path.parent)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

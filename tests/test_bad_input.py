@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import secrets
 import socket
 import time
@@ -16,7 +15,7 @@ import pytest
 
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
-from tests.server import Server, until
+from tests.server import Server, limit, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
 
 NOBODY = 4294967295
@@ -402,7 +401,7 @@ def test_descriptors_used_up() -> None:
     with Server("-w", "1", config=UNLIMITED) as server:
         inside = [Modern(server.port).join_in() for _ in range(6)]
         ann, ben, *others = inside
-        resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
+        limit(server.workers()[1], "nofile", 70)
         newcomers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
         server.wait_log(r"accept\.no_descriptor")
         ann.done(m.ONE_CHAT, toid=ben.id, msg="crowded here")
@@ -418,7 +417,7 @@ def test_the_longest_silent_stranger_gives_way_when_descriptors_are_used_up() ->
     """People who come get in, however many connect and say nothing; those inside notice nothing."""
     with Server("-w", "1", config=UNLIMITED) as server:
         ann, ben = Modern(server.port).join_in(), Classic(server.port).join_in()
-        resource.prlimit(server.workers()[1], resource.RLIMIT_NOFILE, (70, 70))
+        limit(server.workers()[1], "nofile", 70)
         first, busy = Modern(server.port), Classic(server.port)
         silent = [Wire(server.port) for _ in range(2)]
         until(lambda: server.log().count("peer.connected") >= 6, "the worker is full")

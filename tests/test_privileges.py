@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from forkchat.process.account import DEFAULT
+from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
-from tests.doing import do_everything
 from tests.server import FORKCHAT, ROOT, Server, children, forkchat, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    path = make_data_dir()
+    yield path
+    shutil.rmtree(run_dir(path), ignore_errors=True)
+    shutil.rmtree(path)
 
 
 def status(pid: int) -> dict[str, list[str]]:
@@ -105,16 +115,18 @@ def _rotate(server: Server) -> None:
         until(lambda slot=slot: f"worker{slot} worker.reloaded" in server.log(), "the worker writes there")  # type: ignore[misc]
 
 
-def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
+def test_a_program_that_its_user_cannot_read(tmp_path: Path, data: Path) -> None:
     """As a checkout in root's home directory is."""
     tmp_path.chmod(0o700)
     for name in ("bin", "forkchat", "sql", "setup.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    with Server("-w", "1", config=UNLIMITED, command=[str(tmp_path / "bin/forkchat")]) as server:
-        do_everything(server.port)
-        assert "Traceback" not in server.log()
+    for arguments in ([], ["-t"]):
+        argv = [str(tmp_path / "bin/forkchat"), "-p", "0", "--data-dir", str(data), *arguments]
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 1
+        assert f"cannot read the program at {tmp_path}/forkchat" in ended.stderr
 
 
 def test_workers_die_with_a_killed_master() -> None:
@@ -135,9 +147,9 @@ def earlier(data: Path) -> tuple[str, str]:
         return li.name, li.done(m.ONE_CHAT, toid=bo.id, msg="kept", cid="1")["conv"]
 
 
-def test_an_upgrade_keeps_accounts_and_messages() -> None:
+def test_an_upgrade_keeps_accounts_and_messages(data: Path) -> None:
     """The services ran as `mysql`. Nothing changes hands but what is theirs."""
-    data, secret = make_data_dir(), make_data_dir() / "secret"
+    secret = data / "secret"
     name, conv = earlier(data)
     secret.write_text("root's")
     link, other_name = data / "mysql/link", data / "mysql/other-name"
@@ -161,7 +173,10 @@ def test_an_upgrade_keeps_accounts_and_messages() -> None:
 def test_the_set_up_makes_the_user_once() -> None:
     entry = pwd.getpwnam(DEFAULT)
     assert (entry.pw_shell, entry.pw_dir) == ("/usr/sbin/nologin", "/nonexistent")
-    again = subprocess.run(["bin/setup"], cwd=ROOT, capture_output=True, text=True, check=False)
+    setup = (ROOT / "bin/setup").read_text()
+    (function,) = re.findall(r"^make_user\(\) \{\n.*?^\}", setup, re.MULTILINE | re.DOTALL)
+    argv = ["bash", "-euc", f"{function}\nmake_user; make_user"]
+    again = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
@@ -181,8 +196,7 @@ def test_a_user_that_cannot_be(tmp_path: Path, user: str, says: str) -> None:
         assert says in ended.stderr
 
 
-def test_others_than_root_become_nobody_else() -> None:
-    data = make_data_dir()
+def test_others_than_root_become_nobody_else(data: Path) -> None:
     file = data / "forkchat.toml"
     file.write_text(f"[server]\nuser = 'mysql'\ndata_dir = '{data}'\n")
     os.chmod(file, 0o644)
@@ -193,8 +207,7 @@ def test_others_than_root_become_nobody_else() -> None:
     assert "[server] user is mysql, and root alone can become that" in ended.stderr
 
 
-def test_a_log_file_that_workers_cannot_reach() -> None:
-    data = make_data_dir()
+def test_a_log_file_that_workers_cannot_reach(data: Path) -> None:
     hidden = data / "hidden"
     hidden.mkdir(0o700)
     file = data / "forkchat.toml"

@@ -38,6 +38,10 @@ def formatted(source: str) -> Iterator[str]:
         if isinstance(target, ast.Name)
     }
 
+    def is_number(name: str) -> bool:
+        node = literals.get(name)
+        return isinstance(node, ast.Constant) and type(node.value) is int
+
     def is_literal(node: ast.expr) -> bool:
         match node:
             case ast.Constant(value=str()):
@@ -52,7 +56,7 @@ def formatted(source: str) -> Iterator[str]:
                 return all(map(is_literal, parts))
             case ast.FormattedValue(value=value):
                 return _makes_placeholders(value) or (
-                    isinstance(value, ast.Name) and value.id in placeholders
+                    isinstance(value, ast.Name) and (value.id in placeholders or is_number(value.id))
                 )
             case ast.IfExp(body=body, orelse=orelse):
                 return is_literal(body) and is_literal(orelse)

@@ -174,9 +174,8 @@ class Arbiter:
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
         log.set_process(f"worker{slot}")
-        from forkchat.process import worker  # while we may read it, wherever it is
+        from forkchat.process import worker
 
-        worker.prepare()
         config = embedded.with_urls(self._config)
         self._account.become()
         die_with(self._pid)
