@@ -92,6 +92,9 @@ def let_write(path: str, account: Account) -> None:
         return
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
     folder = os.stat(os.path.dirname(os.path.abspath(path)))
+    if folder.st_uid == account.uid:
+        _make_as(path, account)
+        return
     if folder.st_uid != 0 or (folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX):
         return
     try:
@@ -104,6 +107,17 @@ def let_write(path: str, account: Account) -> None:
             os.fchown(fd, *account)
     finally:
         os.close(fd)
+
+
+def _make_as(path: str, account: Account) -> None:
+    """Make the file as `account`, in its own directory, if there is none."""
+    os.seteuid(account.uid)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+    except OSError:
+        return  # it is there, or what the log itself will complain of
+    finally:
+        os.seteuid(0)
 
 
 def may_write(path: str) -> bool:
