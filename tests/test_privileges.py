@@ -17,6 +17,7 @@ import pytest
 from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
+from tests.doing import do_everything
 from tests.server import FORKCHAT, ROOT, Server, children, forkchat, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
@@ -115,18 +116,16 @@ def _rotate(server: Server) -> None:
         until(lambda slot=slot: f"worker{slot} worker.reloaded" in server.log(), "the worker writes there")  # type: ignore[misc]
 
 
-def test_a_program_that_its_user_cannot_read(tmp_path: Path, data: Path) -> None:
+def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
     """As a checkout in root's home directory is."""
     tmp_path.chmod(0o700)
     for name in ("bin", "forkchat", "sql", "setup.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    for arguments in ([], ["-t"]):
-        argv = [str(tmp_path / "bin/forkchat"), "-p", "0", "--data-dir", str(data), *arguments]
-        ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-        assert ended.returncode == 1
-        assert f"cannot read the program at {tmp_path}/forkchat" in ended.stderr
+    with Server("-w", "1", config=UNLIMITED, command=[str(tmp_path / "bin/forkchat")]) as server:
+        do_everything(server.port)
+        assert "Traceback" not in server.log()
 
 
 def test_workers_die_with_a_killed_master() -> None:

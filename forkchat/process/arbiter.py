@@ -174,8 +174,9 @@ class Arbiter:
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
         log.set_process(f"worker{slot}")
-        from forkchat.process import worker
+        from forkchat.process import worker  # while we may read it, wherever it is
 
+        worker.prepare()
         config = embedded.with_urls(self._config)
         self._account.become()
         die_with(self._pid)

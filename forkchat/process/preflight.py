@@ -6,10 +6,8 @@ import json
 import os
 import select
 import signal
-import sysconfig
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from forkchat import config as configuration
 from forkchat.config import Config
@@ -56,7 +54,6 @@ def inspect(config: Config, deadline: float) -> Findings:
 
     limits, files = config.limits, schema.read(configuration.data_files("sql"))
     Account.choose(config.server.user).become()
-    _expect_readable(Path(configuration.__file__), Path(sysconfig.get_path("purelib")))
     found, problems = {}, []
     try:
         found["redis"] = check.check(config.redis.url, deadline)
@@ -70,16 +67,6 @@ def inspect(config: Config, deadline: float) -> Findings:
     if problems:
         raise StartError("\n".join(problems))
     return found
-
-
-def _expect_readable(*paths: Path) -> None:
-    """The program and its packages, of which some read their data when they first need it."""
-    for path in paths:
-        if not os.access(path, os.R_OK):
-            raise StartError(
-                f"workers run as user {os.getuid()}, which cannot read the program at {path}: move it to "
-                "where others may read it, as /opt/forkchat, or name another with [server] user"
-            )
 
 
 def run(

@@ -32,6 +32,7 @@ from forkchat.process.signals import SignalQueue
 from forkchat.runtime import Future, spawn
 from forkchat.service.service import Service
 from forkchat.store import Store
+from forkchat.wire import names
 from forkchat.wire.classic import dialects
 
 #: Seconds between beats; between looks at whether all is drained; a fast stop may take.
@@ -45,6 +46,11 @@ _OWN_FILES = 64
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: Clients of a stopping worker come back within so many seconds.
 _COME_BACK = 3.0
+
+
+def prepare() -> None:
+    """Read what would be read when it is first needed: the user that the worker becomes may not get to it."""
+    names.skeletons("prepared")
 
 
 def main(

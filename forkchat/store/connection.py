@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import MySQLdb
 import MySQLdb.connections
+import MySQLdb.converters  # the driver does so when it connects; a user other than root may not read it then
 
 from forkchat.errors import Unavailable
 
