@@ -17,11 +17,12 @@ from urllib.parse import quote
 import MySQLdb
 import redis
 
+from forkchat.process.account import DEFAULT
 from forkchat.store.connection import connect
 from tests.cluster import free_port
 from tests.server import make_data_dir, until
 
-ACCOUNT = "mysql" if os.getuid() == 0 else ""
+ACCOUNT = DEFAULT if os.getuid() == 0 else ""
 #: Of both MariaDB servers. They need not survive the machine: nothing is flushed for each commit.
 _MARIADB = (
     *("--skip-name-resolve", "--character-set-server=utf8mb4", "--performance-schema=OFF"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
 
+from argon2 import PasswordHasher
+
 from forkchat.wire import msgid as m
+from forkchat.wire.conversation import pair_key
 from tests.faults.clients import Classic
 from tests.faults.history import History
 from tests.faults.laws import breaches, nothing_is_lost
@@ -78,6 +82,7 @@ class Scenario:
             self._visit,
             self._offline,
             self._housekeeping,
+            self._contend,
             *(SPECIALS[name].__get__(self) for name in sorted(specials)),
         ]
         self._is_rough = bool(specials & {"kill", "restore", "forget"})
@@ -202,6 +207,8 @@ class Scenario:
         answer = await try_login(other, name="nobody", password="wrong")
         assert answer.get("errno", 11) in (1, 8, 11), answer
         await guest.change_password("correct donkey")
+        await guest.insist(m.ACCOUNT, op="end_others")
+        await asyncio.to_thread(self._grow_old, guest.id, "correct donkey")
         await guest.log_out()
         await guest.come_again()
         while guest.pending:
@@ -209,6 +216,20 @@ class Scenario:
         await guest.insist(m.PING)
         await guest.stop()
         self.history.shown.pop(guest.id, None)  # nobody waits for what they are shown
+
+    def _grow_old(self, user: int, password: str) -> None:
+        """An account with many tokens and addresses, and a hash of earlier parameters."""
+        insert = "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP() + INTERVAL 1 DAY)"
+        for _ in range(20):
+            self.world.execute(insert, secrets.token_bytes(32), user)
+            self.world.execute(
+                "INSERT INTO known_address (address, user, seen) VALUES (%s, %s, '2030-01-01')",
+                secrets.token_bytes(32),
+                user,
+            )
+        old = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(password)
+        self.world.execute("UPDATE user SET password = %s WHERE id = %s", old, user)
+        self.world.execute("DELETE FROM known_address WHERE user = %s AND seen < '2030-01-01'", user)
 
     def _use_up(self, name: str) -> None:
         """An account's logins of this minute."""
@@ -243,11 +264,29 @@ class Scenario:
         with world.redis_client() as client:
             client.publish("all", "epoch")
 
+    async def _contend(self) -> None:
+        """Somebody else holds the lock of a conversation in which something is said."""
+        a, b, *_ = self.people
+        holding = asyncio.create_task(asyncio.to_thread(self._hold_lock, pair_key(a.id, b.id)))
+        await asyncio.sleep(0.1)
+        a.utter({"toid": b.id})
+        await holding
+
+    def _hold_lock(self, conv: str) -> None:
+        with closing(self.world.connection()) as connection, connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1 FROM conversation WHERE conv = %s FOR UPDATE", (conv.encode(),))
+            time.sleep(0.4)
+            cursor.execute("ROLLBACK")
+
     # Special acts.
 
     async def cut(self) -> None:
-        """Every connection to MySQL and Redis is lost, the subscribers' first."""
+        """Every connection to MySQL and Redis is lost, the subscribers' first. What was stored is looked
+        for."""
         await asyncio.sleep(0.3)
+        for a, b in (self.people[:2], self.people[1::-1]):  # a worker of each host
+            await a.insist(m.ONE_CHAT, toid=b.id, msg="kept", cid=f"k{next(self._numbers)}")
         self.world.redis.cut(is_subscriber=True)
         await asyncio.sleep(0.3)
         self.world.mysql.cut()

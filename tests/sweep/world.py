@@ -27,8 +27,12 @@ _CONFIG = """\
 log_level = "debug"
 [limits]
 message_rate = 5000
-login_rate = 100000
+login_rate = 1000
+login_rate_address = 100000
+login_rate_account = 1000
 register_rate = 100000
+change_rate = 100000
+fault_burst = 0
 output = 65536
 [retention]
 days = 1000
@@ -42,6 +46,7 @@ class World:
     def __init__(self, owner: Server):
         run = run_dir(owner.data_dir)
         self._dir = Path(tempfile.mkdtemp(prefix="fcs-"))
+        self._dir.chmod(0o711)  # for the hosts' workers, which are not root
         self.seen = Seen()
         self._database = f"s{secrets.token_hex(4)}"
         self._mysql_socket = str(run / "mysql.sock")
@@ -56,6 +61,7 @@ class World:
             client.flushdb()
         await self.mysql.start()
         await self.redis.start()
+        (self._dir / "redis.sock").chmod(0o666)
         self._dir.chmod(0o755)
         self.hosts += await asyncio.gather(*(asyncio.to_thread(self._host) for _ in range(2)))
         return self
