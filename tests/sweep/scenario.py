@@ -285,10 +285,11 @@ class Scenario:
         """Every connection to MySQL and Redis is lost, the subscribers' first. What was stored is looked
         for."""
         await asyncio.sleep(0.3)
-        for a, b in (self.people[:2], self.people[1::-1]):  # a worker of each host
-            await a.insist(m.ONE_CHAT, toid=b.id, msg="kept", cid=f"k{next(self._numbers)}")
         self.world.redis.cut(is_subscriber=True)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)  # after `restore`, which has workers forget what they stored
+        for a, b in (self.people[:2], self.people[1::-1]):  # a worker of each host
+            a.utter({"toid": b.id})
+        await self._acknowledged()
         self.world.mysql.cut()
         self.world.redis.cut()
 
