@@ -18,7 +18,7 @@ from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
 from tests.doing import do_everything
-from tests.server import FORKCHAT, ROOT, Server, children, forkchat, make_data_dir, until
+from tests.server import ROOT, Server, children, forkchat, make_data_dir, readable_by_all, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
@@ -200,8 +200,9 @@ def test_others_than_root_become_nobody_else(data: Path) -> None:
     file.write_text(f"[server]\nuser = 'mysql'\ndata_dir = '{data}'\n")
     os.chmod(file, 0o644)
     become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    argv = [*become, *FORKCHAT, "-c", str(file), "-p", "0"]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    with readable_by_all() as program:
+        argv = [*become, *program, "-c", str(file), "-p", "0"]
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert "[server] user is mysql, and root alone can become that" in ended.stderr
 

@@ -14,7 +14,7 @@ import pytest
 
 from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
-from tests.server import FORKCHAT, children, is_alive, make_data_dir, until
+from tests.server import children, is_alive, make_data_dir, readable_by_all, until
 
 IS_ROOT = os.getuid() == 0
 #: A user that is in no list of users.
@@ -22,6 +22,15 @@ STRANGER = 54321
 NOBODY = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", "env", "-u", "HOME"]
 #: How the server is run: as this user, and as root also as a user that is nobody.
 WHO = [[], NOBODY] if IS_ROOT else [[]]
+#: The command, at a path that nobody can get to as well.
+PROGRAM: list[str] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def program() -> Iterator[None]:
+    with readable_by_all() as command:
+        PROGRAM[:] = command
+        yield
 
 
 class Start:
@@ -41,7 +50,7 @@ class Start:
         with tempfile.TemporaryFile() as output:
             shell = ["sh", "-c", f'exec "$@" {streams}', "sh"]
             process = subprocess.Popen(
-                [*shell, *before, *FORKCHAT, "-w", "1", "-p", "0", *arguments],
+                [*shell, *before, *PROGRAM, "-w", "1", "-p", "0", *arguments],
                 stdout=output,
                 stderr=output,
                 umask=umask,
@@ -232,7 +241,7 @@ def test_standard_streams(root: Path, made: Path, streams: str) -> None:
 def test_standard_streams_of_what_only_speaks(streams: str) -> None:
     """The exit status counts, also where nobody can read why."""
     for command, status in (("--help", 0), ("--version", 0), ("--nonsense", 2), ("-t -p x -b ''", 78)):
-        line = f"set -o pipefail; {' '.join(FORKCHAT)} {command} {streams}"
+        line = f"set -o pipefail; {' '.join(PROGRAM)} {command} {streams}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=20, check=False)
         assert (done.returncode, "Traceback" in done.stderr) == (status, False), (command, done.stderr)
 
@@ -289,6 +298,7 @@ if IS_ROOT:
         base = Path(f"/tmp/forkchat-{STRANGER}")
         root.chmod(0o1777)
         start = ["--data-dir", str(root / "data")]
+        shutil.rmtree(base, ignore_errors=True)  # of a run that was broken off
         base.mkdir()
         try:
             Start(*start, before=NOBODY).assert_refused(
