@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from forkchat import log
@@ -72,6 +73,7 @@ class Lease:
         self._link = link
         self.name = name
         self.run = ""
+        self.moved_at = -math.inf  # when another run of Redis was met
         self._has_begun = False
         self._is_lost = self._run_may_be_new = False
         self._refreshing = Job(loop, "lease.refresh", self._refresh)
@@ -81,6 +83,7 @@ class Lease:
 
     async def begin(self) -> None:
         """Register, and clear up whom this worker replaces: MUST be done before it accepts anyone."""
+        self._run_may_be_new = False
         self.run = await self._read_run()
         await self._register()
         for dead in await self._replaced():
@@ -117,6 +120,11 @@ class Lease:
     async def _leases(self) -> list[str]:
         return [name.decode() for name in await self._link.call("SMEMBERS", keys.LEASES)]
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether Redis knows us in the run that it is in, as far as can be told."""
+        return not (self._run_may_be_new or self._is_lost)
+
     def reconnected(self) -> None:
         """The connection is a new one: it may lead to another run of Redis, or to another server."""
         self._run_may_be_new = True
@@ -137,7 +145,9 @@ class Lease:
             return  # `refresh` is called when it is
         if self._run_may_be_new:
             run = await self._read_run()
-            self._is_lost = self._is_lost or run != self.run
+            if run != self.run:
+                self._is_lost = True
+                self.moved_at = self._loop.time()
             self.run, self._run_may_be_new = run, False
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
             self._is_lost = True

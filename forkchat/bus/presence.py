@@ -8,12 +8,14 @@ from typing import NamedTuple
 from forkchat.bus import keys
 from forkchat.bus.lease import Lease
 from forkchat.bus.link import Link
-from forkchat.errors import AlreadyOnline
+from forkchat.errors import AlreadyOnline, Unavailable
 from forkchat.runtime import Future, gather
 
 _CLAIM_TRIES = 5
 #: Seconds after which every living session is registered in a new run of Redis.
 _SETTLING = 5
+#: Seconds after which every worker has noticed by its own probe that it listens at another Redis.
+_MOVING = 10.0
 #: Channels of one announcement.
 _CHUNK = 500
 
@@ -108,6 +110,10 @@ class Presence:
         self._subscriber = subscriber
         self._lease = lease
 
+    def is_moving(self, now: float) -> bool:
+        """Whether Redis failed over or came back just now: some workers may not listen at it yet."""
+        return now - self._lease.moved_at < _MOVING
+
     def new_token(self) -> str:
         return secrets.token_hex(8)
 
@@ -124,6 +130,8 @@ class Presence:
         Raises AlreadyOnline if another, living one exists and is not to be taken over, NotSettled if that is
         of an earlier run. After Unavailable it may be claimed all the same: `release` it.
         """
+        if not self._lease.is_registered:  # what a lease holds that is not there is anyone's
+            raise Unavailable("Redis is another one, and does not know this worker yet")
         self._answer_for(user)
         where = *_keys(user), keys.BORN
         replaced = ""

@@ -83,6 +83,11 @@ class Router:
 
     # Channels.
 
+    @property
+    def is_deaf(self) -> bool:
+        """Subscriptions were lost and are not all back: `on_resubscribed` is still to come."""
+        return self._is_restoring
+
     def hold(self, name: str) -> Future[None]:
         """Done when Redis has confirmed the subscription; Unavailable without Redis, or if it is lost first.
 

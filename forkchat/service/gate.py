@@ -91,6 +91,8 @@ class Gate:
         self._holding_on.want()
 
     async def _reclaim_all(self) -> None:
+        if self._context.router.is_deaf:
+            return  # until we hear again: a session without a listener is taken for an orphan
         sessions = list(self._context.delivery.sessions.values())
         for at in range(0, len(sessions), _CHUNK):
             age = await self._context.presence.age()
