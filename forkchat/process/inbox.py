@@ -61,7 +61,7 @@ class Inbox:
     """Splits what was read into frames and passes each to `handle(peer, frame)`.
 
     Nothing is handled between `hold()` and `release()`, nor while the peer's output is full: "join, then
-    send" means what it says. What waits is handled before what comes later, and bounded: the peer is not read
+    send" means what it says. `Peer.split` may hold what it splits. What waits is handled before what comes later, and bounded: the peer is not read
     while more than a slice waits.
     """
 
@@ -82,7 +82,7 @@ class Inbox:
     def feed(self, data: bytes) -> None:
         if len(data) > _SLICE or self.is_held or self._is_queued or self._waiting or self._rest:
             self._rest += data
-        elif len(frames := self._peer.split(data)) > self._share:
+        elif len(frames := self._peer.split(data)) > self._share or self.is_held:
             self._waiting = deque(frames)
         else:
             for at, frame in enumerate(frames):
@@ -101,7 +101,7 @@ class Inbox:
         return _SHARE if self._peer.session else _STRANGERS_SHARE
 
     def hold(self) -> None:
-        """The frame that is being handled takes its time."""
+        """The frame that is being handled takes its time, or the next must wait."""
         self.is_held = True
 
     def release(self) -> None:

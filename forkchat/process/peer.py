@@ -40,6 +40,9 @@ _STRANGERS_FAULTS = 20
 _TOO_FAST = 0.02
 #: Bytes of such a request that count as one more: it is read to be answered.
 _TOO_LARGE = 4096
+#: Seconds that a classic peer's first delimiter may come after the brace that it belongs to: it shows how
+#: answers are to be framed. Nagle's algorithm and a delayed acknowledgement hold it back for 40 ms.
+_DELIMITER_TIME = 0.2
 #: Seconds between signs of life to a classic client that has logged in, below what proxies and routers
 #: allow. Before its first login it gets none: some read the login's answer only then, with one `recv`.
 CLASSIC_SIGN = 240.0
@@ -75,6 +78,7 @@ class Peer:
         "_guess",
         "_header",
         "_heard",
+        "_is_unsure",
         "_loop",
         "_probed",
         "_shared",
@@ -101,6 +105,7 @@ class Peer:
         self.state = State.NEW
         self._form: Form | None = None
         self._guess: Guess | None = None  # made for a classic peer
+        self._is_unsure = False  # its first frame waits for its delimiter
         self.is_modern = False  # it has said HELLO
         self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
         self._trail = Trail() if is_proxied else None
@@ -299,6 +304,8 @@ class Peer:
         self._probed = 0.0
         if self._header is not None:
             data = self._open(self._header, data)
+        if self._is_unsure and self._decoder.find_delimiter(data):
+            self._go_on()
         if data:
             self.inbox.feed(data)
 
@@ -311,7 +318,17 @@ class Peer:
             return []
         if self.session is None:
             self._note_progress(bool(frames))
+        if frames and self._form is None and not self._decoder.delimiter:
+            self._is_unsure = True
+            self.inbox.hold()
+            self._loop.call_later(_DELIMITER_TIME, self._go_on)
         return frames
+
+    def _go_on(self) -> None:
+        """The delimiter has come, or will not come any more."""
+        if self._is_unsure:
+            self._is_unsure = False
+            self.inbox.release()
 
     def _note_progress(self, has_frame: bool) -> None:
         """A stranger has sent something: whole frames, or the beginning of one."""

@@ -49,7 +49,7 @@ class FrameDecoder:
         Raises FrameTooLong; what was complete before the long frame is lost with it.
         """
         if not self.delimiter:
-            self._find_delimiter(data)
+            self.find_delimiter(data)
         *complete, rest = data.replace(b"\0", b"\n").split(b"\n")
         frames: list[bytes] = []
         if complete:
@@ -66,10 +66,12 @@ class FrameDecoder:
                 raise FrameTooLong
         return frames
 
-    def _find_delimiter(self, data: bytes) -> None:
+    def find_delimiter(self, data: bytes) -> bool:
+        """Look for the first delimiter in what is fed later; whether it is known now."""
         ends = [(at, d) for d in (b"\n", b"\0") if (at := data.find(d)) >= 0]
         if ends:
             self.delimiter = min(ends)[1]
+        return bool(ends)
 
     def _end(self, piece: bytes, frames: list[bytes]) -> None:
         """A delimiter has come after `piece`: it is a frame, and what objects there are before it are too."""

@@ -18,6 +18,8 @@ from tests.sweep.world import World
 _OCCURRENCES = ((1, 0.0), (2, 0.0), (1, 3.0))
 #: Seconds that a strike may be late: announcements come after a logout, sweeps every few seconds.
 _LATE = 6.0
+#: A wave that takes longer is printed with its strikes.
+_LONG = 5.0
 
 
 @dataclass
@@ -104,6 +106,8 @@ class Sweep:
                         f"wave {len(self.waves)}: {struck} struck, {wave.wait:.1f} s until {wave.waited_for}",
                         flush=True,
                     )
+                    if wave.wait > _LONG:
+                        print(f"    in {'; '.join(map(str, wave.strikes))}", flush=True)
                     self.traces.update(wave.traces)
                     if wave.wrong:
                         break
