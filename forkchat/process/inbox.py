@@ -61,8 +61,8 @@ class Inbox:
     """Splits what was read into frames and passes each to `handle(peer, frame)`.
 
     Nothing is handled between `hold()` and `release()`, nor while the peer's output is full: "join, then
-    send" means what it says. `Peer.split` may hold what it splits. What waits is handled before what comes later, and bounded: the peer is not read
-    while more than a slice waits.
+    send" means what it says. `Peer.split` may hold what it splits. What waits is handled before what comes
+    later, and bounded: the peer is not read while more than a slice waits.
     """
 
     __slots__ = ("_connection", "_handle", "_is_queued", "_peer", "_rest", "_turns", "_waiting", "is_held")
