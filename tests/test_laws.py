@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.faults.history import History, Message, Shown, Span
+from tests.faults.history import Ack, History, Loss, Message, Place, Shown, Span
 from tests.faults.laws import LAWS, breaches
 
 LI, BO, OLD = 1, 2, 3
@@ -15,7 +17,7 @@ LI, BO, OLD = 1, 2, 3
 def said(history: History, cid: str, conv: str, seq: int, sender: int = LI, begun: float = 100.0) -> Message:
     """An acknowledged message from li to bo, or to a group."""
     group = conv if conv[0] == "g" else ""
-    message = Message(cid, sender, 0 if group else BO, group, begun, [(begun + 0.01, conv, seq)])
+    message = Message(cid, sender, 0 if group else BO, group, begun, [Ack(begun + 0.01, conv, seq)])
     history.messages[cid] = message
     return message
 
@@ -41,11 +43,11 @@ def a_good_round() -> History:
         shown(history, LI, cid, "g9", n, at=begun + 0.02)
     shown(history, BO, "g1", "g9", 1)
     shown(history, BO, "g3", "g9", 3, span=1, at=125.02)
-    history.messages["old"] = Message("old", LI, OLD, "", 100, [(100.01, "d1-3", 1)])
+    history.messages["old"] = Message("old", LI, OLD, "", 100, [Ack(100.01, "d1-3", 1)])
     history.shown[LI].append(Shown(100.01, "d1-3", 0, 1, "old", LI, "old"))
     history.classic[OLD].append("old")
     history.kept = {
-        (conv, seq): cid for cid, message in history.messages.items() for _, conv, seq in message.acks
+        (ack.conv, ack.seq): cid for cid, message in history.messages.items() for ack in message.acks
     }
     history.online = {LI: True, BO: True}
     history.seen = {(LI, BO): "online", (BO, LI): "online"}
@@ -53,7 +55,7 @@ def a_good_round() -> History:
 
 
 def two_places(history: History) -> None:
-    history.messages["a"].acks.append((101, "d1-2", 4))
+    history.messages["a"].acks.append(Ack(101, "d1-2", 4))
     history.shown[LI].append(Shown(101, "d1-2", 0, 4, "a", LI, "a"))
     history.shown[BO].append(Shown(101, "d1-2", 0, 4, "a", LI, "a"))
 
@@ -118,9 +120,40 @@ def late(history: History) -> None:
 
 
 def out_of_order_at_an_old_client(history: History) -> None:
-    history.messages["old2"] = Message("old2", LI, OLD, "", 101, [(101.01, "d1-3", 2)])
+    history.messages["old2"] = Message("old2", LI, OLD, "", 101, [Ack(101.01, "d1-3", 2)])
     history.shown[LI].append(Shown(101.01, "d1-3", 0, 2, "old2", LI, "old2"))
     history.classic[OLD][:] = ["old2", "old"]
+
+
+def a_tail_that_was_lost(history: History) -> None:
+    """The pair's last message: its replica lacked it, and another one has its number now."""
+    for message in history.messages.values():
+        message.acks = [ack._replace(epoch="e1") for ack in message.acks]
+    for each in (*history.shown[LI], *history.shown[BO]):
+        each.epoch = "e1"
+    history.losses.append(Loss("e1", frozenset({Place("d1-2", 3, "c")}), 0.5))
+    del history.messages["c"].acks[1:]
+    history.messages["d"] = Message("d", LI, BO, "", 130, [Ack(130.1, "d1-2", 3, "e2")])
+    history.kept["d1-2", 3] = "d"
+    for user in (LI, BO):
+        history.epochs[user] = ["e1", "e2"]
+        held = [
+            each
+            for each in history.shown[user]
+            if each.cid != "c" and each.span == len(history.spans.get((user, each.conv), [0])) - 1
+        ]
+        history.shown[user] += [replace(each, epoch="e2", at=131) for each in held]
+        history.shown[user].append(Shown(131, "d1-2", 0, 3, "d", LI, "d", "e2"))
+    history.faults.append((126, 129, "mysql loses its tail"))
+
+
+def a_loss_unnoticed(history: History) -> None:
+    a_tail_that_was_lost(history)
+    history.losses[0].noticed = math.inf
+
+
+def an_epoch_for_nothing(history: History) -> None:
+    history.epochs[LI] = ["e1", "e2"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +175,8 @@ def out_of_order_at_an_old_client(history: History) -> None:
         ("friends_are_seen_right", seen_wrong),
         ("soon", late),
         ("classic_clients_get_it_in_order", out_of_order_at_an_old_client),
+        ("a_loss_is_noticed", a_loss_unnoticed),
+        ("an_epoch_lasts", an_epoch_for_nothing),
     ],
 )
 def test_a_law_notices(law: str, breakage: Callable[[History], None]) -> None:
@@ -152,6 +187,20 @@ def test_a_law_notices(law: str, breakage: Callable[[History], None]) -> None:
 
 def test_a_good_round_breaks_none() -> None:
     assert breaches(a_good_round()) == {}
+
+
+def test_what_a_replica_lacked_is_excused() -> None:
+    history = a_good_round()
+    a_tail_that_was_lost(history)
+    assert breaches(history) == {}
+
+
+@pytest.mark.parametrize("place", [Place("d1-2", 2, "b"), Place("g9", 3, "g3")])
+def test_nothing_else_is_excused(place: Place) -> None:
+    history = a_good_round()
+    a_tail_that_was_lost(history)
+    del history.kept[place.conv, place.seq]
+    assert "what_was_acknowledged_is_kept" in breaches(history)
 
 
 def test_late_is_only_what_is_late_in_quiet_times() -> None:

@@ -14,7 +14,7 @@ import orjson
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from forkchat.wire.sequence import Sequence
-from tests.faults.history import History, Message, Shown, Span
+from tests.faults.history import Ack, History, Message, Shown, Span
 
 Json = dict[str, Any]
 Address = tuple[str, int]
@@ -22,7 +22,7 @@ Address = tuple[str, int]
 _PASSWORD = "correct horse"
 #: A pair is one for ever.
 _ALWAYS = Span(0.0, joined=1.0)
-_NOT_FOUND, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 6, 10, 8, 11
+_WRONG, _NOT_FOUND, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 1, 6, 10, 8, 11
 
 
 async def _answered(answer: asyncio.Future[Json]) -> Json:
@@ -163,6 +163,7 @@ class Modern(Person):
         super().__init__(name, seed, history, address, make_socket)
         self.pending: dict[str, Json] = {}  # by cid, in the order in which they were sent
         self._token = ""
+        self._epoch = ""
         self._sequences: dict[str, Sequence[Json]] = {}
         self._answers: dict[str, asyncio.Future[Json]] = {}
         self._early: dict[str, list[Json]] = {}  # what came of a group before we were told that we are in
@@ -258,17 +259,33 @@ class Modern(Person):
     # The connection.
 
     async def log_in(self) -> None:
-        await self._request({"msgid": m.HELLO})
+        self._enter((await self._request({"msgid": m.HELLO}))["epoch"])
         if not self._token:
             await self._request({"msgid": m.REG, "name": self.name, "password": _PASSWORD})
         who = {"token": self._token} if self._token else {"name": self.name, "password": _PASSWORD}
         answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
+        if answer["errno"] == _WRONG and self.history.losses:
+            self._token = ""  # it was among what was lost
         if answer["errno"]:
             raise ConnectionError(answer["code"])
         self._token = answer["token"]
+        epochs = self.history.epochs[self.id]
+        if epochs[-1:] != [self._epoch]:
+            epochs.append(self._epoch)
         self.history.shown.setdefault(self.id, [])
         for conv in answer["convs"]:
             self._note(conv["conv"], conv["last"])
+
+    def _enter(self, epoch: str) -> None:
+        """In a new epoch nothing that is known of conversations holds: all is read again."""
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._early.clear()
+            self._sequences = {
+                conv: Sequence(span.first - 1)
+                for conv in self._sequences
+                if (span := self._span(conv)) is not None
+            }
 
     def on_online(self) -> None:
         for message in self.pending.values():
@@ -320,7 +337,7 @@ class Modern(Person):
     def _on_ack(self, cid: str, answer: Json) -> None:
         message = self.history.messages[cid]
         if answer["errno"] == 0:
-            message.acks.append((self.history.now(), answer["conv"], answer["seq"]))
+            message.acks.append(Ack(self.history.now(), answer["conv"], answer["seq"], self._epoch))
             sent = self.pending.pop(cid, None)
             if sent is not None:
                 self._show({**answer, "cid": cid, "id": self.id, "msg": cid})
@@ -365,6 +382,7 @@ class Modern(Person):
                 message["cid"],
                 message["id"],
                 message["msg"],
+                self._epoch,
             )
         )
 

@@ -5,6 +5,24 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a message is kept."""
+
+    conv: str
+    seq: int
+    cid: str
+
+
+class Ack(NamedTuple):
+    """When the acknowledgement came, the place that it told, and the epoch of its session."""
+
+    at: float
+    conv: str
+    seq: int
+    epoch: str = ""
 
 
 @dataclass
@@ -17,7 +35,7 @@ class Message:
     recipient: int  # 0 for a group's
     group: str  # the conversation; "" for a person's
     begun: float  # when it was first sent
-    acks: list[tuple[float, str, int]] = field(default_factory=list)  # when, conversation, seq
+    acks: list[Ack] = field(default_factory=list)
     refusals: list[tuple[float, int]] = field(default_factory=list)  # when, errno
 
 
@@ -32,6 +50,21 @@ class Shown:
     cid: str
     sender: int
     text: str
+    epoch: str = ""
+
+    @property
+    def place(self) -> Place:
+        return Place(self.conv, self.seq, self.cid)
+
+
+@dataclass
+class Loss:
+    """What a replica lacked when it took the primary's place. What was told of these places in sessions of
+    `epoch`, the primary's, no longer holds. `noticed`: seconds until the epoch moved; inf: it did not."""
+
+    epoch: str
+    places: frozenset[Place]
+    noticed: float
 
 
 @dataclass
@@ -64,10 +97,24 @@ class History:
     logins: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # when, by user
     outages: list[float] = field(default_factory=list)  # seconds without a session, of all clients
     faults: list[tuple[float, float, str]] = field(default_factory=list)  # from, until, which
+    losses: list[Loss] = field(default_factory=list)
+    epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))  # by modern user
 
     @staticmethod
     def now() -> float:
         return time.monotonic()
+
+    def acks(self, message: Message) -> list[Ack]:
+        """Those that still hold."""
+        if not self.losses:
+            return message.acks
+        return [
+            ack for ack in message.acks if not self.is_lost(Place(ack.conv, ack.seq, message.cid), ack.epoch)
+        ]
+
+    def is_lost(self, place: Place, epoch: str) -> bool:
+        """Whether a replica lacked what was told in a session of that epoch."""
+        return any(loss.epoch == epoch and place in loss.places for loss in self.losses)
 
     def available(self, user: int, since: float, at: float) -> float:
         """From when on someone online at `at` was so, if that is later than `since`; else `since`."""

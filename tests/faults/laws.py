@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 
-from tests.faults.history import History, Message, Shown, Span
+from tests.faults.history import History, Message, Place, Shown, Span
 
+#: Seconds in which a loss is noticed.
+_NOTICED = 10.0
 #: A quiet time begins so long after a fault, and most of what is sent in it is shown so soon.
 _QUIET, _SOON, _MOST = 6.0, 0.5, 0.99
 _NOT_MEMBER = 10
@@ -22,7 +24,9 @@ def one_cid_one_message(history: History) -> Breaches:
     """Whatever is sent again, and to whomever it is shown: a `cid` is one place in one conversation."""
     by_cid: dict[str, set[tuple[str, int]]] = defaultdict(set)
     by_place: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for conv, seq, cid in _places(history):
+    for (conv, seq, cid), epoch in _places(history):
+        if history.is_lost(Place(conv, seq, cid), epoch):
+            continue
         by_cid[cid].add((conv, seq))
         by_place[conv, seq].add(cid)
     for cid, places in by_cid.items():
@@ -36,7 +40,7 @@ def one_cid_one_message(history: History) -> Breaches:
 def dense(history: History) -> Breaches:
     """Numbers have no holes."""
     known: dict[str, set[int]] = defaultdict(set)
-    for conv, seq, _ in _places(history):
+    for (conv, seq, _), _ in _places(history):
         known[conv].add(seq)
     for conv, seqs in known.items():
         if holes := set(range(1, max(seqs) + 1)) - seqs:
@@ -44,9 +48,10 @@ def dense(history: History) -> Breaches:
 
 
 def once_and_in_order(history: History) -> Breaches:
-    """A modern client shows a conversation's messages one after the other, from where it came in."""
+    """A modern client shows a conversation's messages one after the other, from where it came in; all of
+    them again in a new epoch."""
     for user, shown in history.shown.items():
-        for (conv, number), some in _by_conv(shown):
+        for (conv, number, _), some in _by_conv(shown):
             first = history.spans[user, conv][number].first if conv[0] == "g" else 1
             seqs = [each.seq for each in some]
             if seqs != list(range(first, first + len(seqs))):
@@ -57,21 +62,25 @@ def once_and_in_order(history: History) -> Breaches:
 def what_was_acknowledged_is_kept(history: History) -> Breaches:
     """Whoever was shown it meanwhile: it is read at the end where its acknowledgement said."""
     for message in history.messages.values():
-        for _, conv, seq in message.acks:
-            if (kept := history.kept.get((conv, seq))) != message.cid:
-                yield f"{message.cid} was to be {conv} {seq}, which is {kept}"
+        for ack in history.acks(message):
+            if (kept := history.kept.get((ack.conv, ack.seq))) != message.cid:
+                yield f"{message.cid} was to be {ack.conv} {ack.seq}, which is {kept}"
 
 
 def nothing_is_lost(history: History) -> Breaches:
     """What was acknowledged is shown to everyone who was, and stayed, in the conversation."""
     newest: dict[str, int] = defaultdict(int)
     for message in history.messages.values():
-        for _, conv, seq in message.acks:
-            newest[conv] = max(newest[conv], seq)
-        if message.acks and message.cid not in history.classic.get(message.recipient, [message.cid]):
-            yield f"classic user {message.recipient} was not shown {message.cid}, {message.acks[0][1:]}"
+        acks = history.acks(message)
+        for ack in acks:
+            newest[ack.conv] = max(newest[ack.conv], ack.seq)
+        if acks and message.cid not in history.classic.get(message.recipient, [message.cid]):
+            yield f"classic user {message.recipient} was not shown {message.cid}, {acks[0][1:3]}"
     for user, shown in history.shown.items():
-        reached = {key: some[-1].seq for key, some in _by_conv(shown)}
+        epoch = (history.epochs[user] or [""])[-1]
+        reached = {
+            (conv, number): some[-1].seq for (conv, number, of), some in _by_conv(shown) if of == epoch
+        }
         for conv, last in newest.items():
             number = _open_span(history, user, conv)
             if number is None:
@@ -110,7 +119,7 @@ def members_alone_read(history: History) -> Breaches:
             span = spans[each.span]
             if span.left and message.begun > span.left:
                 yield f"user {user} was out of {each.conv}, and was shown {each.seq}"
-            if message.acks and message.acks[0][0] < span.begun:
+            if message.acks and message.acks[0].at < span.begun:
                 yield f"user {user} was not yet in {each.conv}, and was shown {each.seq}"
 
 
@@ -120,9 +129,9 @@ def members_alone_write(history: History) -> Breaches:
         if not message.group:
             continue
         spans = history.spans[message.sender, message.group]
-        for at, _, seq in message.acks:
-            if not any(_may_write(span, message, at) for span in spans):
-                yield f"{message.cid} of user {message.sender}, who was out, is {message.group} {seq}"
+        for ack in message.acks:
+            if not any(_may_write(span, message, ack.at) for span in spans):
+                yield f"{message.cid} of user {message.sender}, who was out, is {message.group} {ack.seq}"
         for at, errno in message.refusals:
             if errno == _NOT_MEMBER and any(_must_write(span, message, at) for span in spans):
                 yield f"{message.cid} was refused to user {message.sender}, who was in {message.group}"
@@ -147,7 +156,7 @@ def soon(history: History) -> Breaches:
             if message is None or not message.acks or message.sender == user:
                 continue
             if history.was_quiet(message.begun, each.at, _QUIET):
-                since = history.available(user, message.acks[0][0], each.at)
+                since = history.available(user, message.acks[0].at, each.at)
                 delays[each.conv[0]].append(each.at - since)
     for kind, some in delays.items():
         some.sort()
@@ -156,17 +165,36 @@ def soon(history: History) -> Breaches:
 
 
 def classic_clients_get_it_in_order(history: History) -> Breaches:
-    """They may be shown something again after a break, but nothing new out of order."""
+    """They may be shown something again after a break, but nothing new out of order. What was lost with a
+    primary and sent again is not new."""
+    lost = {place.cid for loss in history.losses for place in loss.places}
     for user, texts in history.classic.items():
         newest: dict[str, int] = defaultdict(int)
         for text in dict.fromkeys(texts):
             message = history.messages.get(text)
-            if message is None or not message.acks:
+            if message is None or not message.acks or text in lost:
                 continue
-            _, conv, seq = message.acks[0]
+            conv, seq = message.acks[0].conv, message.acks[0].seq
             if seq < newest[conv]:
                 yield f"classic user {user} was shown {conv} {seq} after {newest[conv]}"
             newest[conv] = seq
+
+
+def a_loss_is_noticed(history: History) -> Breaches:
+    """Where anybody was told of what a promoted replica lacked, the epoch moves."""
+    for loss in history.losses:
+        told = {place for place, epoch in _places(history) if epoch == loss.epoch and place in loss.places}
+        if told and loss.noticed > _NOTICED:
+            yield f"{len(told)} that were told of were lost in epoch {loss.epoch}, noticed {loss.noticed:.1f}"
+
+
+def an_epoch_lasts(history: History) -> Breaches:
+    """It ends only where something was lost."""
+    lost = {loss.epoch for loss in history.losses if loss.places}
+    for user, epochs in history.epochs.items():
+        for before, after in pairwise(epochs):
+            if before not in lost:
+                yield f"user {user} was told of epoch {after} after {before}, in which nothing was lost"
 
 
 LAWS: tuple[Callable[[History], Breaches], ...] = (
@@ -181,6 +209,8 @@ LAWS: tuple[Callable[[History], Breaches], ...] = (
     friends_are_seen_right,
     soon,
     classic_clients_get_it_in_order,
+    a_loss_is_noticed,
+    an_epoch_lasts,
 )
 
 
@@ -190,21 +220,21 @@ def breaches(history: History) -> dict[str, list[str]]:
     return {name: texts for name, texts in found.items() if texts}
 
 
-def _places(history: History) -> Iterator[tuple[str, int, str]]:
-    """Every (conversation, seq, cid) that anyone was told of."""
+def _places(history: History) -> Iterator[tuple[Place, str]]:
+    """Every place that anyone was told of, and in which epoch."""
     for message in history.messages.values():
-        for _, conv, seq in message.acks:
-            yield conv, seq, message.cid
+        for ack in message.acks:
+            yield Place(ack.conv, ack.seq, message.cid), ack.epoch
     for shown in history.shown.values():
         for each in shown:
-            yield each.conv, each.seq, each.cid
+            yield each.place, each.epoch
 
 
-def _by_conv(shown: list[Shown]) -> list[tuple[tuple[str, int], list[Shown]]]:
-    """What was shown of each (conversation, span), in the order in which it was."""
+def _by_conv(shown: list[Shown]) -> list[tuple[tuple[str, int, str], list[Shown]]]:
+    """What was shown of each (conversation, span, epoch), in the order in which it was."""
 
-    def key(each: Shown) -> tuple[str, int]:
-        return each.conv, each.span
+    def key(each: Shown) -> tuple[str, int, str]:
+        return each.conv, each.span, each.epoch
 
     return [(at, list(some)) for at, some in groupby(sorted(shown, key=key), key)]
 

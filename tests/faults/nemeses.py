@@ -5,6 +5,7 @@ All block, for some seconds at most. `random` is the round's own, so that a seed
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ import redis
 from forkchat.bus import keys
 from forkchat.store.connection import Connection
 from tests.cluster import HOSTS
+from tests.faults.history import Loss, Place
 from tests.faults.world import MACHINE_OF, PORTS, World
 from tests.replication import following
 from tests.server import children, until
@@ -173,9 +175,9 @@ Run = Callable[[str], list[tuple[Any, ...]]]
 
 
 @contextmanager
-def _mysql(world: World) -> Iterator[Run]:
+def _mysql(world: World, server: str = "") -> Iterator[Run]:
     """Statements as root; one that fails is as good as none: others strike too."""
-    with world.roles, world.mysql() as connection, connection.cursor() as cursor:
+    with world.roles, world.mysql(server) as connection, connection.cursor() as cursor:
 
         def run(statement: str) -> list[tuple[Any, ...]]:
             try:
@@ -252,6 +254,59 @@ def fail_over_mysql(world: World, random: Random) -> None:
         finally:
             if world.serving["mariadb"] == old:
                 _execute(primary, "SET GLOBAL read_only = 0")
+
+
+def lose_tail(world: World, random: Random) -> None:
+    """The replica takes the primary's place without what was said last. Connections stay, or are cut.
+
+    Members do not change meanwhile: what becomes of a lost membership nobody could say.
+    """
+    old = world.serving["mariadb"]
+    new = _other(old)
+    with world.membership, world.roles, world.mysql(old) as primary, world.mysql(new) as replica:
+        try:
+            _execute(replica, *following(PORTS[old]))
+            if not _catch_up(primary, replica, 15):
+                return
+            _execute(replica, "STOP SLAVE")
+            time.sleep(random.choice([0.02, 0.3, 2.0]))
+            _execute(primary, "SET GLOBAL read_only = 1")
+            epoch, places = _epoch(replica), _lacking(primary, replica)
+            _execute(replica, "SET GLOBAL read_only = 0")
+            world.lead_to("mariadb", new)
+            since = time.monotonic()
+            if random.random() < 0.5:
+                with _mysql(world, old) as run:
+                    _kill_connections(run)
+            while places and _epoch(replica) == epoch and time.monotonic() < since + 15:
+                time.sleep(0.05)
+            noticed = time.monotonic() - since if _epoch(replica) != epoch else math.inf
+            world.losses.append(Loss(epoch, places, noticed))
+            world.copy_mysql(new, old)
+        finally:
+            if world.serving["mariadb"] == old:
+                _execute(primary, "SET GLOBAL read_only = 0")
+
+
+def _lacking(primary: Connection, replica: Connection) -> frozenset[Place]:
+    """What the primary has and the replica has not."""
+    with primary.cursor() as cursor, replica.cursor() as other:
+        other.execute("SELECT conv, last_seq FROM forkchat.conversation")
+        lasts = dict(other)
+        cursor.execute("SELECT conv, last_seq FROM forkchat.conversation")
+        grown = [conv for conv, last in cursor.fetchall() if last > lasts.get(conv, 0)]
+        places = []
+        for conv in grown:
+            cursor.execute(
+                "SELECT conv, seq, cid FROM forkchat.message WHERE conv = %s AND seq > %s",
+                (conv, lasts.get(conv, 0)),
+            )
+            places += [Place(conv.decode(), seq, cid.decode()) for conv, seq, cid in cursor]
+    return frozenset(places)
+
+
+def _epoch(connection: Connection) -> str:
+    return str(_execute(connection, "SELECT CAST(value AS CHAR) FROM forkchat.epoch")[0])
 
 
 def _execute(connection: Connection, *statements: str) -> tuple[Any, ...]:
@@ -331,6 +386,7 @@ MYSQL: dict[str, Nemesis] = {
     "mysql read-only": read_only,
     "mysql full": no_connections_left,
     "mysql fails over": fail_over_mysql,
+    "mysql loses its tail": lose_tail,
 }
 MACHINES: dict[str, Nemesis] = {
     "host without redis": partial(_cut, "redis"),
@@ -340,4 +396,6 @@ MACHINES: dict[str, Nemesis] = {
     "clients die": kill_clients,
     "clock steps": step_clock,
 }
+#: Those that nothing may strike beside: a worker that dies no longer knows what it stored.
+ALONE = frozenset({"mysql loses its tail"})
 NEMESES = PROCESSES | REDIS | MYSQL | MACHINES

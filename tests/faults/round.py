@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,7 +14,7 @@ from tests.cluster import HOSTS
 from tests.faults.clients import Classic, Modern, Person
 from tests.faults.history import History, Message
 from tests.faults.laws import breaches, nothing_is_lost
-from tests.faults.nemeses import NEMESES
+from tests.faults.nemeses import ALONE, NEMESES
 from tests.faults.world import World
 
 #: Seconds: between what one person says; in which all must be settled after the last fault; in which
@@ -24,11 +24,13 @@ _PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
 
 @dataclass
 class Report:
-    """What a round came to; `broken` by the law's name. Seconds: the longest that someone was without a
+    """What a round came to; `broken` by the law's name. `excused`: what was acknowledged, and was lost with
+    a primary as its replica had not got it. Seconds: the longest that someone was without a
     session, and the longest until something said by someone online was acknowledged, however often sent."""
 
     seed: int
     acknowledged: int
+    excused: int
     shown: int
     struck: list[str]
     longest_outage: float
@@ -43,7 +45,8 @@ class Report:
         return sum(len(self.broken.get(law, [])) for law in laws)
 
     def __str__(self) -> str:
-        counts = f"{self.acknowledged} acknowledged, {self.shown} shown, {len(self.struck)} faults"
+        counts = f"{self.acknowledged} acknowledged, {self.excused} of them lost with a primary,"
+        counts += f" {self.shown} shown, {len(self.struck)} faults"
         silence = f"at most {self.longest_outage:.1f} s without a session, {self.longest_wait:.1f} s until"
         silence += " acknowledged"
         laws = "".join(
@@ -56,7 +59,7 @@ class Round:
     def __init__(self, world: World, seed: int, name: str, patience: float = _SETTLED):
         """`name` begins those of its people: no two rounds of a world may have the same. `patience` is
         how many seconds all may take to be settled."""
-        self.history = History()
+        self.history = History(losses=world.losses)
         self._world = world
         self._seed = seed
         self._patience = patience
@@ -79,6 +82,8 @@ class Round:
             lives += [self._wander(over), self._switch(over), self._nap(over)]
             tasks = [asyncio.create_task(life) for life in lives]
             rest = iter(plan)
+            self._strikers = strikers
+            self._shares, self._queue = asyncio.Semaphore(strikers), asyncio.Lock()
             await asyncio.gather(*(self._strike(rest, calm) for _ in range(strikers)))
             await asyncio.sleep(calm)
             over.set()
@@ -118,13 +123,24 @@ class Round:
         while not over.is_set():
             group = self._random.choice(self._groups)
             creator = self._modern[self._groups.index(group)]
-            await leaver.leave(group)
-            await creator.remove(group, outcast)
+            async with self._membership():
+                await leaver.leave(group)
+                await creator.remove(group, outcast)
             await asyncio.sleep(self._random.uniform(0, 0.3))
-            await leaver.join(group)
-            await creator.readmit(group, outcast)
-            await outcast.join(group)
+            async with self._membership():
+                await leaver.join(group)
+                await creator.readmit(group, outcast)
+                await outcast.join(group)
             await asyncio.sleep(self._random.uniform(0, 0.5))
+
+    @asynccontextmanager
+    async def _membership(self) -> AsyncIterator[None]:
+        """Members change. Nobody else forbids it meanwhile."""
+        await asyncio.to_thread(self._world.membership.acquire)
+        try:
+            yield
+        finally:
+            self._world.membership.release()
 
     async def _switch(self, over: asyncio.Event) -> None:
         """Someone goes on at another device, without a word at the first."""
@@ -150,12 +166,26 @@ class Round:
     async def _strike(self, plan: Iterator[str], calm: float) -> None:
         for name in plan:
             await asyncio.sleep(self._random.uniform(calm / 2, calm))
-            since = self.history.now()
-            whisper = asyncio.create_task(self._whisper())
-            await asyncio.to_thread(NEMESES[name], self._world, random.Random(self._random.random()))
-            await whisper
-            self.history.faults.append((since, self.history.now(), name))
-            self._struck.append(name)
+            async with self._turn(is_alone=name in ALONE):
+                since = self.history.now()
+                whisper = asyncio.create_task(self._whisper())
+                await asyncio.to_thread(NEMESES[name], self._world, random.Random(self._random.random()))
+                await whisper
+                self.history.faults.append((since, self.history.now(), name))
+                self._struck.append(name)
+
+    @asynccontextmanager
+    async def _turn(self, is_alone: bool) -> AsyncIterator[None]:
+        """Beside other strikers, or without them."""
+        shares = self._strikers if is_alone else 1
+        async with self._queue:
+            for _ in range(shares):
+                await self._shares.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(shares):
+                self._shares.release()
 
     async def _whisper(self) -> None:
         """Pairs who speak during faults alone: nothing comes later to show that something is missing."""
@@ -180,13 +210,13 @@ class Round:
         readers = {f"g{group}": self._modern[n] for n, group in enumerate(self._groups)}
         for person in self._modern:
             own = (message for message in self.history.messages.values() if message.sender == person.id)
-            for _, conv, _ in chain.from_iterable(message.acks for message in own):
-                readers.setdefault(conv, person)
+            for ack in chain.from_iterable(map(self.history.acks, own)):
+                readers.setdefault(ack.conv, person)
         await asyncio.gather(*(person.read(conv) for conv, person in readers.items()))
 
     def _waited(self, message: Message) -> float:
         """Seconds until it was acknowledged, from when its sender was online."""
-        acked = message.acks[0][0]
+        acked = message.acks[0].at
         return acked - self.history.available(message.sender, message.begun, acked)
 
     def _is_presence_right(self) -> bool:
@@ -209,6 +239,7 @@ class Round:
         return Report(
             self._seed,
             len(acked),
+            sum(len(self.history.acks(message)) < len(message.acks) for message in acked),
             sum(map(len, self.history.shown.values())),
             self._struck,
             max(self.history.outages, default=0.0),

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from shlex import quote as quote_word
 from typing import Any
 from urllib.parse import quote
 
@@ -19,8 +20,9 @@ import redis
 from forkchat.store.connection import Connection, connect
 from tests.clock import Clock
 from tests.cluster import HOSTS, Cluster
+from tests.faults.history import Loss
 from tests.network import Network
-from tests.replication import install_mariadb
+from tests.replication import following, install_mariadb
 from tests.server import ROOT, until
 from tests.talk import QUIET
 
@@ -57,6 +59,8 @@ class World(Cluster):
         self._stack = ExitStack()
         self._far_sockets: list[socket.socket] = []
         self.roles = threading.RLock()  # held while a server is meant because it is the primary
+        self.membership = threading.Lock()  # held while members of groups change, or must not
+        self.losses: list[Loss] = []
         self.network = Network(_MACHINES)
         mysql, redis_ = self.network.address("data", "mysql"), self.network.address("data", "redis")
         self.mysql_url = f"mysql://forkchat:geheim@{mysql}/forkchat"
@@ -191,13 +195,36 @@ class World(Cluster):
         with self.network.at("data"), redis.Redis(port=port, socket_timeout=5) as client:
             yield client
 
+    def copy_mysql(self, primary: str, replica: str) -> None:
+        """Give one server what the other one has, in place of what it had, and make it its replica."""
+        dump = "mariadb-dump --no-defaults --user=root --single-transaction --gtid --master-data=1"
+        load = "mariadb --no-defaults --user=root"
+        emptied = (
+            "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0; SET SESSION sql_log_bin = 0;"
+            " DROP DATABASE forkchat; RESET MASTER;"
+        )
+        subprocess.run(
+            f"set -o pipefail; (echo {quote_word(emptied)};"
+            f" {dump} --socket={self._mysql_socket(primary)} --databases forkchat)"
+            f" | {load} --socket={self._mysql_socket(replica)}",
+            shell=True,
+            executable="/bin/bash",
+            check=True,
+        )
+        with self.mysql(replica) as connection, connection.cursor() as cursor:
+            for statement in following(PORTS[primary]):
+                cursor.execute(statement)
+
+    def _mysql_socket(self, server: str) -> Path:
+        name = (server or self.serving["mariadb"]).replace("mariadb", "mysql")
+        return self.state / f"run/{name}.sock"
+
     @contextmanager
     def mysql(self, server: str = "") -> Iterator[Connection]:
         """The primary, or one of the two. As root, whom neither a read-only nor a full server keeps out;
         waited for."""
 
-        name = (server or self.serving["mariadb"]).replace("mariadb", "mysql")
-        url = f"mysql://root@/mysql?unix_socket={quote(str(self.state / f'run/{name}.sock'))}"
+        url = f"mysql://root@/mysql?unix_socket={quote(str(self._mysql_socket(server)))}"
 
         def attempt() -> Any:
             with suppress(MySQLdb.Error):

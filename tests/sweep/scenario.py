@@ -44,6 +44,7 @@ class Scenario:
         ]
         self._passing: list[Guest] = []
         self._group = 0
+        self._begun = 0.0  # when the wave began
         self._is_rough = False  # connections are lost by what the scenario itself does
 
     async def start(self) -> None:
@@ -85,6 +86,7 @@ class Scenario:
             self._contend,
             *(SPECIALS[name].__get__(self) for name in sorted(specials)),
         ]
+        self._begun = time.monotonic()
         self._is_rough = bool(specials & {"kill", "restore", "forget"})
         return await self._gather(acts, _PLAYED)
 
@@ -100,12 +102,13 @@ class Scenario:
         return wrong
 
     def longest_wait(self, ends: list[float]) -> tuple[float, str]:
-        """The longest that anybody waited for anything, counted from the last fault before it came."""
+        """The longest that anybody waited for anything, counted from the last fault before it came; for
+        what was begun in this wave."""
         waits = [wait for guest in (*self.people, *self._passing) for wait in guest.waits]
         waits += [
-            (self.history.available(msg.sender, msg.begun, msg.acks[0][0]), msg.acks[0][0], "acknowledged")
+            (self.history.available(msg.sender, msg.begun, msg.acks[0].at), msg.acks[0].at, "acknowledged")
             for msg in self.history.messages.values()
-            if msg.acks
+            if msg.acks and msg.begun >= self._begun
         ]
         longest = (0.0, "")
         for begun, over, what in waits:
@@ -389,7 +392,7 @@ class Scenario:
 
     async def _read(self) -> None:
         """What is kept of each conversation of those who stay; others were read when it ended."""
-        convs = {conv for msg in self.history.messages.values() for _, conv, _ in msg.acks}
+        convs = {ack.conv for msg in self.history.messages.values() for ack in msg.acks}
         readers = {f"g{self._group}": self.people[0]}
         for person in self.people:
             readers |= {conv: person for conv in convs if str(person.id) in conv.strip("d").split("-")}
