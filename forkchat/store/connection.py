@@ -34,6 +34,9 @@ _KNOWN = _LOST | {
     *(_READ_ONLY, _NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
 }
 
+#: Seconds that MySQL may take to answer. Whoever is refused then and asks again has an answer within 10 s.
+PATIENCE = 5
+
 #: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
 #: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
 #: and a lock is waited for 3 s: a host that loses its network holds locks for less than 10 s. MySQL has no
@@ -117,8 +120,8 @@ def connect(
     *,
     use_database: bool = True,
     connect_timeout: int = 3,
-    read_timeout: int = 10,
-    write_timeout: int = 10,
+    read_timeout: int = PATIENCE,
+    write_timeout: int = PATIENCE,
 ) -> Connection:
     """A connection that commits each statement by itself and reads what is committed.
 

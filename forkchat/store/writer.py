@@ -28,6 +28,7 @@ from forkchat.errors import Refused, Unavailable
 from forkchat.runtime import STAGE_STORE, Loop
 from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import (
+    PATIENCE,
     Connection,
     connect,
     is_deadlock,
@@ -43,8 +44,8 @@ _MAX_BATCH, _MAX_BYTES = 512, 1 << 20
 #: How often a locked conversation is passed over before its lock is waited for.
 _MAX_SKIPS = 3
 #: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
-#: only passed-over drafts are left; a message may wait for MySQL; between connection attempts.
-_COOL_DOWN, _RETRY, _PATIENCE, _RECONNECT = 1.0, 0.003, 5, 0.2
+#: only passed-over drafts are left; between connection attempts. A message waits for MySQL for `PATIENCE`.
+_COOL_DOWN, _RETRY, _RECONNECT = 1.0, 0.003, 0.2
 #: A lock that is waited for is waited for so long (the least that MySQL knows).
 _LOCK_WAIT_S = 1
 #: Seconds that the oldest message has waited when no more are taken: what is taken is stored in good time.
@@ -110,7 +111,7 @@ class Writer:
         """Let the thread finish what it has; its outcomes are still posted."""
         self._hand_over()
         self._queue.put(None)
-        self._thread.join(timeout=_PATIENCE + 1)
+        self._thread.join(timeout=PATIENCE + 1)
 
     def _hand_over(self) -> None:
         if self._appended:
@@ -196,7 +197,7 @@ class Writer:
         return self._connection
 
     def _connect(self) -> Connection:
-        connection = connect(self._url, read_timeout=_PATIENCE)
+        connection = connect(self._url)
         try:
             connection.autocommit(False)
             with connection.cursor() as cursor:
@@ -308,7 +309,7 @@ class _Batches:
 
     def expire(self) -> Decided:
         """Take out what has waited too long. What became of it in MySQL may be unknown."""
-        oldest = time.monotonic() - _PATIENCE
+        oldest = time.monotonic() - PATIENCE
         if not self._waiting or min(draft.born for draft in self._waiting) > oldest:
             return []
         expired = [draft for draft in self._waiting if draft.born <= oldest]

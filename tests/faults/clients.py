@@ -188,7 +188,11 @@ class Modern(Person):
                 continue
             if answer["errno"] not in (_RATE_LIMITED, _UNAVAILABLE):
                 return answer
+            self.on_refused(answer)
             await asyncio.sleep(answer["retry_after"])
+
+    def on_refused(self, answer: Json) -> None:
+        """A request is to be asked again later."""
 
     async def join(self, group: int) -> None:
         span = Span(self.history.now())

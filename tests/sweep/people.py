@@ -27,6 +27,7 @@ class Guest(clients.Modern):
         super().__init__(name, seed, history, ("127.0.0.1", port))
         self.waits: list[tuple[float, float, str]] = []  # from, until, for what
         self.hung_up: list[str] = []
+        self._refusals: list[str] = []  # of what is asked
         self.password = PASSWORD
         self._was_told = False
         self._is_leaving = False
@@ -41,10 +42,16 @@ class Guest(clients.Modern):
 
     async def ask(self, message: Json) -> Json:
         begun = time.monotonic()
+        self._refusals.clear()
         try:
             return await super().ask(message)
         finally:
-            self.waits.append((begun, time.monotonic(), f"{message['msgid']} {message.get('op', '')}"))
+            what = f"{message['msgid']} {message.get('op', '')}"
+            refused = f" after {self._refusals}" if self._refusals else ""
+            self.waits.append((begun, time.monotonic(), what + refused))
+
+    def on_refused(self, answer: Json) -> None:
+        self._refusals.append(f"{answer['msgid']} {answer['code']} {answer['retry_after']}")
 
     async def change_password(self, new: str) -> None:
         """An attempt whose answer was lost may have been the one that did it."""
