@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
 from forkchat.runtime import spawn
+from forkchat.store import epoch
 from forkchat.store.connection import connect
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database
@@ -49,24 +50,50 @@ class Row:
     def reset(self) -> None:
         """Nothing is confirmed, nor gathered."""
         self.cursors = Cursors(self._loop, self._database)
+        self.cursors.begin(self.epoch())
         conversation = "REPLACE INTO conversation (conv, last_seq, touched) VALUES (%s, %s, UTC_TIMESTAMP())"
         self._execute(conversation, (_CONV, _LAST))
         self._execute("REPLACE INTO member (user, conv) VALUES (%s, %s)", (_USER, _CONV))
 
     def flush(self) -> tuple[int, int]:
         """Write; what is there then: confirmed, read."""
-        done = spawn(self.cursors.flush())
+        self._run(self.cursors.flush())
+        query = "SELECT recv_seq, read_seq FROM member WHERE user = %s AND conv = %s"
+        return self._execute(query, (_USER, _CONV))[0]
+
+    def say(self, *ages: int) -> None:
+        """Store messages, from the first number on, that were said so many seconds ago."""
+        now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+        for seq, age in enumerate(ages, 1):
+            self._execute(
+                "REPLACE INTO message (conv, seq, sender, cid, ts, body)"
+                f" VALUES (%s, %s, 1, %s, {now} - %s, '{{}}')",
+                (_CONV, seq, f"c{seq}", age * 1000),
+            )
+
+    def epoch(self) -> str:
+        ((value,),) = self._execute("SELECT CAST(value AS CHAR) FROM epoch", ())
+        return str(value)
+
+    def renew(self) -> None:
+        """Have a new epoch, as a worker does that has found a loss."""
+        self._run(self._database.run(epoch.renew, (self.epoch(),), True))
+
+    def _run(self, work: Awaitable[object]) -> None:
+        done = spawn(_wait(work))
         done.add_done_callback(lambda _: self._loop.stop())
         if not done.done():
             self._loop.run()
         done.result()
-        query = "SELECT recv_seq, read_seq FROM member WHERE user = %s AND conv = %s"
-        return self._execute(query, (_USER, _CONV))[0]
 
     def _execute(self, statement: str, args: tuple[Any, ...]) -> Any:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, args)
             return list(cursor)
+
+
+async def _wait(work: Awaitable[object]) -> None:
+    await work
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +132,28 @@ def test_law(row: Row, steps: list[tuple[str, int]]) -> None:
                 assert max(before, min(told, _LAST)) <= at <= _LAST
                 assert set(range(told + 1, at + 1)) <= own
             was = now
+
+
+def test_what_was_confirmed_in_one_epoch_is_not_written_in_the_next(row: Row) -> None:
+    """Neither by a worker that has not heard of it, nor by one that has."""
+    row.reset()
+    row.cursors.confirm(_USER, _CONV, 5)
+    row.renew()
+    assert row.flush() == (0, 0)
+    row.cursors.confirm(_USER, _CONV, 6)
+    row.cursors.begin(row.epoch())
+    assert row.flush() == (0, 0)
+    row.cursors.confirm(_USER, _CONV, 4)
+    assert row.flush() == (4, 0)
+
+
+def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
+    """Who confirmed a message that was lost may have confirmed another one that has its number now."""
+    row.reset()
+    row.say(*[600] * 9, 20, 10, 0)
+    row.cursors.confirm(_USER, _CONV, 11)
+    row.cursors.read(_USER, _CONV, 8)
+    assert row.flush() == (11, 8)
+    row.renew()
+    row.cursors.begin(row.epoch())
+    assert row.flush() == (9, 8)

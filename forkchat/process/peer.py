@@ -87,6 +87,7 @@ class Peer:
         "_trail",
         "address",
         "bucket",
+        "epoch",
         "host",
         "inbox",
         "is_modern",
@@ -105,6 +106,7 @@ class Peer:
         self.state = State.NEW
         self._form: Form | None = None
         self._guess: Guess | None = None  # made for a classic peer
+        self.epoch = ""
         self._is_unsure = False  # its first frame waits for its delimiter
         self.is_modern = False  # it has said HELLO
         self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
@@ -160,7 +162,8 @@ class Peer:
         taken = self._connection.delivered()
         return self._trail.reached(self._loop.time(), taken) if self._trail else taken
 
-    def greet(self) -> None:
+    def greet(self, epoch: str) -> None:
+        self.epoch = epoch
         self._form = Form.MODERN
         self.is_modern = True
         self._decoder.is_strict = True

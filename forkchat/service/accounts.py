@@ -36,7 +36,7 @@ class Accounts:
 
     def hello(self, peer: Peer, request: Request) -> Fields:
         """The peer is modern from here on, whatever the answer."""
-        peer.greet()
+        peer.greet(self._context.epoch)
         if request.get("ver", VERSION) < VERSION:
             raise Unsupported("this version of the protocol is no longer spoken")
         if not self._context.epoch:

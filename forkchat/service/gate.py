@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+
 from forkchat import log
 from forkchat.errors import AlreadyOnline
 from forkchat.jobs import Job, background, report, retrying
 from forkchat.runtime import Future, gather, spawn
 from forkchat.service.context import Context
+from forkchat.service.peer import Peer
 from forkchat.service.session import Session
 
 _CHUNK = 200
+#: Seconds over which clients that are sent away come back.
+_COME_BACK = 5.0
 
 
 class Gate:
@@ -75,6 +80,11 @@ class Gate:
         if session.peer.session is session:
             session.peer.left()
             session.peer.bye("replaced")
+
+    @staticmethod
+    def send_away(peer: Peer) -> None:
+        """There is a new epoch: the client comes again, and learns of it."""
+        peer.bye("draining", random.uniform(0, _COME_BACK))
 
     def on_user_message(self, kind: bytes, user: int, claim: str) -> None:
         """A kick or a probe was published for the session with this claim."""

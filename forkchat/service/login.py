@@ -98,6 +98,9 @@ class Login:
             raise Unavailable("the client has gone")
         if session.ended is not None:
             raise AlreadyOnline("this account has logged in elsewhere")
+        if peer.is_modern and peer.epoch != self._context.epoch:
+            self._gate.send_away(peer)
+            raise Unavailable("there is a new epoch")
         peer.opened(session, burst)
         if peer.is_modern:
             peer.answer(request, _modern(session, token, friends, groups, standings))

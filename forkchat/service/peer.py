@@ -19,6 +19,7 @@ class Peer(Protocol):
     session: Session | None
     host: str
     address: str  # host and port
+    epoch: str  # that a modern peer was told
 
     @property
     def classic(self) -> ClassicAnswers: ...
@@ -48,8 +49,8 @@ class Peer(Protocol):
     def delivered(self) -> int:
         """Bytes that have reached the peer's machine."""
 
-    def greet(self) -> None:
-        """It has said HELLO: it is modern from now on."""
+    def greet(self, epoch: str) -> None:
+        """It has said HELLO, and is told the epoch: it is modern from now on."""
 
     def opened(self, session: Session, burst: int) -> None:
         """It has logged in, and may send so many messages at once."""

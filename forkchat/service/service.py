@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -39,8 +38,6 @@ T = TypeVar("T")
 
 #: Seconds between attempts to start while a dependency is away.
 _RETRY = 1.0
-#: Seconds over which clients that are sent away come back.
-_COME_BACK = 5.0
 
 
 class Service:
@@ -78,7 +75,7 @@ class Service:
         await self._bus.start()
         await self._until_available(self._bus.lease.begin)
         await self._until_available(self.context.roster.start)
-        self.context.epoch = await self._until_available(self.context.store.epoch.get)
+        self._begin(await self._until_available(self.context.store.epoch.get))
         self._reconciler.start()
         self._retention.start()
         self._naming.start()
@@ -138,10 +135,15 @@ class Service:
         epoch = await self.context.store.epoch.get()
         if epoch == self.context.epoch:
             return
-        self.context.epoch = epoch
+        self._begin(epoch)
         log.warning("service.new_epoch", epoch=epoch)
         self._past.forget()
         self.context.store.writer.forget()
         self.context.router.forget()
         for session in list(self.context.delivery.sessions.values()):
-            session.peer.bye("draining", random.uniform(0, _COME_BACK))
+            session.forget()
+            self.gate.send_away(session.peer)
+
+    def _begin(self, epoch: str) -> None:
+        self.context.epoch = epoch
+        self.context.store.cursors.begin(epoch)

@@ -140,6 +140,10 @@ class Session:
                 cursors.read(self.user, conv, seq)
         return bool(self._marks)
 
+    def forget(self) -> None:
+        """What was sent is not what is stored: what reaches the peer of it moves no cursor."""
+        self._marks = None
+
     def _write(self, out: Outgoing) -> None:
         if out.seq and out.seq <= self.sent.get(out.conv, 0):
             return

@@ -25,11 +25,13 @@ class Stream:
     sessions by user: of a group its members, of a pair both. `job` reads what is not known and what is
     missing.
 
-    `on_other(seq)` is called when a message comes under a number under which another one was delivered.
+    `on_other(seq)` is called when a message comes under a number under which another one was delivered: MySQL
+    has lost that one. What comes from then on belongs to another history, and is not delivered.
     """
 
     __slots__ = (
         "_aside",
+        "_has_parted",
         "_on_other",
         "_sequence",
         "_times",
@@ -51,6 +53,7 @@ class Stream:
         self.job: Job | None = None
         self.timer: Timer | None = None
         self._on_other = on_other
+        self._has_parted = False
         self._sequence: Sequence[Outgoing] | None = None
         self._aside: list[Outgoing] = []
         self._times: list[int] = []  # of the last that were delivered
@@ -90,6 +93,7 @@ class Stream:
         for out in outs:
             if out.seq <= sequence.last:
                 if self.ts_of(out.seq) not in (0, out.ts):
+                    self._has_parted = True
                     self._on_other(self.conv, out.seq)
             elif sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
                 sequence.note(out.seq)
@@ -132,7 +136,7 @@ class Stream:
         return self._times[-1 - back] if 0 <= back < len(self._times) else 0
 
     def _deliver(self, ready: list[Outgoing]) -> None:
-        if not ready:
+        if not ready or self._has_parted:
             return
         self._times = [*self._times, *[out.ts for out in ready[-_KEPT:]]][-_KEPT:]
         for session in list(self.followers.values()):

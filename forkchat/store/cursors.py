@@ -1,12 +1,14 @@
 """Columns `recv_seq` and `read_seq` of `member`: gathered here, written every few seconds in batches.
 
-Losing what is not written yet only repeats messages, which a client drops by their numbers.
+Losing what is not written yet only repeats messages, which a client drops by their numbers. A cursor belongs
+to an epoch: in the next one its number may be another message's.
 """
 
 from __future__ import annotations
 
 from forkchat.jobs import Job
 from forkchat.runtime import Future, Loop
+from forkchat.store import epoch
 from forkchat.store.database import Cursor, Database, flat, values
 
 _INTERVAL = 5.0
@@ -56,10 +58,16 @@ class Cursors:
     def __init__(self, loop: Loop, database: Database):
         self._loop = loop
         self._database = database
+        self._epoch = ""
         self._dirty: dict[int, dict[bytes, _Advance]] = {}  # by user and conversation
         self._in_flight: dict[int, Future[None]] = {}  # by user, the write under way
         self._flushing = Job(loop, "cursors.flush", self.flush)
         loop.call_later(_INTERVAL, self._flush_in_time)
+
+    def begin(self, known: str) -> None:
+        """The database is in this epoch: what was gathered in another one is forgotten."""
+        self._epoch = known
+        self._dirty.clear()
 
     def confirm(self, user: int, conv: str, seq: int) -> None:
         """The client has everything up to `seq`."""
@@ -132,13 +140,15 @@ class Cursors:
     async def _write(self, taken: _Rows) -> None:
         """Write all that was taken of some users; put it back if that fails."""
         over: Future[None] = Future()
+        known = self._epoch
         users = {user for user, _, _ in taken}
         self._in_flight |= dict.fromkeys(users, over)
         rows = [(user, conv, a.recv, a.read, a.own_from, a.own_to) for user, conv, a in taken]
         try:
-            await self._database.run(advance, (rows,), True)
+            await self._database.run(advance, (known, rows), True)
         except BaseException:
-            self._put_back(taken)
+            if known == self._epoch:
+                self._put_back(taken)
             raise
         finally:
             for user in users:
@@ -150,8 +160,11 @@ class Cursors:
         self._flushing.want()
 
 
-def advance(cursor: Cursor, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
-    """Move the cursors of (user, conv, recv, read, own_from, own_to), never past the last message."""
+def advance(cursor: Cursor, known: str, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
+    """Move the cursors of (user, conv, recv, read, own_from, own_to), never past the last message; none once
+    the epoch is another one. A new one waits until these are written."""
+    if not epoch.hold(cursor, known):
+        return
     for at in range(0, len(rows), _CHUNK):
         _advance_some(cursor, rows[at : at + _CHUNK])
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import secrets
 
-from forkchat.store.database import Cursor, Pool
+from forkchat.store.database import Cursor, Pool, flat, values
+
+#: What was said in so many seconds before a new epoch counts as received by nobody: under its numbers some
+#: may have confirmed what was lost. It takes a worker less to notice (10 s).
+_DOUBTFUL = 60
+#: The most of a conversation that is looked at for that.
+_MAX_DOUBTFUL = 100_000
+#: Rows of one UPDATE.
+_CHUNK = 200
 
 
 class Epoch:
@@ -23,4 +31,37 @@ def renew(cursor: Cursor, known: str) -> str:
     cursor.execute(
         "UPDATE epoch SET value = %s WHERE one = 1 AND value = %s", (secrets.token_hex(4), known.encode())
     )
+    if cursor.rowcount:
+        _rewind(cursor)
     return get(cursor)
+
+
+def hold(cursor: Cursor, known: str) -> bool:
+    """Keep the epoch from ending until this transaction does; False if it has ended."""
+    cursor.execute("SELECT 1 FROM epoch WHERE one = 1 AND value = %s LOCK IN SHARE MODE", (known.encode(),))
+    return cursor.fetchone() is not None
+
+
+def _rewind(cursor: Cursor) -> None:
+    """Move all cursors back to before what was said lately."""
+    cursor.execute(
+        "SELECT conv, last_seq, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+        " FROM conversation WHERE touched >= UTC_TIMESTAMP(3) - INTERVAL %s SECOND",
+        (_DOUBTFUL,),
+    )
+    rows = []
+    for conv, last, now in cursor.fetchall():
+        cursor.execute(
+            "SELECT MIN(seq) - 1 FROM message WHERE conv = %s AND seq > %s AND ts >= %s",
+            (conv, max(0, last - _MAX_DOUBTFUL), now - _DOUBTFUL * 1000),
+        )
+        (before,) = cursor.fetchone()
+        if before is not None:
+            rows.append((conv, before))
+    for at in range(0, len(rows), _CHUNK):
+        chunk = rows[at : at + _CHUNK]
+        cursor.execute(
+            f"UPDATE member m JOIN ({values(chunk, ('conv', 'seq'))}) v ON m.conv = v.conv SET"  # noqa: S608 - placeholders alone
+            " m.recv_seq = LEAST(m.recv_seq, v.seq), m.read_seq = LEAST(m.read_seq, v.seq)",
+            flat(chunk),
+        )

@@ -279,6 +279,19 @@ class Modern(Person):
         self.history.shown.setdefault(self.id, [])
         for conv in answer["convs"]:
             self._note(conv["conv"], conv["last"])
+        if len(epochs) > 1:  # the login names what is not confirmed: that may be less than what is read again
+            await self._sync()
+
+    async def _sync(self) -> None:
+        more, after = True, ""
+        while more:
+            page = await self._request({"msgid": m.SYNC, "after": after})
+            if page["errno"]:
+                raise ConnectionError(page["code"])
+            for conv in page["convs"]:
+                after = conv["conv"]
+                self._note(after, conv["last"])
+            more = page["more"]
 
     def _enter(self, epoch: str) -> None:
         """In a new epoch nothing that is known of conversations holds: all is read again."""
