@@ -31,6 +31,10 @@ def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
             cursor.execute(
                 "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", (conv,)
             )
+        greeted = [Modern(server.port) for _ in range(2)]  # before: they have been told of the old epoch
         for client in (li, bo):
             assert client.push(m.BYE)["reason"] == "draining"
         until(lambda: epoch(server) != before, "the new epoch")
+        for client, old in zip(greeted, (li, bo), strict=True):
+            client.say(m.LOGIN, token=old.token)
+            assert client.push(m.BYE)["reason"] == "draining"

@@ -9,7 +9,6 @@ from forkchat.errors import AlreadyOnline
 from forkchat.jobs import Job, background, report, retrying
 from forkchat.runtime import Future, gather, spawn
 from forkchat.service.context import Context
-from forkchat.service.peer import Peer
 from forkchat.service.session import Session
 
 _CHUNK = 200
@@ -81,10 +80,14 @@ class Gate:
             session.peer.left()
             session.peer.bye("replaced")
 
-    @staticmethod
-    def send_away(peer: Peer) -> None:
-        """There is a new epoch: the client comes again, and learns of it."""
-        peer.bye("draining", random.uniform(0, _COME_BACK))
+    def send_away(self, session: Session) -> None:
+        """There is a new epoch: the client comes again, and learns of it. What reached it of what is lost now
+        moves no cursor."""
+        session.forget()
+        self.end(session, "new epoch")
+        if session.peer.session is session:
+            session.peer.left()
+        session.peer.bye("draining", random.uniform(0, _COME_BACK))
 
     def on_user_message(self, kind: bytes, user: int, claim: str) -> None:
         """A kick or a probe was published for the session with this claim."""

@@ -99,7 +99,7 @@ class Login:
         if session.ended is not None:
             raise AlreadyOnline("this account has logged in elsewhere")
         if peer.is_modern and peer.epoch != self._context.epoch:
-            self._gate.send_away(peer)
+            self._gate.send_away(session)
             raise Unavailable("there is a new epoch")
         peer.opened(session, burst)
         if peer.is_modern:

@@ -120,9 +120,9 @@ class Service:
         self.gate.hold_on()
         self.context.roster.resynchronize()
 
-    async def _renew_epoch(self) -> None:
-        """The database went back in time."""
-        await self.context.store.epoch.renew(self.context.epoch)
+    async def _renew_epoch(self, known: str) -> None:
+        """The database went back in time while the epoch was `known`."""
+        await self.context.store.epoch.renew(known)
         self.context.router.publish(payload.ALL, payload.EPOCH)
         await self._read_epoch()
 
@@ -141,8 +141,7 @@ class Service:
         self.context.store.writer.forget()
         self.context.router.forget()
         for session in list(self.context.delivery.sessions.values()):
-            session.forget()
-            self.gate.send_away(session.peer)
+            self.gate.send_away(session)
 
     def _begin(self, epoch: str) -> None:
         self.context.epoch = epoch

@@ -141,7 +141,7 @@ class Session:
         return bool(self._marks)
 
     def forget(self) -> None:
-        """What was sent is not what is stored: what reaches the peer of it moves no cursor."""
+        """What was sent moves no cursor any more."""
         self._marks = None
 
     def _write(self, out: Outgoing) -> None:

@@ -162,7 +162,8 @@ class Writer:
             if isinstance(outcome, Outcome) and not outcome.is_dup:
                 ends[draft.conv] = outcome.seq, outcome.ts
         if len(ends) > _MAX_ENDS:
-            self._ends = dict(list(ends.items())[len(ends) // 2 :])
+            for conv in list(ends)[: len(ends) // 2]:
+                del ends[conv]
 
     def _failed(self, error: MySQLdb.Error, batch: _Batch) -> None:
         """Prepare for another try of the batch."""
@@ -211,12 +212,18 @@ class Writer:
 
     def _look(self, cursor: Any) -> None:
         """See that what was stored is there. What is not may have been lost in a failover."""
-        ends = list(self._ends.items())
+        known = self._ends
+        ends = list(known.items())
         for at in range(0, len(ends), _LOOK):
             found = times(cursor, [(conv, seq) for conv, (seq, _) in ends[at : at + _LOOK]])
             for conv, (seq, ts) in ends[at : at + _LOOK]:
                 if found.get((conv, seq)) != ts:
-                    self._loop.post(self.on_missing, conv, seq, ts)
+                    self._loop.post(self._miss, known, conv, seq, ts)
+
+    def _miss(self, known: dict[str, _End], conv: str, seq: int, ts: int) -> None:
+        """Unless all of them were forgotten meanwhile."""
+        if known is self._ends:
+            self.on_missing(conv, seq, ts)
 
     def _keep_alive(self) -> None:
         """Nothing is to be stored for now: find out early whether the next message will be."""

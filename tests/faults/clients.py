@@ -283,14 +283,15 @@ class Modern(Person):
             await self._sync()
 
     async def _sync(self) -> None:
-        more, after = True, ""
+        after: Json = {}
+        more = True
         while more:
-            page = await self._request({"msgid": m.SYNC, "after": after})
+            page = await self._request({"msgid": m.SYNC, **after})
             if page["errno"]:
                 raise ConnectionError(page["code"])
             for conv in page["convs"]:
-                after = conv["conv"]
-                self._note(after, conv["last"])
+                after = {"after": conv["conv"]}
+                self._note(conv["conv"], conv["last"])
             more = page["more"]
 
     def _enter(self, epoch: str) -> None:
