@@ -23,6 +23,7 @@ def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
             li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
             bo.push(m.ONE_CHAT)
         before = epoch(server)
+        greeted = [Modern(server.port) for _ in range(2)]
         match = re.search(r"--socket=(\S+)", " ".join(children(server.pid).values()))
         assert match
         with closing(connect(f"mysql://root@/forkchat?unix_socket={match[1]}")) as connection:
@@ -31,7 +32,6 @@ def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
             cursor.execute(
                 "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", (conv,)
             )
-        greeted = [Modern(server.port) for _ in range(2)]  # before: they have been told of the old epoch
         for client in (li, bo):
             assert client.push(m.BYE)["reason"] == "draining"
         until(lambda: epoch(server) != before, "the new epoch")

@@ -23,7 +23,7 @@ _DOUBLED = ("one_cid_one_message",)
 _DISORDERED = ("once_and_in_order", "classic_clients_get_it_in_order")
 _COLUMNS = (
     f"{'':26} {'acknowledged':>12} {'shown':>8} {'faults':>6} {'lost':>5} {'doubled':>7} {'disordered':>10}"
-    f" {'other':>5} {'no session':>10} {'no answer':>10}"
+    f" {'other':>5} {'excused':>7} {'no session':>10} {'no answer':>10}"
 )
 
 
@@ -48,6 +48,9 @@ def main() -> int:
             if not report.is_good:
                 print(report, flush=True)
         print(_row("all", reports))
+        if world.losses:
+            noticed = [loss.noticed for loss in world.losses if loss.places]
+            print(f"{len(noticed)} primaries lost messages, noticed within {max(noticed, default=0):.1f} s")
         _print_memory(world, "at the end")
     return 0 if all(report.is_good for report in reports) else 1
 
@@ -77,6 +80,7 @@ def _row(title: str, reports: list[Report]) -> str:
     return (
         f"{title:26} {sum(r.acknowledged for r in reports):12} {sum(r.shown for r in reports):8}"
         f" {sum(len(r.struck) for r in reports):6} {lost:5} {doubled:7} {disordered:10} {other:5}"
+        f" {sum(r.excused for r in reports):7}"
         f" {max(r.longest_outage for r in reports):8.1f} s {max(r.longest_wait for r in reports):8.1f} s"
     )
 
