@@ -29,6 +29,9 @@ class Guest(clients.Modern):
         self.hung_up: list[str] = []
         self._refusals: list[str] = []  # of what is asked
         self.password = PASSWORD
+        self._other_password = (
+            PASSWORD  # what it is if a change whose answer was lost came through, or did not
+        )
         self._was_told = False
         self._is_leaving = False
 
@@ -55,8 +58,9 @@ class Guest(clients.Modern):
 
     async def change_password(self, new: str) -> None:
         """An attempt whose answer was lost may have been the one that did it."""
+        self._other_password = new
         answer = await self.insist(m.ACCOUNT, 1, op="password", old=self.password, new=new)
-        self.password = new
+        self.password = self._other_password = new
         self._token = answer.get("token", "")
 
     async def log_out(self) -> None:
@@ -86,6 +90,8 @@ class Guest(clients.Modern):
         answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
         if answer["errno"] == 13:
             self._token = ""
+        if answer["errno"] == 1:
+            self.password, self._other_password = self._other_password, self.password
         if answer["errno"]:
             raise ConnectionError(answer["code"])
         self._token = answer["token"]
@@ -164,7 +170,8 @@ class SlowReader:
     async def _frame(self) -> Json:
         while b"\n" not in self._buffer:
             data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
-            assert data, "a slow reader was disconnected"
+            if not data:
+                raise ConnectionError("a slow reader was disconnected")
             self._buffer += data
         frame, _, self._buffer = self._buffer.partition(b"\n")
         message: Json = orjson.loads(frame)

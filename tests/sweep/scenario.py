@@ -240,13 +240,16 @@ class Scenario:
             client.set(f"rate:login:account:{name}", 1 << 30, ex=2)
 
     async def _offline(self) -> None:
-        """A classic client is gone while something is said to it."""
+        """A classic client is gone while something is said to it; another one registers."""
         old = self._classic[0]
         await old.stop()
         self.people[1].utter(old.targets[0] | {"toid": old.id})
         await self._acknowledged()
+        number = next(self._numbers)
+        new = Classic(f"{self._stem}new{number}", number, History(), ("127.0.0.1", self.world.hosts[0].port))
         with suppress(TimeoutError):
-            await old.start()
+            await asyncio.gather(old.start(), new.start())
+        await new.stop()
         await self.people[2].take_over()
 
     async def _housekeeping(self) -> None:
@@ -343,13 +346,20 @@ class Scenario:
         """A client that reads nothing is told afterwards where its conversations stand."""
         async with self._strangers() as (one, two):
             await two.stop()
-            reader = SlowReader(self.world.hosts[1].port)
-            await reader.log_in(two.name)
-            for n in range(0, 400, 20):
-                await asyncio.gather(
-                    *(one.insist(m.ONE_CHAT, toid=two.id, msg="x" * 8000, cid=f"w{n + k}") for k in range(20))
-                )
-            await reader.drain()
+            while True:
+                reader = SlowReader(self.world.hosts[1].port)
+                try:
+                    await reader.log_in(two.name)
+                    for _ in range(20):
+                        texts = [
+                            one.insist(m.ONE_CHAT, toid=two.id, msg="x" * 8000, cid=f"w{next(self._numbers)}")
+                            for _ in range(20)
+                        ]
+                        await asyncio.gather(*texts)
+                    await reader.drain()
+                    return
+                except ConnectionError as error:
+                    assert self._is_rough, str(error)
 
     @asynccontextmanager
     async def _strangers(self) -> AsyncIterator[tuple[Guest, Guest]]:
