@@ -6,7 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from forkchat.bus import keys
 from forkchat.wire import msgid as m
 from tests.replication import MySQLPair, RedisPair, pairs, within
 from tests.server import Server, forkchat, until
-from tests.talk import PASSWORD, UNLIMITED, Modern, elsewhere, new_name
+from tests.talk import PASSWORD, UNLIMITED, Classic, Modern, elsewhere, new_name
 
 #: Seconds in which everything works again.
 _RECOVERED = 10.0
@@ -153,6 +153,19 @@ def by_password(host: Server, name: str) -> Modern:
     who = {"name": name, "password": PASSWORD, "takeover": True}
     within(_RECOVERED, lambda: client.login(**who)["errno"] == 0, "a log-in by password")
     return client
+
+
+def offline(host: Server, user: int) -> list[str]:
+    """What a classic client is told at a login, which succeeds within the time."""
+    answers: list[dict[str, Any]] = []
+
+    def attempt() -> bool:
+        with Classic(host.port, b"\n") as client:
+            answers.append(client.login(user))
+        return bool(answers[-1]["errno"] == 0)
+
+    within(_RECOVERED, attempt, "a log-in of a classic client")
+    return [each["msg"] for each in answers[-1]["offlinemsg"]]
 
 
 def stays(client: Modern) -> None:
@@ -472,27 +485,35 @@ def test_a_replica_that_lacks_the_last_messages(site: Site, lost: int, is_cut: b
 
 
 def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
-    """The numbers of those that are lost are given again, at once, by a worker that knew nothing of it."""
+    """The numbers of those that are lost are given again, at once, by a worker that knew nothing of it. A
+    classic client is shown the new ones in their order, those under new numbers last."""
     host, other = site.host(), site.host()
     li, bo = site.people(host, host)
+    old = Classic(host.port, b"\n").join_in()
     conv = ""
     for n in range(2):
-        conv = li.done(m.ONE_CHAT, toid=bo.id, msg=f"kept {n}", cid=f"kept {n}")["conv"]
+        for each in (bo, old):
+            done(li, m.ONE_CHAT, toid=each.id, msg=f"kept {n}", cid=f"kept {n} {each.id}")
+        conv = bo.push(m.ONE_CHAT)["conv"]
     site.mysql.replica.catch_up(site.mysql.primary)
     site.mysql.replica.run("STOP SLAVE")
     for n in range(3):
-        li.done(m.ONE_CHAT, toid=bo.id, msg=f"lost {n}", cid=f"lost {n}")
+        for each in (bo, old):
+            done(li, m.ONE_CHAT, toid=each.id, msg=f"lost {n}", cid=f"lost {n} {each.id}")
     shown(bo, "lost 2")
+    assert [old.hear()["msg"] for _ in range(5)] == ["kept 0", "kept 1", "lost 0", "lost 1", "lost 2"]
     before = epoch(host)
     new = Modern(other.port)
     assert new.login(name=li.name, password=PASSWORD, takeover=True)["errno"] == 0
     site.mysql.fail_over(does_old_follow=False)
     for n in range(6):  # past the end of what was lost
-        try:
-            done(new, m.ONE_CHAT, toid=bo.id, msg=f"new {n}", cid=f"new {n}")
-        except EOFError:  # another worker has noticed already
-            new = by_password(other, li.name)  # its token is among what is lost
-            done(new, m.ONE_CHAT, toid=bo.id, msg=f"new {n}", cid=f"new {n}")
+        for each in (old, bo):
+            message = {"toid": each.id, "msg": f"new {n}", "cid": f"new {n} {each.id}"}
+            try:
+                done(new, m.ONE_CHAT, **message)
+            except EOFError:  # another worker has noticed already
+                new = by_password(other, li.name)  # its token is among what is lost
+                done(new, m.ONE_CHAT, **message)
     bo.deadline(_RECOVERED)
     assert bo.push(m.BYE)["reason"] == "draining"
     within(_RECOVERED, lambda: epoch(host) != before, "a new epoch")
@@ -502,6 +523,13 @@ def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
     assert stored(bo, conv) == texts
     heard = [each for each in bo.pushed() if each["msgid"] == m.ONE_CHAT]
     assert all(each["msg"] == texts[each["seq"] - 1] for each in heard)
+    told = []
+    with suppress(EOFError):
+        while True:
+            told.append(old.hear()["msg"])
+    told += offline(host, old.id)
+    new_to_it = [text for text in dict.fromkeys(told) if text not in texts[:2]]  # what it had may come again
+    assert new_to_it == texts[2:], told
 
 
 # What is refused at the start.
