@@ -108,10 +108,12 @@ class Scenario:
         waits += [
             (self.history.available(msg.sender, msg.begun, msg.acks[0].at), msg.acks[0].at, "acknowledged")
             for msg in self.history.messages.values()
-            if msg.acks and msg.begun >= self._begun
+            if msg.acks
         ]
         longest = (0.0, "")
         for begun, over, what in waits:
+            if begun < self._begun:
+                continue
             since = max((end for end in ends if end <= over), default=begun)
             longest = max(longest, (over - max(begun, since), what))
         return longest

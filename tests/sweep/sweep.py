@@ -191,8 +191,6 @@ async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) ->
     wait, what = scenario.longest_wait(ends)
     if wait > RECOVERED:
         wrong.append(f"{wait:.1f} s until {what}")
-    for guest in scenario.people:
-        guest.waits.clear()
     return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:])
 
 
