@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.faults.clients import Classic
-from tests.faults.history import History
+from tests.faults.history import History, Message
 from tests.faults.laws import breaches, nothing_is_lost
 from tests.sweep.people import PASSWORD, Guest, SlowReader, try_login
 from tests.sweep.world import World
@@ -244,6 +244,8 @@ class Scenario:
     async def _offline(self) -> None:
         """A classic client is gone while something is said to it; another one registers."""
         old = self._classic[0]
+        while self._unshown(old):
+            await asyncio.sleep(0.05)  # what its machine has taken, and it has not read, nobody sends again
         await old.stop()
         self.people[1].utter(old.targets[0] | {"toid": old.id})
         await self._acknowledged()
@@ -253,6 +255,12 @@ class Scenario:
             await asyncio.gather(old.start(), new.start())
         await new.stop()
         await self.people[2].take_over()
+
+    def _unshown(self, old: Classic) -> list[Message]:
+        """What was acknowledged and not shown to a classic client."""
+        shown = set(self.history.classic.get(old.id, []))
+        said = self.history.messages.values()
+        return [each for each in said if each.acks and each.recipient == old.id and each.cid not in shown]
 
     async def _housekeeping(self) -> None:
         """What time brings: retention is due, the epoch is to be read."""
