@@ -87,6 +87,8 @@ class Scenario:
             *(SPECIALS[name].__get__(self) for name in sorted(specials)),
         ]
         self._begun = time.monotonic()
+        for guest in (*self.people, *self._passing):
+            guest.hung_up.clear()
         self._is_rough = bool(specials & {"kill", "restore", "forget"})
         return await self._gather(acts, _PLAYED)
 
