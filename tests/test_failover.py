@@ -232,6 +232,28 @@ def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
     assert _ALREADY_ONLINE in answers
 
 
+@pytest.mark.parametrize("stays_behind", ["pubsub", "normal"])
+def test_a_host_that_starts_after_a_failover_takes_nobody_for_an_orphan(
+    site: Site, stays_behind: str
+) -> None:
+    """One connection of the other host's worker is led to the new primary, the other stays at the old one:
+    what is published there comes, by replication, but whoever publishes is told that nobody listens."""
+    host = site.host()
+    li, bo = site.people(host, host)
+    old = site.redis.primary
+    site.redis.fail_over()
+    moves = {"pubsub": "normal", "normal": "pubsub"}[stays_behind]
+    old.client.execute_command("CLIENT", "KILL", "TYPE", moves, "SKIPME", "yes")
+    other = site.host()
+    over = time.monotonic() + 9  # an old session is void after 5 s; who lost their subscription knows after 8
+    while time.monotonic() < over:
+        for client in (li, bo):
+            refused(other, client)
+            stays(client)
+    done(li, m.ONE_CHAT, toid=bo.id, msg="hi", cid="hi")
+    shown(bo, "hi")
+
+
 def test_redis_fails_back(site: Site) -> None:
     """Twice within the time of a lease, so that nothing that either knows has run out."""
     host = site.host(workers=2)

@@ -147,10 +147,7 @@ class Login:
             try:
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=takeover)
             except AlreadyOnline as refused:
-                may_be_orphaned = refused.may_be_orphaned and not context.presence.is_moving(
-                    context.loop.time()
-                )
-                if not may_be_orphaned or await self._has_listener(user.id):
+                if not refused.may_be_orphaned or await self._has_listener(user.id):
                     raise
                 log.info("session.orphaned", user=user.id)
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=True)
