@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.runtime import spawn
 from forkchat.store import epoch
+from forkchat.runtime import Future, spawn
 from forkchat.store.connection import connect
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database
@@ -85,6 +85,16 @@ class Row:
         if not done.done():
             self._loop.run()
         done.result()
+
+    def run(self, futures: list[Future[None]]) -> None:
+        """Turn until all are done, or what they wait for will not come."""
+        deadline = self._loop.call_later(5, self._loop.stop)
+        for future in futures:
+            future.add_done_callback(
+                lambda _: all(each.done() for each in futures) and self._loop.post(self._loop.stop)
+            )
+        self._loop.run()
+        deadline.cancel()
 
     def _execute(self, statement: str, args: tuple[Any, ...]) -> Any:
         with self._connection.cursor() as cursor:
@@ -157,3 +167,21 @@ def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
     row.renew()
     row.cursors.begin(row.epoch())
     assert row.flush() == (9, 8)
+
+
+def test_a_user_whose_session_ends_while_others_are_written_is_written_once(row: Row) -> None:
+    """What is gathered of them meanwhile waits. All who wait for their writes are told of the end."""
+    row.reset()
+    cursors = row.cursors
+    for n in range(300):  # more than one write takes
+        cursors.confirm(_USER, f"g{n}", 1)
+    leaving, others = 8, (9, 10)
+    for user in (leaving, *others):
+        cursors.confirm(user, _CONV, 1)
+    flushed, left = spawn(cursors.flush()), spawn(cursors.flush_user(leaving))
+    cursors.confirm(leaving, _CONV, 2)
+    row.run([flushed, left])
+    ended = [spawn(cursors.flush_user(user)) for user in (leaving, *others)]
+    row.run(ended)
+    assert flushed.exception() is None
+    assert all(each.done() for each in ended)

@@ -48,7 +48,7 @@ class Bus:
         self._compare()
 
     def _compare(self) -> None:
-        """After a failover one connection may have been led to the new server, and the other stay where it is."""
+        """After a failover one connection may have been led to the new server while the other stays."""
         if self._commands.is_up and self._subscriber.is_up and self._commands.run != self._subscriber.run:
             self._follow_url("the two connections lead to different runs of Redis")
 

@@ -84,8 +84,8 @@ class Router:
 
     @property
     def is_deaf(self) -> bool:
-        """Subscriptions were lost and are not all back, `on_resubscribed` is still to come; or they are at another
-        Redis than that which is spoken to."""
+        """Subscriptions were lost and are not all back, `on_resubscribed` is still to come; or they are at
+        another Redis than that which is spoken to."""
         return self._is_restoring or self._subscriber.run != self._commands.run
 
     def hold(self, name: str) -> Future[None]:
