@@ -90,11 +90,13 @@ class Row:
         """Turn until all are done, or what they wait for will not come."""
         deadline = self._loop.call_later(5, self._loop.stop)
         for future in futures:
-            future.add_done_callback(
-                lambda _: all(each.done() for each in futures) and self._loop.post(self._loop.stop)
-            )
+            future.add_done_callback(lambda _: self._stop_after(futures))
         self._loop.run()
         deadline.cancel()
+
+    def _stop_after(self, futures: list[Future[None]]) -> None:
+        if all(each.done() for each in futures):
+            self._loop.post(self._loop.stop)  # it may not run yet
 
     def _execute(self, statement: str, args: tuple[Any, ...]) -> Any:
         with self._connection.cursor() as cursor:

@@ -134,7 +134,7 @@ def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worke
 def test_a_password_changed_meanwhile_is_not_undone_by_a_rehash(worker: Worker) -> None:
     users = worker.store.users
     user = worker.get(users.create("li", "old"))
-    worker.get(users.set_password(user, "new"))
+    worker.get(worker.store.tokens.begin_anew(user, "new", bytes(32), 60))
     worker.get(users.rehash(user, "old", "old, hashed anew"))
     assert worker.get(users.find(user)).password == "new"
     worker.get(users.rehash(user, "new", "new, hashed anew"))

@@ -75,12 +75,14 @@ class Login:
                 session.numbering = numbering
                 groups, standings = await self._attach(session)
             await self._open(session, request, token, groups, standings)
+            if not session.open():
+                peer.close("slow")
         except BaseException:
             if session is not None:
+                if peer.session is session:  # it may have been answered
+                    peer.close("login failed")
                 self._gate.end(session, "login failed")
             raise
-        if not session.open():
-            peer.close("slow")
         self._context.roster.arrived(claim, user.name)
         log.info("session.start", user=user.id, peer=peer.address, form=peer.form.value)
         return None
@@ -187,6 +189,8 @@ class Login:
         joined: set[int] = set()
         for _ in range(_ATTACH_TRIES):
             groups = await store.groups.of(user)
+            if session.ended is not None:  # it was attached before, and has given back what it held
+                raise AlreadyOnline("this account has logged in elsewhere")
             await gather(delivery.follow(session, [*joined, *(group.id for group in groups)]))
             older = delivery.sessions.get(user)
             if older is not None and older is not session:

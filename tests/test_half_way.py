@@ -1,0 +1,161 @@
+"""An await of a request that fails, whichever it is and whatever it raises, leaves nothing half-way."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+
+from forkchat.wire import msgid as m
+from tests.pausing import ERRORS, Pauses
+from tests.server import Server, make_data_dir, until
+from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name
+
+_UNAVAILABLE = 11
+_NEW = "another long password"
+
+
+class Place(NamedTuple):
+    server: Server
+    pauses: Pauses
+
+    def failing(self, client: Modern, error: str, msgid: int, **fields: Any) -> Iterator[Message]:
+        """Ask again and again, each time with the next await failing; the answers, while there is one to fail."""
+        for number in count(1):
+            self.pauses.ask(number, error)
+            rid = client.say(msgid, **fields)
+            if not self.pauses.wait_stopped(partial(client.has_answer, rid)):
+                assert number > 1, "nothing is awaited"
+                return
+            yield client.answer(rid)
+            client.done(m.PING)  # the connection goes on
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    directory = make_data_dir()
+    directory.chmod(0o777)
+    command = [sys.executable, "-m", "tests.pausing", str(directory)]
+    try:
+        with Server("-w", "2", config=UNLIMITED, command=command) as server:
+            yield Place(server, Pauses(directory))
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def li(place: Place) -> Modern:
+    return Modern(place.server.port).join_in()
+
+
+@pytest.fixture
+def bo(place: Place, li: Modern) -> Modern:
+    """On another worker than li."""
+    return elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
+
+
+def _eventually(attempt: Callable[[], Message], *errnos: int) -> Message:
+    """The first answer that is not `unavailable`, which MUST have one of these numbers."""
+    answers: list[Message] = []
+
+    def is_over() -> bool:
+        answers.append(attempt())
+        return answers[-1]["errno"] != _UNAVAILABLE
+
+    until(is_over, "it is served")
+    assert answers[-1]["errno"] in errnos, answers[-1]
+    return answers[-1]
+
+
+def _hears(client: Modern, text: str) -> None:
+    assert client.push(m.GROUP_CHAT)["msg"] == text
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_login(place: Place, li: Modern, bo: Modern, error: str) -> None:
+    """The next attempt on the same connection succeeds, and the session is whole."""
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    bo.done(m.ADD_GROUP, groupid=group)
+    bo.done(m.LOGINOUT)
+    said = count()
+    for answer in place.failing(bo, error, m.LOGIN, name=bo.name, password=PASSWORD):
+        assert answer["errno"] == _UNAVAILABLE, answer
+        _eventually(lambda: bo.login(name=bo.name, password=PASSWORD), 0)
+        text = f"{next(said)}"
+        li.done(m.GROUP_CHAT, groupid=group, msg=text, cid=text)
+        _hears(bo, text)
+        bo.done(m.LOGINOUT)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_logout(place: Place, bo: Modern, error: str) -> None:
+    """Whether it is answered or refused, in the end there is one session of the user, or none."""
+    for _ in place.failing(bo, error, m.LOGINOUT):
+        again = Modern(place.server.port)
+        # Either the session stands, or it is over in a moment.
+        if bo.ask(m.FRIENDS, op="list")["errno"] == 0:
+            assert again.login(name=bo.name, password=PASSWORD)["errno"] == 2
+        else:
+            _eventually(lambda: bo.login(name=bo.name, password=PASSWORD), 0)
+        again.close()
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_join(place: Place, li: Modern, bo: Modern, error: str) -> None:
+    """Who is a member by then, whatever the answer was, hears what is said, and is heard."""
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    said = count()
+    for _ in place.failing(bo, error, m.ADD_GROUP, groupid=group):
+        if li.done(m.GROUPS, op="members", groupid=group)["users"][1:]:
+            text = f"{next(said)}"
+            li.done(m.GROUP_CHAT, groupid=group, msg=text, cid=text)
+            _hears(bo, text)
+            bo.done(m.GROUP_CHAT, groupid=group, msg="hi", ephemeral=True)
+            _hears(li, "hi")
+            bo.done(m.GROUPS, op="leave", groupid=group)
+    assert next(said) > 0
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_create(place: Place, li: Modern, bo: Modern, error: str) -> None:
+    """Whoever creates a group that there is then hears what others say there."""
+    made: set[int] = set()
+    for _ in place.failing(bo, error, m.CREATE_GROUP, groupname="ops"):
+        groups = {each["id"] for each in bo.done(m.GROUPS, op="list")["groups"]}
+        for group in groups - made:
+            li.done(m.ADD_GROUP, groupid=group)
+            li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid=f"{group}")
+            _hears(bo, "hi")
+        made = groups
+    assert made
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_register(place: Place, error: str) -> None:
+    client = Modern(place.server.port)
+    name = new_name()
+    for answer in place.failing(client, error, m.REG, name=name, password=PASSWORD):
+        assert answer["errno"] == _UNAVAILABLE, answer
+        _eventually(lambda: client.ask(m.REG, name=name, password=PASSWORD), 0, 7)
+        name = new_name()
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_password(place: Place, li: Modern, error: str) -> None:
+    """A new password ends all tokens: those that there were end with the old password, or are good with it."""
+    old, new = PASSWORD, _NEW
+    other = Modern(place.server.port)
+    for answer in place.failing(li, error, m.ACCOUNT, op="password", old=old, new=new):
+        assert answer["errno"] == _UNAVAILABLE, answer
+        is_changed = other.login(name=li.name, password=old)["errno"] == 1
+        assert (other.login(token=li.token)["errno"] == 13) == is_changed
+        if is_changed:
+            assert other.login(name=li.name, password=new)["errno"] == 2
+            li.done(m.ACCOUNT, op="password", old=new, new=old)
+            li.done(m.LOGINOUT)
+            assert li.login(name=li.name, password=old)["errno"] == 0
