@@ -181,6 +181,16 @@ class Turns:
             mine.set_result(None)
 
 
+async def wait(loop: Loop, future: Future[Any], seconds: float) -> bool:
+    """Wait for the future, so long at most; whether it is done."""
+    over: Future[None] = Future()
+    timer = loop.call_later(seconds, over.set_result, None)
+    future.add_done_callback(lambda _: over.set_result(None))
+    await over
+    timer.cancel()
+    return future.done()
+
+
 async def sleep(loop: Loop, seconds: float) -> None:
     """Wait on the loop, other work going on."""
     waited: Future[None] = Future()

@@ -1,7 +1,8 @@
 """The server with requests that stop or fail where a test wants: `python -m tests.pausing DIRECTORY FLAGS…`.
 
-While DIRECTORY has a file `at` with a number n, the next of these requests stops after its n-th await. It writes
-the file `stopped` and goes on once there is a file `go`. With `n ERROR` in place of n, the await raises that.
+While DIRECTORY has a file `at` with a number n, the next of these requests stops after its n-th await. It
+writes the file `stopped` and goes on once there is a file `go`. With `n ERROR` in place of n, the await
+raises that.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -177,3 +179,26 @@ def test_lock_of_a_stopped_worker_is_given_up(server: Server, database: Connecti
         began = time.monotonic()
         until(lambda: bo.ask(m.ADD_GROUP, groupid=group)["errno"] == 0, "the lock is given up", 15)
         assert time.monotonic() - began < 10
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_logout_is_answered_while_redis_is_away(server: Server) -> None:
+    """The session is over here; Redis hears of it when it is back, and until then nobody logs in."""
+    bo = Modern(server.port).join_in()
+    redis = server.service("redis-server")
+    assert redis
+    with frozen(redis):
+        began = time.monotonic()
+        bo.done(m.LOGINOUT)
+        assert time.monotonic() - began < 5
+        assert bo.ask(m.SYNC)["errno"] == 4
+        assert bo.login(name=bo.name, password=PASSWORD)["errno"] == 11
+    until(lambda: _if_done(bo, bo.name), "log-ins work again", 10)

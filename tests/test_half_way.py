@@ -25,7 +25,7 @@ class Place(NamedTuple):
     pauses: Pauses
 
     def failing(self, client: Modern, error: str, msgid: int, **fields: Any) -> Iterator[Message]:
-        """Ask again and again, each time with the next await failing; the answers, while there is one to fail."""
+        """Ask again and again, each time with the next await failing; the answers, while there is one."""
         for number in count(1):
             self.pauses.ask(number, error)
             rid = client.say(msgid, **fields)
@@ -142,12 +142,11 @@ def test_register(place: Place, error: str) -> None:
     for answer in place.failing(client, error, m.REG, name=name, password=PASSWORD):
         assert answer["errno"] == _UNAVAILABLE, answer
         _eventually(lambda: client.ask(m.REG, name=name, password=PASSWORD), 0, 7)
-        name = new_name()
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_password(place: Place, li: Modern, error: str) -> None:
-    """A new password ends all tokens: those that there were end with the old password, or are good with it."""
+    """A new password ends all tokens: those that there were are good as long as the old one."""
     old, new = PASSWORD, _NEW
     other = Modern(place.server.port)
     for answer in place.failing(li, error, m.ACCOUNT, op="password", old=old, new=new):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
-from forkchat.runtime import Turns, gather, sleep
+from forkchat.runtime import Turns, gather, sleep, wait
 from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -36,6 +36,8 @@ _MAX_CONVS = 500
 _HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
+#: Seconds that the answer to a logout waits for the end of the session, so that the next login is not refused.
+_LEAVING = 3.0
 #: How often a user may join a group elsewhere while they log in here.
 _ATTACH_TRIES = 5
 
@@ -111,13 +113,14 @@ class Login:
         self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:
-        """The token is revoked; the connection may log in again."""
+        """The token is revoked; the connection may log in again. Without Redis, that may be refused for a while:
+        the session is over here, and there as soon as may be."""
         session = peer.session
         assert session is not None
         if session.token:
             await self._context.store.tokens.revoke(session.token)
         peer.left()
-        await self._gate.end(session, "logout")
+        await wait(self._context.loop, self._gate.end(session, "logout"), _LEAVING)
         return {}
 
     async def _authenticate(self, peer: Peer, request: Request) -> tuple[User, str]:
