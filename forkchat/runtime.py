@@ -162,9 +162,13 @@ class Lane(Protocol):
 
 
 class Turns:
-    """Coroutines that share a key wait for each other, in the order in which they came."""
+    """Coroutines that share a key wait for each other, in the order in which they came.
 
-    def __init__(self) -> None:
+    Each begins in a turn of its own: a thousand that fail at once are no recursion.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._last: dict[object, Future[None]] = {}
 
     @asynccontextmanager
@@ -178,7 +182,8 @@ class Turns:
         finally:
             if self._last[key] is mine:
                 del self._last[key]
-            mine.set_result(None)
+            else:
+                self._loop.post(mine.set_result, None)
 
 
 async def wait(loop: Loop, future: Future[Any], seconds: float) -> bool:

@@ -36,7 +36,7 @@ _MAX_CONVS = 500
 _HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
-#: Seconds that the answer to a logout waits for the end of the session, so that the next login is not refused.
+#: Seconds that a logout's answer waits for the end of the session: the next login is not refused then.
 _LEAVING = 3.0
 #: How often a user may join a group elsewhere while they log in here.
 _ATTACH_TRIES = 5
@@ -57,7 +57,7 @@ class Login:
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
-        self._turns = Turns()
+        self._turns = Turns(context.loop)
         registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
@@ -113,8 +113,8 @@ class Login:
         self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:
-        """The token is revoked; the connection may log in again. Without Redis, that may be refused for a while:
-        the session is over here, and there as soon as may be."""
+        """The token is revoked; the connection may log in again. Without Redis that may be refused for a
+        while: the session is over here, and there as soon as may be."""
         session = peer.session
         assert session is not None
         if session.token:
