@@ -3,6 +3,8 @@
 While DIRECTORY has a file `at` with a number n, the next of these requests stops after its n-th await. It
 writes the file `stopped` and goes on once there is a file `go`. With `n ERROR` in place of n, the await
 raises that.
+
+While it has a file `fail` with the name of one of `_PARTS`, and perhaps a user, the next call of that raises.
 """
 
 from __future__ import annotations
@@ -15,11 +17,17 @@ from typing import Any
 
 from forkchat import cli
 from forkchat.errors import Unavailable
+from forkchat.process.peer import Peer
 from forkchat.runtime import Future, Loop, sleep
 from forkchat.service.accounts import Accounts
+from forkchat.service.chat import Chat
+from forkchat.service.delivery import Delivery
 from forkchat.service.friends import Friends
 from forkchat.service.groups import Groups
 from forkchat.service.login import Login
+from forkchat.service.session import Session
+from forkchat.service.stream import Stream
+from forkchat.store.cursors import Cursors
 from tests.server import until
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
@@ -27,6 +35,10 @@ ERRORS = {"Unavailable": Unavailable("injected"), "KeyError": KeyError("injected
 _HANDLERS = [
     *((Login, "login"), (Login, "log_out"), (Groups, "create"), (Groups, "join"), (Groups, "groups")),
     *((Accounts, "register"), (Accounts, "account"), (Friends, "add")),
+]
+_PARTS: list[tuple[type, str]] = [
+    *((Session, "_deliver"), (Stream, "located"), (Delivery, "detach"), (Delivery, "look")),
+    *((Chat, "_tell_others"), (Cursors, "acknowledge"), (Peer, "answer")),
 ]
 
 
@@ -37,6 +49,7 @@ class Pauses:
         self.at = directory / "at"
         self.stopped = directory / "stopped"
         self.go = directory / "go"
+        self.fail = directory / "fail"
 
     def ask(self, number: int, error: str = "") -> None:
         """Have the next one stop, or fail with this error, after so many awaits."""
@@ -48,6 +61,17 @@ class Pauses:
         """Wait until it has stopped; False if it is over without."""
         until(lambda: self.stopped.exists() or is_over(), "it stops, or is over")
         return self.stopped.exists()
+
+    def has_failed(self) -> bool:
+        return not self.fail.exists()
+
+    def must_fail(self, name: str) -> bool:
+        """Whether this is the call that is to fail."""
+        with suppress(FileNotFoundError):
+            if self.fail.read_text() == name:
+                self.fail.unlink()
+                return True
+        return False
 
     def take(self) -> tuple[int, str]:
         """The number and the error that are asked for, once; 0 if none is."""
@@ -104,8 +128,20 @@ def _pausing(handler: Handler, pauses: Pauses) -> Handler:
     return paused
 
 
+def _failing(part: Callable[..., Any], name: str, pauses: Pauses) -> Callable[..., Any]:
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if pauses.must_fail(name) or pauses.must_fail(f"{name} {getattr(args[0], 'user', '')}"):
+            raise KeyError("injected")
+        return part(*args, **kwargs)
+
+    return failing
+
+
 if __name__ == "__main__":
     directory = Path(sys.argv.pop(1))
     for owner, name in _HANDLERS:
         setattr(owner, name, _pausing(getattr(owner, name), Pauses(directory)))
+    for owner, name in _PARTS:
+        part = f"{owner.__name__}.{name}"
+        setattr(owner, name, _failing(getattr(owner, name), part, Pauses(directory)))
     sys.exit(cli.main())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +13,7 @@ import pytest
 from forkchat.process.embedded import run_dir
 from forkchat.store.connection import Connection, connect
 from forkchat.wire import msgid as m
-from tests.server import Server, until
+from tests.server import Server, frozen, until
 from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name
 
 _OUTPUT = 65536
@@ -179,15 +177,6 @@ def test_lock_of_a_stopped_worker_is_given_up(server: Server, database: Connecti
         began = time.monotonic()
         until(lambda: bo.ask(m.ADD_GROUP, groupid=group)["errno"] == 0, "the lock is given up", 15)
         assert time.monotonic() - began < 10
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_logout_is_answered_while_redis_is_away(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""An await of a request that fails, whichever it is and whatever it raises, leaves nothing half-way."""
+"""What fails, an await of a request or a part of what is done for many, leaves nothing half-way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from forkchat.wire import msgid as m
 from tests.pausing import ERRORS, Pauses
-from tests.server import Server, make_data_dir, until
-from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name
+from tests.server import Server, frozen, make_data_dir, until
+from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name, worker_of
 
 _UNAVAILABLE = 11
 _NEW = "another long password"
@@ -158,3 +158,77 @@ def test_password(place: Place, li: Modern, error: str) -> None:
             li.done(m.ACCOUNT, op="password", old=new, new=old)
             li.done(m.LOGINOUT)
             assert li.login(name=li.name, password=old)["errno"] == 0
+
+
+# What is done for many at once: one that fails is nobody else's.
+
+
+def _together(place: Place, li: Modern) -> tuple[Modern, Modern, int]:
+    """Two on another worker than li, in a group with li."""
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    bo = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
+    cy = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
+    for each in (bo, cy):
+        each.done(m.ADD_GROUP, groupid=group)
+    return bo, cy, group
+
+
+def _fail(place: Place, part: str) -> None:
+    place.pauses.fail.write_text(part)
+
+
+def test_delivery_to_one_of_many(place: Place, li: Modern) -> None:
+    """Whoever cannot be given a message comes again; the others have it."""
+    bo, cy, group = _together(place, li)
+    _fail(place, f"Session._deliver {bo.id}")
+    li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
+    _hears(cy, "hi")
+    bo.wait_closed()
+    again = Modern(place.server.port)
+    until(lambda: again.login(name=bo.name, password=PASSWORD)["errno"] == 0, "bo comes again")
+    assert again.done(m.FETCH, conv=f"g{group}")["msgs"][-1]["msg"] == "hi"
+
+
+@pytest.mark.parametrize("part", ["Chat._tell_others", "Stream.located", "Delivery.look"])
+def test_message_is_acknowledged_and_shown(place: Place, li: Modern, part: str) -> None:
+    """It fails once: what it was to do is done again, or found by those who look after what is lost."""
+    bo, cy, group = _together(place, li)
+    _fail(place, part)
+    li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
+    for each in (bo, cy):
+        _hears(each, "hi")
+    until(place.pauses.has_failed, f"{part} has failed")
+    li.done(m.GROUP_CHAT, groupid=group, msg="again", cid="2")
+    for each in (bo, cy):
+        _hears(each, "again")
+
+
+@pytest.mark.parametrize("part", ["Cursors.acknowledge", "Peer.answer"])
+def test_acknowledgements_of_one_batch(place: Place, li: Modern, bo: Modern, part: str) -> None:
+    """One fails: its connection ends. The other one of the batch comes."""
+    other = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in(), is_same=True)
+    for each in (li, other):
+        each.done(m.ONE_CHAT, toid=bo.id, msg="first", cid="0")
+    _fail(place, part)
+    slot = int(worker_of(place.server, li).removeprefix("worker"))
+    with frozen(place.server.workers()[slot]):
+        rids = [(each, each.say(m.ONE_CHAT, toid=bo.id, msg="hi", cid=new_name())) for each in (li, other)]
+    assert sorted(_answered(each, rid) for each, rid in rids) == [False, True]
+
+
+def _answered(client: Modern, rid: str) -> bool:
+    """Whether it was answered; else the connection has ended."""
+    try:
+        client.answer(rid)
+    except EOFError:
+        return False
+    return True
+
+
+def test_end_of_a_session(place: Place, li: Modern, bo: Modern) -> None:
+    """The claim is released whatever else fails."""
+    _fail(place, "Delivery.detach")
+    bo.close()
+    until(place.pauses.has_failed, "the session's end has failed")
+    again = Modern(place.server.port)
+    until(lambda: again.login(name=bo.name, password=PASSWORD)["errno"] == 0, "bo is free")

@@ -109,7 +109,8 @@ class Lease:
         return found
 
     async def _leases(self) -> list[str]:
-        return [name.decode() for name in await self._link.call("SMEMBERS", keys.LEASES)]
+        names: list[bytes] = await self._link.call("SMEMBERS", keys.LEASES)
+        return [name.decode() for name in names if name.count(b":") >= 3]  # others are nobody's of ours
 
     @property
     def is_registered(self) -> bool:
@@ -150,9 +151,15 @@ class Lease:
             return
         others = [name for name in await self._leases() if name != self.name]
         alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in others])
+        failed: Exception | None = None
         for name, is_alive in zip(others, alive, strict=True):
             if not is_alive:
-                await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
+                try:
+                    await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
+                except Exception as error:
+                    failed = error
+        if failed is not None:  # the others are cleared up; all are tried again
+            raise failed
 
     async def _clear(self, dead: str, since: float) -> None:
         """Take over the users of a dead lease. May be interrupted anywhere and done again by anyone."""

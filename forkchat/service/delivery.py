@@ -312,14 +312,18 @@ class Delivery:
         """Read where the conversation and its local members stand; False if that was not enough."""
         asked = dict(stream.followers)
         stream.is_stale = False  # what changes from now on may not be in what is read
-        found = None
+        is_known = False
         try:
             found = await self._store.conversations.locate((stream.conv, tuple(asked)))
+            if found is not None and self.streams.get(stream.conv) is stream:
+                is_known = self._place(stream, asked, found)
         finally:
-            if found is None:
+            if not is_known:
                 stream.is_stale = True
-        if found is None or self.streams.get(stream.conv) is not stream:
-            return False
+        return is_known
+
+    def _place(self, stream: Stream, asked: dict[int, Session], found: Located) -> bool:
+        """Go on from what was read; False if that was not enough."""
         if stream.key.group:
             self._verify_members(stream, asked, found)
             if stream.followers.keys() - asked.keys():  # they came while it was read
