@@ -28,6 +28,7 @@ from forkchat.service.login import Login
 from forkchat.service.session import Session
 from forkchat.service.stream import Stream
 from forkchat.store.cursors import Cursors
+from forkchat.store.writer import Writer
 from tests.server import until
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
@@ -38,7 +39,7 @@ _HANDLERS = [
 ]
 _PARTS: list[tuple[type, str]] = [
     *((Session, "_deliver"), (Stream, "located"), (Delivery, "detach"), (Delivery, "look")),
-    *((Chat, "_tell_others"), (Cursors, "acknowledge"), (Peer, "answer")),
+    *((Chat, "_tell_others"), (Cursors, "acknowledge"), (Peer, "answer"), (Writer, "_tell")),
 ]
 
 

@@ -232,3 +232,16 @@ def test_end_of_a_session(place: Place, li: Modern, bo: Modern) -> None:
     until(place.pauses.has_failed, "the session's end has failed")
     again = Modern(place.server.port)
     until(lambda: again.login(name=bo.name, password=PASSWORD)["errno"] == 0, "bo is free")
+
+
+def test_outcome_that_cannot_be_told(place: Place, li: Modern, bo: Modern) -> None:
+    """Every message is answered: one that was stored and is said again is stored once."""
+    li.done(m.ONE_CHAT, toid=bo.id, msg="0", cid="0")
+    _fail(place, "Writer._tell")
+    for n in range(1, 3):
+        answer = li.ask(m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")
+        if answer["errno"]:
+            assert answer["errno"] == _UNAVAILABLE
+            assert li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")["seq"] == n + 1
+    assert place.pauses.has_failed()
+    assert [bo.push(m.ONE_CHAT)["msg"] for _ in range(3)] == ["0", "1", "2"]

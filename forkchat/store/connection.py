@@ -144,7 +144,7 @@ def connect(
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
-    except MySQLdb.Error:
+    except BaseException:
         connection.close()
         raise
     return connection

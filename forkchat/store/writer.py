@@ -146,6 +146,7 @@ class Writer:
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
+        self._tell(decided)  # first: whatever fails, each draft is told of once at least
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         self._batches.succeeded()
@@ -154,7 +155,6 @@ class Writer:
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
-        self._tell(decided)
 
     def _remember(self, decided: Decided) -> None:
         ends = self._ends
@@ -205,7 +205,7 @@ class Writer:
                 cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT_S,))
                 self._look(cursor)
             connection.commit()
-        except MySQLdb.Error:
+        except BaseException:
             connection.close()
             raise
         return connection
@@ -230,7 +230,9 @@ class Writer:
         try:
             if self._has_served or self._ends:
                 self._connected().ping()
-        except MySQLdb.Error:
+        except Exception as error:
+            if not isinstance(error, MySQLdb.Error):
+                log.exception("writer.error", error)
             self._give_up()
 
     def _give_up(self) -> None:
