@@ -363,6 +363,26 @@ def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
     log_in(host, moved, may_be_unsure=True)  # the connection's end may come later
 
 
+def test_what_others_have_in_redis(site: Site) -> None:
+    """Keys of another type, and members that are no leases, harm nobody but those whose they are."""
+    client = site.redis.primary.client
+    client.sadd(keys.LEASES, "not a lease", b"\xff")
+    host = site.host()
+    people = site.people(*[host] * 4)
+    bad, *others = people
+    client.flushall()
+    client.sadd(keys.LEASES, "not a lease")
+    client.lpush(keys.session(bad.id), "not a session")
+    for each in others:
+        until(lambda each=each: client.get(keys.session(each.id)), "the session is registered again")  # type: ignore[misc]
+        refused(host, each)
+        stays(each)
+    client.delete(keys.session(bad.id))
+    until(lambda: client.get(keys.session(bad.id)), "this one, too")
+    refused(host, bad)
+    stays(bad)
+
+
 def test_redis_loads_for_a_while(site: Site) -> None:
     """It answers LOADING meanwhile; then it is what it was before."""
     host = site.host()
