@@ -245,3 +245,23 @@ def test_outcome_that_cannot_be_told(place: Place, li: Modern, bo: Modern) -> No
             assert li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}", cid=f"{n}")["seq"] == n + 1
     assert place.pauses.has_failed()
     assert [bo.push(m.ONE_CHAT)["msg"] for _ in range(3)] == ["0", "1", "2"]
+
+
+def test_subscription_that_is_not_confirmed(place: Place, li: Modern, bo: Modern) -> None:
+    """Redis is silent from the moment at which the joining is stored: the answer comes all the same."""
+    group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    place.pauses.ask(1)
+    joined = bo.say(m.ADD_GROUP, groupid=group)
+    assert place.pauses.wait_stopped(partial(bo.has_answer, joined))
+    redis = place.server.service("redis-server")
+    assert redis
+    with frozen(redis):
+        place.pauses.go.touch()
+        assert bo.answer(joined)["errno"] == _UNAVAILABLE
+    until(lambda: _shown(li, bo, group), "bo follows the group")
+
+
+def _shown(li: Modern, bo: Modern, group: int) -> bool:
+    text = new_name()
+    li.done(m.GROUP_CHAT, groupid=group, msg=text, cid=text)
+    return any(each.get("msg") == text for each in bo.pushed())

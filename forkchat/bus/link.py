@@ -127,6 +127,7 @@ class Link:
         self._redis.disconnect()
         self._sock = self._redis = None
         self.run = ""
+        self._reconnect()
         self._out.clear()
         replies, self._replies = self._replies, deque()
         for reply in replies:
@@ -135,7 +136,6 @@ class Link:
             except Exception as error:
                 log.exception("redis.reply_failed", error, link=self._name)
         self.on_down()
-        self._reconnect()
 
     def _connect(self) -> None:
         self._lane.run(connect, self._url, _CONNECT_TIMEOUT).add_done_callback(self._connected)
@@ -266,3 +266,5 @@ class Link:
             self._backoff = _BACKOFF[0]  # it has lived: what ended it would not end the next one at once
         if self._replies and self._loop.time() - self._replied_at > _REPLY_TIMEOUT:
             self.drop("no reply")
+        elif self.is_up and not self._replies:
+            self.send(("PING",), lambda reply: None)  # also for what `tell` waits for

@@ -120,7 +120,7 @@ class _Link:
         self._writer.close()
 
     async def _command(self, header: bytes, data: bytes) -> None:
-        kind = "PING" if data[0] == _PING else self._kind(data[1:].decode(errors="replace"))
+        kind = "ping" if data[0] == _PING else self._kind(data[1:].decode(errors="replace"))
         strike = self._seen.strike(kind)
         if strike is None:
             self._upstream.write(header + data)
