@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -145,9 +146,16 @@ def connect(
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
     except BaseException:
-        connection.close()
+        close(connection)
         raise
     return connection
+
+
+def close(connection: Connection | None) -> None:
+    """Close it, which may hold locks; whether it can still be reached or not."""
+    with suppress(MySQLdb.Error):
+        if connection is not None:
+            connection.close()
 
 
 def _number(error: BaseException) -> int | None:

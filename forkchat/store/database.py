@@ -8,10 +8,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import MySQLdb
 
-from forkchat.errors import Unavailable
+from forkchat.errors import Refused, Unavailable
 from forkchat.jobs import report
 from forkchat.runtime import Future, Lane
 from forkchat.store.connection import (
+    close,
     connect,
     is_deadlock,
     is_known,
@@ -102,6 +103,11 @@ class Database:
                 error, may_repeat = uncertain.__cause__, False
             except MySQLdb.Error as failed:
                 error, may_repeat = failed, is_first
+            except Refused:
+                raise
+            except BaseException:  # nobody knows what the connection is in the middle of
+                self._drop()
+                raise
             assert isinstance(error, MySQLdb.Error)
             if is_deadlock(error):
                 may_repeat = True  # rolled back, whatever it was doing
@@ -185,11 +191,7 @@ class Database:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except MySQLdb.Error:
-                return
+        close(connection)
 
 
 class Pool:

@@ -30,6 +30,7 @@ from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import (
     PATIENCE,
     Connection,
+    close,
     connect,
     is_deadlock,
     is_known,
@@ -206,7 +207,7 @@ class Writer:
                 self._look(cursor)
             connection.commit()
         except BaseException:
-            connection.close()
+            close(connection)
             raise
         return connection
 
@@ -241,14 +242,9 @@ class Writer:
         self._drop()
 
     def _drop(self) -> None:
-        """Close the connection, which may hold locks."""
         connection, self._connection = self._connection, None
         self._has_served = False
-        if connection is not None:
-            try:
-                connection.close()
-            except MySQLdb.Error:
-                return
+        close(connection)
 
     def _tell(self, decided: Decided) -> None:
         if decided:
