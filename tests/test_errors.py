@@ -199,6 +199,24 @@ def test_logout_is_answered_while_redis_is_away(server: Server) -> None:
     until(lambda: _if_done(bo, bo.name), "log-ins work again", 10)
 
 
+def test_requests_are_answered_while_a_backup_locks_all_tables(server: Server, database: Connection) -> None:
+    """What writes is answered within seconds, and what only reads goes on meanwhile."""
+    clients = [Modern(server.port).join_in() for _ in range(2)]
+    with database.cursor() as cursor:
+        cursor.execute("FLUSH TABLES WITH READ LOCK")
+        try:
+            began = time.monotonic()
+            rids = [(each, each.say(m.CREATE_GROUP, groupname="ops")) for each in clients]
+            for each, rid in rids:
+                assert each.answer(rid)["errno"] == 11
+                each.done(m.SYNC)
+            assert time.monotonic() - began < 8
+        finally:
+            cursor.execute("UNLOCK TABLES")
+    for each in clients:
+        each.done(m.CREATE_GROUP, groupname="ops")
+
+
 _THREADS = ("reader0", "reader1", "cursors", "writer", "redis", "hashing")
 
 
