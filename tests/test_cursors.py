@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.store import epoch
 from forkchat.runtime import Future, spawn
+from forkchat.store import epoch
 from forkchat.store.connection import connect
 from forkchat.store.cursors import Cursors
 from forkchat.store.database import Database

@@ -193,7 +193,9 @@ def test_delivery_to_one_of_many(place: Place, li: Modern) -> None:
 def test_message_is_acknowledged_and_shown(place: Place, li: Modern, part: str) -> None:
     """It fails once: what it was to do is done again, or found by those who look after what is lost."""
     bo, cy, group = _together(place, li)
+    newcomer = Modern(place.server.port).join_in()
     _fail(place, part)
+    newcomer.done(m.ADD_GROUP, groupid=group)  # the members are read anew
     li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
     for each in (bo, cy):
         _hears(each, "hi")
