@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from forkchat import log
@@ -49,6 +49,15 @@ def background(coroutine: Coroutine[Any, Any, T], what: str) -> Future[T]:
     return task
 
 
+def each(items: Iterable[T], act: Callable[[T], object], what: str) -> None:
+    """Do it to each of them. One that fails is logged, and keeps it from no other."""
+    for item in items:
+        try:
+            act(item)
+        except Exception as error:
+            report(what, error)
+
+
 async def retrying(loop: Loop, attempt: Callable[[], Awaitable[T]], what: str) -> T:
     """Await `attempt()` until it succeeds. Whatever it raises is logged and retried with backoff."""
     pause = _FIRST
@@ -85,9 +94,11 @@ class Job:
             spawn(self._run())
 
     async def _run(self) -> None:
-        while self._is_wanted:
-            await retrying(self._loop, self._attempt, self._what)
-        self._is_running = False
+        try:
+            while self._is_wanted:
+                await retrying(self._loop, self._attempt, self._what)
+        finally:
+            self._is_running = False
 
     def _attempt(self) -> Awaitable[object]:
         self._is_wanted = False

@@ -66,13 +66,15 @@ class Future(Generic[T]):
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
         """Call `callback(self)` when done, at once if it already is."""
+        self._callbacks.append(callback)
         if self._done:
-            callback(self)
-        else:
-            self._callbacks.append(callback)
+            self._call_back()
 
     def _finish(self) -> None:
         self._done = True
+        self._call_back()
+
+    def _call_back(self) -> None:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
@@ -162,9 +164,13 @@ class Lane(Protocol):
 
 
 class Turns:
-    """Coroutines that share a key wait for each other, in the order in which they came."""
+    """Coroutines that share a key wait for each other, in the order in which they came.
 
-    def __init__(self) -> None:
+    Each begins in a turn of its own: a thousand that fail at once are no recursion.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._last: dict[object, Future[None]] = {}
 
     @asynccontextmanager
@@ -178,7 +184,18 @@ class Turns:
         finally:
             if self._last[key] is mine:
                 del self._last[key]
-            mine.set_result(None)
+            else:
+                self._loop.post(mine.set_result, None)
+
+
+async def wait(loop: Loop, future: Future[Any], seconds: float) -> bool:
+    """Wait for the future, so long at most; whether it is done."""
+    over: Future[None] = Future()
+    timer = loop.call_later(seconds, over.set_result, None)
+    future.add_done_callback(lambda _: over.set_result(None))
+    await over
+    timer.cancel()
+    return future.done()
 
 
 async def sleep(loop: Loop, seconds: float) -> None:

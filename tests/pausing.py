@@ -1,7 +1,10 @@
-"""The server with log-ins and joins that stop where a test wants: `python -m tests.pausing DIRECTORY FLAGS…`.
+"""The server with requests that stop or fail where a test wants: `python -m tests.pausing DIRECTORY FLAGS…`.
 
-While DIRECTORY has a file `at` with a number n, the next LOGIN or ADD_GROUP of a worker stops after its n-th
-await. It writes the file `stopped` and goes on once there is a file `go`.
+While DIRECTORY has a file `at` with a number n, the next of these requests stops after its n-th await. It
+writes the file `stopped` and goes on once there is a file `go`. With `n ERROR` in place of n, the await
+raises that.
+
+While it has a file `fail` with the name of one of `_PARTS`, and perhaps a user, the next call of that raises.
 """
 
 from __future__ import annotations
@@ -13,12 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from forkchat import cli
+from forkchat.errors import Unavailable
+from forkchat.process.peer import Peer
 from forkchat.runtime import Future, Loop, sleep
+from forkchat.service.accounts import Accounts
+from forkchat.service.chat import Chat
+from forkchat.service.delivery import Delivery
+from forkchat.service.friends import Friends
 from forkchat.service.groups import Groups
 from forkchat.service.login import Login
+from forkchat.service.session import Session
+from forkchat.service.stream import Stream
+from forkchat.store.cursors import Cursors
+from forkchat.store.writer import Writer
 from tests.server import until
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
+ERRORS = {"Unavailable": Unavailable("injected"), "KeyError": KeyError("injected")}
+_HANDLERS = [
+    *((Login, "login"), (Login, "log_out"), (Groups, "create"), (Groups, "join"), (Groups, "groups")),
+    *((Accounts, "register"), (Accounts, "account"), (Friends, "add")),
+]
+_PARTS: list[tuple[type, str]] = [
+    *((Session, "_deliver"), (Stream, "located"), (Delivery, "detach"), (Delivery, "look")),
+    *((Chat, "_tell_others"), (Cursors, "acknowledge"), (Peer, "answer"), (Writer, "_tell")),
+]
 
 
 class Pauses:
@@ -28,33 +50,48 @@ class Pauses:
         self.at = directory / "at"
         self.stopped = directory / "stopped"
         self.go = directory / "go"
+        self.fail = directory / "fail"
 
-    def ask(self, number: int) -> None:
-        """Have the next one stop after so many awaits."""
+    def ask(self, number: int, error: str = "") -> None:
+        """Have the next one stop, or fail with this error, after so many awaits."""
         for file in (self.stopped, self.go):
             file.unlink(missing_ok=True)
-        self.at.write_text(str(number))
+        self.at.write_text(f"{number} {error}")
 
     def wait_stopped(self, is_over: Callable[[], bool]) -> bool:
         """Wait until it has stopped; False if it is over without."""
         until(lambda: self.stopped.exists() or is_over(), "it stops, or is over")
         return self.stopped.exists()
 
-    def take(self) -> int:
-        """The number that is asked for, once; 0 if none is."""
+    def has_failed(self) -> bool:
+        return not self.fail.exists()
+
+    def must_fail(self, name: str) -> bool:
+        """Whether this is the call that is to fail."""
+        with suppress(FileNotFoundError):
+            if self.fail.read_text() == name:
+                self.fail.unlink()
+                return True
+        return False
+
+    def take(self) -> tuple[int, str]:
+        """The number and the error that are asked for, once; 0 if none is."""
         with suppress(FileNotFoundError, ValueError):
-            number = int(self.at.read_text())
+            number, error = self.at.read_text().split(" ")
             self.at.unlink()
-            return number
-        return 0
+            return int(number), error
+        return 0, ""
 
 
 class _Steps:
-    """Awaits a coroutine, and pauses after its n-th await."""
+    """Awaits a coroutine, and pauses after its n-th await, or has that fail."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, loop: Loop, pauses: Pauses):
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], number: int, error: str, loop: Loop, pauses: Pauses
+    ):
         self._coroutine = coroutine
         self._number = number
+        self._error = ERRORS.get(error)
         self._loop = loop
         self._pauses = pauses
 
@@ -62,12 +99,17 @@ class _Steps:
         count = 0
         while True:
             try:
-                awaited = self._coroutine.send(None)
+                if self._error and count == self._number:
+                    self._pauses.stopped.touch()
+                    awaited = self._coroutine.throw(self._error)
+                    self._error = None
+                else:
+                    awaited = self._coroutine.send(None)
             except StopIteration as stop:
                 return stop.value
             yield awaited
             count += 1
-            if count == self._number:
+            if count == self._number and not self._error:
                 yield from self._pause().__await__()
 
     async def _pause(self) -> None:
@@ -79,15 +121,28 @@ class _Steps:
 def _pausing(handler: Handler, pauses: Pauses) -> Handler:
     async def paused(self: Any, peer: Any, request: Any) -> Any:
         coroutine = handler(self, peer, request)
-        if number := pauses.take():
-            return await _Steps(coroutine, number, self._context.loop, pauses)
+        number, error = pauses.take()
+        if number:
+            return await _Steps(coroutine, number, error, self._context.loop, pauses)
         return await coroutine
 
     return paused
 
 
+def _failing(part: Callable[..., Any], name: str, pauses: Pauses) -> Callable[..., Any]:
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if pauses.must_fail(name) or pauses.must_fail(f"{name} {getattr(args[0], 'user', '')}"):
+            raise KeyError("injected")
+        return part(*args, **kwargs)
+
+    return failing
+
+
 if __name__ == "__main__":
     directory = Path(sys.argv.pop(1))
-    Login.login = _pausing(Login.login, Pauses(directory))  # type: ignore[method-assign]
-    Groups.join = _pausing(Groups.join, Pauses(directory))  # type: ignore[method-assign]
+    for owner, name in _HANDLERS:
+        setattr(owner, name, _pausing(getattr(owner, name), Pauses(directory)))
+    for owner, name in _PARTS:
+        part = f"{owner.__name__}.{name}"
+        setattr(owner, name, _failing(getattr(owner, name), part, Pauses(directory)))
     sys.exit(cli.main())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 import MySQLdb
@@ -147,6 +147,38 @@ class Process:
         self.process.wait()
 
 
+NodeT = TypeVar("NodeT", bound=Process)
+
+
+class Pair(Generic[NodeT]):
+    """Two servers and their address. As a context manager."""
+
+    def __init__(self, primary: NodeT, replica: NodeT):
+        self.primary, self.replica = primary, replica
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self.prepare()
+            for node in (self.primary, self.replica):
+                self._stack.enter_context(node)
+            self.address = self._stack.enter_context(Forwarder(self.primary.port))
+            self.pair()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prepare(self) -> None:
+        """Do what comes before they are started for the first time."""
+
+    def pair(self) -> None:
+        """Have the replica follow the primary."""
+
+
 # MySQL.
 
 
@@ -253,32 +285,19 @@ def install_mariadb(directory: Path, data: Path) -> None:
     )
 
 
-class MySQLPair:
-    """Two servers and their address. As a context manager."""
-
+class MySQLPair(Pair[MariaDB]):
     def __init__(self, directory: Path):
-        self.primary, self.replica = (MariaDB(_made(directory / f"mysql-{n}"), n) for n in (1, 2))
-        self._stack = ExitStack()
+        super().__init__(*(MariaDB(_made(directory / f"mysql-{n}"), n) for n in (1, 2)))
 
-    def __enter__(self) -> Self:
-        try:
-            nodes = self.primary, self.replica
-            installing = [threading.Thread(target=node.install) for node in nodes]
-            for thread in installing:
-                thread.start()
-            for thread in installing:
-                thread.join()
-            for node in nodes:
-                self._stack.enter_context(node)
-            self.address = self._stack.enter_context(Forwarder(self.primary.port))
-            self.replica.follow(self.primary)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    def prepare(self) -> None:
+        installing = [threading.Thread(target=node.install) for node in (self.primary, self.replica)]
+        for thread in installing:
+            thread.start()
+        for thread in installing:
+            thread.join()
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def pair(self) -> None:
+        self.replica.follow(self.primary)
 
     def url(self, database: str) -> str:
         return f"mysql://forkchat:geheim@127.0.0.1:{self.address.port}/{database}"
@@ -306,7 +325,7 @@ class MySQLPair:
                 node.run(f"DROP DATABASE `{database}`")
             node.run("RESET MASTER", "SET GLOBAL gtid_slave_pos = ''")
         self.address.cut()
-        self.replica.follow(self.primary)
+        self.pair()
 
 
 # Redis.
@@ -354,28 +373,11 @@ class Redis(Process):
         self.start()
 
 
-class RedisPair:
-    """Two servers and their address. As a context manager."""
-
+class RedisPair(Pair[Redis]):
     def __init__(self, directory: Path):
-        self.primary, self.replica = (Redis(_made(directory / f"redis-{n}")) for n in (1, 2))
-        self._stack = ExitStack()
+        super().__init__(*(Redis(_made(directory / f"redis-{n}")) for n in (1, 2)))
 
-    def __enter__(self) -> Self:
-        try:
-            for node in (self.primary, self.replica):
-                self._stack.enter_context(node)
-            self.address = self._stack.enter_context(Forwarder(self.primary.port))
-            self._pair()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _pair(self) -> None:
+    def pair(self) -> None:
         self.replica.follow(self.primary)
         until(self.replica.is_following, "the replica follows")
 
@@ -408,7 +410,7 @@ class RedisPair:
         self.primary.client.flushall()
         self.address.target = self.primary.port
         self.address.cut()
-        self._pair()
+        self.pair()
 
 
 def _made(directory: Path) -> Path:

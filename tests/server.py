@@ -50,6 +50,16 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process is stopped meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def children(pid: int) -> dict[int, str]:
     """The living children of a process: their ids, and their titles."""
     found = {}

@@ -43,17 +43,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_connection_is_authenticated_and_speaks_resp3(path: Path) -> None:
-    connection = connect(f"unix://:ge%20heim@{path}?db=1", timeout=3)
+    connection, run = connect(f"unix://:ge%20heim@{path}?db=1", timeout=3)
     assert socket_of(connection) is connection._sock
     assert socket_of(connection).gettimeout() == 3
     connection.send_command("CLIENT", "INFO")
     info = connection.read_response().decode()
     assert " name=forkchat " in info and "resp=3" in info and " db=1 " in info
+    connection.send_command("INFO", "server")
+    assert f"\r\nrun_id:{run}" in connection.read_response().decode() and len(run) > 8
     connection.disconnect()
 
 
 def test_its_socket_can_be_read_without_redis_py(path: Path) -> None:
-    connection = connect(f"unix://:ge%20heim@{path}", timeout=3)
+    connection, _ = connect(f"unix://:ge%20heim@{path}", timeout=3)
     sock = socket_of(connection)
     assert isinstance(sock, socket.socket)
     sock.setblocking(False)
@@ -72,7 +74,7 @@ def test_its_socket_can_be_read_without_redis_py(path: Path) -> None:
 
 
 def test_a_call_is_bounded_and_not_repeated(path: Path) -> None:
-    connection = connect(f"unix://:ge%20heim@{path}", timeout=0.2)
+    connection, _ = connect(f"unix://:ge%20heim@{path}", timeout=0.2)
     started = time.monotonic()
     connection.send_command("BLPOP", "nothing", 1)
     with pytest.raises(redis.exceptions.TimeoutError):

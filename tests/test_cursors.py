@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.runtime import spawn
+from forkchat.runtime import Future, spawn
 from forkchat.store import epoch
 from forkchat.store.connection import connect
 from forkchat.store.cursors import Cursors
@@ -86,6 +86,18 @@ class Row:
             self._loop.run()
         done.result()
 
+    def run(self, futures: list[Future[None]]) -> None:
+        """Turn until all are done, or what they wait for will not come."""
+        deadline = self._loop.call_later(5, self._loop.stop)
+        for future in futures:
+            future.add_done_callback(lambda _: self._stop_after(futures))
+        self._loop.run()
+        deadline.cancel()
+
+    def _stop_after(self, futures: list[Future[None]]) -> None:
+        if all(each.done() for each in futures):
+            self._loop.post(self._loop.stop)  # it may not run yet
+
     def _execute(self, statement: str, args: tuple[Any, ...]) -> Any:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, args)
@@ -157,3 +169,21 @@ def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
     row.renew()
     row.cursors.begin(row.epoch())
     assert row.flush() == (9, 8)
+
+
+def test_a_user_whose_session_ends_while_others_are_written_is_written_once(row: Row) -> None:
+    """What is gathered of them meanwhile waits. All who wait for their writes are told of the end."""
+    row.reset()
+    cursors = row.cursors
+    for n in range(300):  # more than one write takes
+        cursors.confirm(_USER, f"g{n}", 1)
+    leaving, others = 8, (9, 10)
+    for user in (leaving, *others):
+        cursors.confirm(user, _CONV, 1)
+    flushed, left = spawn(cursors.flush()), spawn(cursors.flush_user(leaving))
+    cursors.confirm(leaving, _CONV, 2)
+    row.run([flushed, left])
+    ended = [spawn(cursors.flush_user(user)) for user in (leaving, *others)]
+    row.run(ended)
+    assert flushed.exception() is None
+    assert all(each.done() for each in ended)

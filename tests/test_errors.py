@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 
 from forkchat.process.embedded import run_dir
 from forkchat.store.connection import Connection, connect
 from forkchat.wire import msgid as m
-from tests.server import Server, until
+from tests.server import Server, frozen, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name
 
 _OUTPUT = 65536
@@ -177,3 +183,75 @@ def test_lock_of_a_stopped_worker_is_given_up(server: Server, database: Connecti
         began = time.monotonic()
         until(lambda: bo.ask(m.ADD_GROUP, groupid=group)["errno"] == 0, "the lock is given up", 15)
         assert time.monotonic() - began < 10
+
+
+def test_logout_is_answered_while_redis_is_away(server: Server) -> None:
+    """The session is over here; Redis hears of it when it is back, and until then nobody logs in."""
+    bo = Modern(server.port).join_in()
+    pid = server.service("redis-server")
+    assert pid
+    with frozen(pid):
+        began = time.monotonic()
+        bo.done(m.LOGINOUT)
+        assert time.monotonic() - began < 5
+        assert bo.ask(m.SYNC)["errno"] == 4
+        assert bo.login(name=bo.name, password=PASSWORD)["errno"] == 11
+    until(lambda: _if_done(bo, bo.name), "log-ins work again", 10)
+
+
+def test_requests_are_answered_while_a_backup_locks_all_tables(server: Server, database: Connection) -> None:
+    """What writes is answered within seconds, and what only reads goes on meanwhile."""
+    clients = [Modern(server.port).join_in() for _ in range(2)]
+    with database.cursor() as cursor:
+        cursor.execute("FLUSH TABLES WITH READ LOCK")
+        try:
+            began = time.monotonic()
+            rids = [(each, each.say(m.CREATE_GROUP, groupname="ops")) for each in clients]
+            for each, rid in rids:
+                assert each.answer(rid)["errno"] == 11
+                each.done(m.SYNC)
+            assert time.monotonic() - began < 8
+        finally:
+            cursor.execute("UNLOCK TABLES")
+    for each in clients:
+        each.done(m.CREATE_GROUP, groupname="ops")
+
+
+_THREADS = ("reader0", "reader1", "cursors", "writer", "redis", "hashing")
+
+
+def test_a_worker_does_not_outlive_one_of_its_threads() -> None:
+    """It ends with the trace in its log, whichever thread it was, and the master starts another."""
+    directory = make_data_dir()
+    directory.chmod(0o777)
+    command = [sys.executable, "-m", "tests.dying", str(directory)]
+    try:
+        with Server("-w", "3", config=UNLIMITED, command=command) as server:
+            threads = list(Path(f"/proc/{server.workers()[1]}/task").iterdir())
+            assert len(threads) == 1 + len(_THREADS), "there is one that is not tried"
+            for thread in _THREADS:
+                (directory / thread).touch()
+            path = str(run_dir(server.data_dir) / "redis.sock")
+            redis.Redis(unix_socket_path=path).client_kill_filter(_type="pubsub")
+            until(partial(_have_died, server), "each of them dies", 30)
+            assert Modern(server.port).join_in().done(m.PING)
+    finally:
+        shutil.rmtree(directory)
+
+
+def _have_died(server: Server) -> bool:
+    _stir(server)
+    died = re.findall(r"worker\.thread_died thread=(\w+)\nTraceback", server.log())
+    return sorted(died) == sorted(_THREADS)
+
+
+def _stir(server: Server) -> None:
+    """Have every thread of a worker do something; it may die of that, or serve nobody for a moment."""
+    with suppress(OSError, EOFError, AssertionError), Modern(server.port) as client:
+        client.join_in()
+        group = client.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+        client.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="2")
+        for rid in [client.say(m.SYNC) for _ in range(20)]:
+            client.answer(rid)
+        client.done(m.READ, conv=f"g{group}", seq=1)
+        client.done(m.LOGINOUT)

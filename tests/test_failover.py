@@ -232,6 +232,28 @@ def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
     assert _ALREADY_ONLINE in answers
 
 
+@pytest.mark.parametrize("stays_behind", ["pubsub", "normal"])
+def test_a_host_that_starts_after_a_failover_takes_nobody_for_an_orphan(
+    site: Site, stays_behind: str
+) -> None:
+    """One connection of the other host's worker is led to the new primary, the other stays at the old one:
+    what is published there comes, by replication, but whoever publishes is told that nobody listens."""
+    host = site.host()
+    li, bo = site.people(host, host)
+    old = site.redis.primary
+    site.redis.fail_over()
+    moves = {"pubsub": "normal", "normal": "pubsub"}[stays_behind]
+    old.client.execute_command("CLIENT", "KILL", "TYPE", moves, "SKIPME", "yes")
+    other = site.host()
+    over = time.monotonic() + 9  # an old session is void after 5 s; who lost their subscription knows after 8
+    while time.monotonic() < over:
+        for client in (li, bo):
+            refused(other, client)
+            stays(client)
+    done(li, m.ONE_CHAT, toid=bo.id, msg="hi", cid="hi")
+    shown(bo, "hi")
+
+
 def test_redis_fails_back(site: Site) -> None:
     """Twice within the time of a lease, so that nothing that either knows has run out."""
     host = site.host(workers=2)
@@ -339,6 +361,26 @@ def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
         stays(client)
     moved.close()
     log_in(host, moved, may_be_unsure=True)  # the connection's end may come later
+
+
+def test_what_others_have_in_redis(site: Site) -> None:
+    """Keys of another type, and members that are no leases, harm nobody but those whose they are."""
+    client = site.redis.primary.client
+    client.sadd(keys.LEASES, "not a lease", b"\xff")
+    host = site.host()
+    people = site.people(*[host] * 4)
+    bad, *others = people
+    client.flushall()
+    client.sadd(keys.LEASES, "not a lease")
+    client.lpush(keys.session(bad.id), "not a session")
+    for each in others:
+        until(lambda each=each: client.get(keys.session(each.id)), "the session is registered again")  # type: ignore[misc]
+        refused(host, each)
+        stays(each)
+    client.delete(keys.session(bad.id))
+    until(lambda: client.get(keys.session(bad.id)), "this one, too")
+    refused(host, bad)
+    stays(bad)
 
 
 def test_redis_loads_for_a_while(site: Site) -> None:

@@ -145,7 +145,7 @@ def test_retrying_answers_with_the_first_result(loop: EventLoop) -> None:
 
 
 def test_turns_of_a_key_come_one_after_the_other(loop: EventLoop) -> None:
-    turns, order = Turns(), []
+    turns, order = Turns(loop), []
     gates = {name: Future[None]() for name in "abc"}
 
     async def take(name: str, key: str) -> None:
@@ -158,9 +158,35 @@ def test_turns_of_a_key_come_one_after_the_other(loop: EventLoop) -> None:
     first, second, other = (spawn(take(name, key)) for name, key in (("a", "k"), ("b", "k"), ("c", "l")))
     assert order == ["a", "c"]
     gates["a"].set_result(None)  # it raises, and the next one has its turn all the same
+    _turn(loop)
     assert isinstance(first.exception(), KeyError)
     assert order == ["a", "c", "b"]
     gates["b"].set_result(None)
     gates["c"].set_result(None)
     assert second.done() and other.done()
     assert not turns._last
+
+
+def test_a_thousand_turns_that_fail_at_once(loop: EventLoop) -> None:
+    """As log-ins of one user do while Redis is away."""
+    turns, gate = Turns(loop), Future[None]()
+
+    async def first() -> None:
+        async with turns.of("k"):
+            await gate
+
+    async def fails() -> None:
+        async with turns.of("k"):
+            raise Unavailable("away")
+
+    tasks = [spawn(first()), *(spawn(fails()) for _ in range(1000))]
+    gate.set_result(None)
+    for _ in tasks:
+        _turn(loop)
+    assert {type(task.exception()) for task in tasks} == {type(None), Unavailable}
+    assert not turns._last
+
+
+def _turn(loop: EventLoop) -> None:
+    loop.post(loop.stop)
+    loop.run()

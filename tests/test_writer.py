@@ -131,10 +131,24 @@ def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worke
     assert worker.get(worker.store.users.create("after", ""))
 
 
+def test_a_connection_that_something_failed_on_is_not_used_again(url: str, worker: Worker) -> None:
+    """Whatever it was: what the connection holds is given up."""
+
+    def fails(cursor: Any) -> None:
+        cursor.execute("SELECT GET_LOCK('half-way', 0)")
+        raise KeyError("a row of another shape")
+
+    with pytest.raises(KeyError):
+        worker.get(worker.store._pool.read(fails)())
+    with closing(connect(url)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK('half-way', 5)")
+        assert cursor.fetchone() == (1,)
+
+
 def test_a_password_changed_meanwhile_is_not_undone_by_a_rehash(worker: Worker) -> None:
     users = worker.store.users
     user = worker.get(users.create("li", "old"))
-    worker.get(users.set_password(user, "new"))
+    worker.get(worker.store.tokens.begin_anew(user, "new", bytes(32), 60))
     worker.get(users.rehash(user, "old", "old, hashed anew"))
     assert worker.get(users.find(user)).password == "new"
     worker.get(users.rehash(user, "new", "new, hashed anew"))

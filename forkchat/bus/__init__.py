@@ -29,6 +29,7 @@ class Bus:
         self.presence = Presence(self._commands, self._subscriber, self.lease)
         self.rates = Rates(self._commands)
         self._commands.on_up = self._on_commands_up
+        self._subscriber.on_up = self._on_subscriber_up
         for link in (self._commands, self._subscriber):
             link.on_elsewhere = self._follow_url
 
@@ -40,6 +41,16 @@ class Bus:
     def _on_commands_up(self) -> None:
         self.lease.reconnected()
         self.router.publish_again()
+        self._compare()
+
+    def _on_subscriber_up(self) -> None:
+        self.router.resubscribe()
+        self._compare()
+
+    def _compare(self) -> None:
+        """After a failover one connection may have been led to the new server while the other stays."""
+        if self._commands.is_up and self._subscriber.is_up and self._commands.run != self._subscriber.run:
+            self._follow_url("the two connections lead to different runs of Redis")
 
     def _follow_url(self, why: str) -> None:
         """One server says that it is not the one to talk to: both connections go where the URL leads now.
@@ -48,6 +59,7 @@ class Bus:
         """
         now = self._loop.time()
         if now < self._follow_after:
+            self._loop.call_later(self._follow_after - now, self._compare)
             return
         self._follow_after = now + _FOLLOW_PAUSE
         self._commands.drop(why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -11,9 +12,12 @@ from redis.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+#: Characters of a run_id that tell two runs apart.
+_RUN = 12
 
-def connect(url: str, timeout: float) -> Connection:
-    """A connected and authenticated connection that speaks RESP3.
+
+def connect(url: str, timeout: float) -> tuple[Connection, str]:
+    """A connected and authenticated connection that speaks RESP3, and the run of Redis that it leads to.
 
     `timeout` seconds bound connecting and each call. Nothing is tried twice: whoever holds the
     connection decides when to make another. Raises redis.exceptions.RedisError, also where the URL leads to a
@@ -24,7 +28,8 @@ def connect(url: str, timeout: float) -> Connection:
     if why:
         connection.disconnect()
         raise redis.exceptions.ReadOnlyError(why)
-    return connection
+    connection.send_command("INFO", "server")
+    return connection, _run_id(connection.read_response())
 
 
 def open_plain(url: str, timeout: float) -> Connection:
@@ -50,6 +55,14 @@ def _open(url: str, timeout: float, **more: Any) -> Connection:
     )
     connection.connect()
     return connection
+
+
+def _run_id(info: bytes) -> str:
+    """A short form of the server's `run_id`: another one after each of its starts."""
+    found = re.search(rb"^run_id:(\w+)", info, re.MULTILINE)
+    if found is None:
+        raise redis.exceptions.InvalidResponse("INFO names no run_id")
+    return found[1].decode()[:_RUN]
 
 
 def metadata(connection: Connection, key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from forkchat import log
@@ -12,8 +11,6 @@ from forkchat.jobs import Job
 from forkchat.runtime import Future, Loop, gather
 
 _CHUNK = 200
-#: Characters of a run_id that tell two runs apart.
-_RUN = 12
 
 # Begin to live, or go on after all: whoever is clearing us up stops. KEYS: lease, reap, leases, born.
 # ARGV: name, seconds, run.
@@ -60,7 +57,7 @@ return redis.call('DEL', KEYS[1])
 class Lease:
     """Refreshed every 2 s, dead after 6. Named host:boot:slot:generation.
 
-    `run` is the run of Redis that is known to this worker, a short form of its `run_id`; "" before `begin`.
+    `run` is the run of Redis in which this worker is registered (see `Link`); "" before `begin`.
     `on_lost()` is called when Redis has forgotten us: every session must be registered again. Either it lost
     its data, went back to a snapshot or failed over to another server (a new run), or we were stopped or cut
     off for too long and others have cleared us up. `on_cleared(users,
@@ -73,9 +70,8 @@ class Lease:
         self._link = link
         self.name = name
         self.run = ""
-        self.moved_at = -math.inf  # when another run of Redis was met
         self._has_begun = False
-        self._is_lost = self._run_may_be_new = False
+        self._is_lost = self._is_unsure = False
         self._refreshing = Job(loop, "lease.refresh", self._refresh)
         self._clearing = Job(loop, "lease.clear", self._clear_dead)
         self.on_lost: Callable[[], object] = lambda: None
@@ -83,9 +79,9 @@ class Lease:
 
     async def begin(self) -> None:
         """Register, and clear up whom this worker replaces: MUST be done before it accepts anyone."""
-        self._run_may_be_new = False
-        self.run = await self._read_run()
+        self.run = self._link.run
         await self._register()
+        self._is_unsure = False
         for dead in await self._replaced():
             await self._link.call("DEL", keys.lease(dead))
             await self._clear(dead, 0.0)
@@ -102,11 +98,6 @@ class Lease:
         where = [keys.lease(name), keys.reap(name), keys.LEASES, keys.BORN]
         return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL, self.run)
 
-    async def _read_run(self) -> str:
-        info: bytes = await self._link.call("INFO", "server")
-        line = next(line for line in info.splitlines() if line.startswith(b"run_id:"))
-        return line.removeprefix(b"run_id:").decode()[:_RUN]
-
     async def _replaced(self) -> list[str]:
         """The leases of this slot's earlier generations and of this host's earlier boots."""
         host, boot, slot, _ = self.name.rsplit(":", 3)
@@ -118,16 +109,17 @@ class Lease:
         return found
 
     async def _leases(self) -> list[str]:
-        return [name.decode() for name in await self._link.call("SMEMBERS", keys.LEASES)]
+        names: list[bytes] = await self._link.call("SMEMBERS", keys.LEASES)
+        return [name.decode() for name in names if name.count(b":") >= 3]  # others are nobody's of ours
 
     @property
     def is_registered(self) -> bool:
         """Whether Redis knows us in the run that it is in, as far as can be told."""
-        return not (self._run_may_be_new or self._is_lost)
+        return not (self._is_unsure or self._is_lost)
 
     def reconnected(self) -> None:
-        """The connection is a new one: it may lead to another run of Redis, or to another server."""
-        self._run_may_be_new = True
+        """The connection is a new one: it may lead to another run of Redis, and we were away."""
+        self._is_unsure = True
         self.refresh()
 
     def refresh(self) -> None:
@@ -143,17 +135,14 @@ class Lease:
     async def _refresh(self) -> None:
         if not self._link.is_up:
             return  # `refresh` is called when it is
-        if self._run_may_be_new:
-            run = await self._read_run()
-            if run != self.run:
-                self._is_lost = True
-                self.moved_at = self._loop.time()
-            self.run, self._run_may_be_new = run, False
+        if self.run != self._link.run:
+            self.run, self._is_lost = self._link.run, True
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
             self._is_lost = True
         if self._is_lost:
             await self._register()
-            self._is_lost = False
+        was_lost, self._is_lost, self._is_unsure = self._is_lost, False, False
+        if was_lost:
             log.warning("lease.lost", lease=self.name, run=self.run)
             self.on_lost()
 
@@ -162,9 +151,15 @@ class Lease:
             return
         others = [name for name in await self._leases() if name != self.name]
         alive = await gather([self._link.call("EXISTS", keys.lease(name)) for name in others])
+        failed: Exception | None = None
         for name, is_alive in zip(others, alive, strict=True):
             if not is_alive:
-                await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
+                try:
+                    await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
+                except Exception as error:
+                    failed = error
+        if failed is not None:  # the others are cleared up; all are tried again
+            raise failed
 
     async def _clear(self, dead: str, since: float) -> None:
         """Take over the users of a dead lease. May be interrupted anywhere and done again by anyone."""

@@ -43,6 +43,7 @@ _ELSEWHERE = (
 class Link:
     """A connection that comes back by itself. Nothing is sent again: that is the caller's to decide.
 
+    `run` names the run of Redis that it leads to, "" while it is down.
     `on_up()` and `on_down()` are called as it comes and goes, `on_push(list)` with what Redis sends
     unasked, `on_elsewhere(why)` when the server says that it is not, or not yet, the one to talk to. A reply
     is passed to its callback as it is, an error or a lost connection as an exception.
@@ -57,7 +58,7 @@ class Link:
         self.on_down: Callable[[], object] = lambda: None
         self.on_push: Callable[[list[Any]], object] = lambda push: None
         self.on_elsewhere: Callable[[str], object] = self.drop
-        self.is_up = False
+        self.run = ""
         self._is_closed = False
         self._redis: Any = None
         self._sock: socket.socket | None = None
@@ -69,6 +70,10 @@ class Link:
         self._backoff = _BACKOFF[0]
         self._replied_at = self._up_at = 0.0
         self._first_up: Future[None] = Future()
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.run)
 
     def start(self) -> Future[None]:
         """Connect, and stay connected; done when it is up for the first time."""
@@ -121,7 +126,8 @@ class Link:
         self._loop.unregister(self._sock.fileno())
         self._redis.disconnect()
         self._sock = self._redis = None
-        self.is_up = False
+        self.run = ""
+        self._reconnect()
         self._out.clear()
         replies, self._replies = self._replies, deque()
         for reply in replies:
@@ -130,7 +136,6 @@ class Link:
             except Exception as error:
                 log.exception("redis.reply_failed", error, link=self._name)
         self.on_down()
-        self._reconnect()
 
     def _connect(self) -> None:
         self._lane.run(connect, self._url, _CONNECT_TIMEOUT).add_done_callback(self._connected)
@@ -146,19 +151,31 @@ class Link:
             log.warning("redis.unreachable", link=self._name, why=error)
             self._reconnect()
             return
-        self._redis = done.result()
-        self._sock = socket_of(self._redis)
-        self._sock.setblocking(False)
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._loop.register(self._sock.fileno(), select.EPOLLIN, self._on_events)
-        self._is_blocked = False
+        self._redis, run = done.result()
         if self._is_closed:
-            self.drop("closed")
+            self._redis.disconnect()
             return
+        sock = socket_of(self._redis)
+        sock.setblocking(False)
+        try:
+            self._loop.register(sock.fileno(), select.EPOLLIN, self._on_events)
+        except OSError as error:  # no room in the kernel
+            log.error("redis.unusable", link=self._name, why=error)
+            self._redis.disconnect()
+            self._reconnect()
+            return
+        self._sock = sock
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._is_blocked = False
         self._up_at = self._loop.time()
-        self.is_up = True
+        self.run = run
         log.info("redis.up", link=self._name)
-        self.on_up()
+        try:
+            self.on_up()
+        except Exception as error:
+            log.exception("redis.up_failed", error, link=self._name)
+            self.drop("it cannot be used")
+            return
         self._first_up.set_result(None)
 
     def _write(self, command: tuple[Any, ...]) -> None:
@@ -249,3 +266,5 @@ class Link:
             self._backoff = _BACKOFF[0]  # it has lived: what ended it would not end the next one at once
         if self._replies and self._loop.time() - self._replied_at > _REPLY_TIMEOUT:
             self.drop("no reply")
+        elif self.is_up and not self._replies:
+            self.send(("PING",), lambda reply: None)  # also for what `tell` waits for

@@ -14,8 +14,6 @@ from forkchat.runtime import Future, gather
 _CLAIM_TRIES = 5
 #: Seconds after which every living session is registered in a new run of Redis.
 _SETTLING = 5
-#: Seconds after which every worker has noticed by its own probe that it listens at another Redis.
-_MOVING = 10.0
 #: Channels of one announcement.
 _CHUNK = 500
 
@@ -110,10 +108,6 @@ class Presence:
         self._subscriber = subscriber
         self._lease = lease
 
-    def is_moving(self, now: float) -> bool:
-        """Whether Redis failed over or came back just now: some workers may not listen at it yet."""
-        return now - self._lease.moved_at < _MOVING
-
     def new_token(self) -> str:
         return secrets.token_hex(8)
 
@@ -130,7 +124,8 @@ class Presence:
         Raises AlreadyOnline if another, living one exists and is not to be taken over, NotSettled if that is
         of an earlier run. After Unavailable it may be claimed all the same: `release` it.
         """
-        if not self._lease.is_registered:  # what a lease holds that is not there is anyone's
+        # What a lease holds that is not there is anyone's, and so is a session to which nobody listens.
+        if not self._lease.is_registered or self._subscriber.run != self._lease.run:
             raise Unavailable("Redis is another one, and does not know this worker yet")
         self._answer_for(user)
         where = *_keys(user), keys.BORN

@@ -71,7 +71,6 @@ class Router:
         self.on_message: Callable[[str, bytes], object] = lambda channel, payload: None
         self.on_resubscribed: Callable[[], object] = lambda: None
         subscriber.on_push = self._on_push
-        subscriber.on_up = self._resubscribe
         subscriber.on_down = self._lost
 
     def start(self) -> None:
@@ -85,8 +84,9 @@ class Router:
 
     @property
     def is_deaf(self) -> bool:
-        """Subscriptions were lost and are not all back: `on_resubscribed` is still to come."""
-        return self._is_restoring
+        """Subscriptions were lost and are not all back, `on_resubscribed` is still to come; or they are at
+        another Redis than that which is spoken to."""
+        return self._is_restoring or self._subscriber.run != self._commands.run
 
     def hold(self, name: str) -> Future[None]:
         """Done when Redis has confirmed the subscription; Unavailable without Redis, or if it is lost first.
@@ -121,7 +121,8 @@ class Router:
             for name in names:
                 self._channels[name].awaited += 1
 
-    def _resubscribe(self) -> None:
+    def resubscribe(self) -> None:
+        """The subscriber's connection is back: have Redis know again what is held."""
         self._probed_at = self._echoed_at = self._loop.time()
         self._subscribe(list(self._channels))
 
@@ -155,7 +156,15 @@ class Router:
         self._unconfirmed_channels -= 1
         for waiter in channel.take_waiters():
             waiter.set_result(None)
-        if self._is_restoring and not self._unconfirmed_channels:
+        self._settle()
+
+    def _settle(self) -> None:
+        """See whether all is subscribed again, at the Redis that is spoken to."""
+        if (
+            self._is_restoring
+            and not self._unconfirmed_channels
+            and self._subscriber.run == self._commands.run
+        ):
             self._is_restoring = False
             self.on_resubscribed()
 
@@ -236,6 +245,7 @@ class Router:
         if self._has_overflowed:
             self._has_overflowed = False
             self.publish(keys.ALL, RECONCILE)
+        self._settle()
 
     def forget(self) -> None:
         """Publish nothing again of what is not confirmed: it is of a database that is no more."""

@@ -81,13 +81,14 @@ class Dispatcher:
 
 def _finish(peer: Peer, request: Request, done: Future[Any]) -> None:
     peer.inbox.release()
-    error = done.exception()
-    if isinstance(error, Refused):
-        peer.refuse(request.msgid, request.rid, error)
-    elif error is not None:
+    try:
+        answer = done.result()
+        if answer is not None:
+            peer.answer(request, answer)
+    except Refused as refused:
+        peer.refuse(request.msgid, request.rid, refused)
+    except BaseException as error:
         peer.refuse(request.msgid, request.rid, _fault(peer, request.msgid, error))
-    elif done.result() is not None:
-        peer.answer(request, done.result())
 
 
 def _fault(peer: Peer, msgid: int, error: BaseException) -> Refused:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from forkchat import log
 from forkchat.bus import Bus
 from forkchat.config import Config
+from forkchat.jobs import each
 from forkchat.net.connection import Connection
 from forkchat.net.lane import ThreadLane
 from forkchat.net.listener import Listener
@@ -140,9 +141,9 @@ class Worker:
         return ThreadLane(self._loop, name)
 
     def _beat(self) -> None:
+        self._loop.call_later(_BEAT, self._beat)
         self._board.beat(self._slot, len(self._peers))
         self._admission.report()
-        self._loop.call_later(_BEAT, self._beat)
 
     # Peers.
 
@@ -230,23 +231,20 @@ class Worker:
         """Accept and read no more, let what has come be stored and acknowledged, say BYE, leave."""
         if not self._is_stopping:
             self._stop_accepting()
-            for peer in self._peers:
-                peer.stop_reading()
+            each(list(self._peers), Peer.stop_reading, "worker.drain")
             self._say_bye(self._loop.time() + self._config.server.drain_time)
 
     def _say_bye(self, deadline: float) -> None:
         if (self._turns or self._store.writer.unfinished) and self._loop.time() < deadline:
             self._loop.call_later(_DRAIN_LOOK, self._say_bye, deadline)
             return
-        for peer in list(self._peers):
-            peer.bye("draining", random.uniform(0, _COME_BACK))
+        each(list(self._peers), lambda p: p.bye("draining", random.uniform(0, _COME_BACK)), "worker.bye")
         log.info("worker.leave", peers=len(self._peers))
         self._leave(deadline)
 
     def _stop_fast(self) -> None:
         self._stop_accepting()
-        for peer in list(self._peers):
-            peer.close("stopping")
+        each(list(self._peers), lambda peer: peer.close("stopping"), "worker.close")
         self._leave(self._loop.time() + _FAST_STOP)
 
     def _stop_accepting(self) -> None:

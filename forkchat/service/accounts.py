@@ -63,7 +63,7 @@ class Accounts:
         attempt = await context.rates.take([context.rates.bucket(f"register:@{here}", limit, 60)])
         try:
             enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
-        except (BadRequest, Unavailable):
+        except BaseException:
             context.rates.give_back(attempt)
             raise
         user = await context.store.users.create(name, enrolled.password, enrolled.skeletons)
@@ -93,10 +93,9 @@ class Accounts:
         if await attempts.check(context, peer, session.user, request["old"]) is None:
             raise Failed("the old password is wrong")
         enrolled = await enrol(context.hashing, context.config.passwords, session.name, request["new"])
-        await context.store.users.set_password(session.user, enrolled.password)
-        await context.store.tokens.revoke_all(session.user)
-        token, limits = new_token(), context.config.session
-        session.token = digest(token)
-        await context.store.tokens.issue(session.user, session.token, limits.token_lifetime, limits.tokens)
+        token, lifetime = new_token(), context.config.session.token_lifetime
+        hashed = digest(token)
+        await context.store.tokens.begin_anew(session.user, enrolled.password, hashed, lifetime)
+        session.token = hashed
         log.info("account.password_changed", user=session.user)
         return {"token": token}

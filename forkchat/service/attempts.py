@@ -16,7 +16,7 @@ import random
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from forkchat.errors import RateLimited, Refused, Unavailable
+from forkchat.errors import RateLimited
 from forkchat.runtime import sleep
 from forkchat.service.context import Context
 from forkchat.service.passwords import verify
@@ -69,12 +69,12 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
     attempt = await rates.take(_account_buckets(context, _account(key, user), here, is_known))
     try:
         at_address = await _take_patiently(context, here)
-    except Refused:
+    except BaseException:
         rates.give_back(attempt)
         raise
     try:
         verdict = await verify(context.hashing, peer, settings, user and user.password, password)
-    except Unavailable:
+    except BaseException:  # no verdict: nothing was learned of the password
         rates.give_back(attempt, at_address)
         raise
     if user is None or not verdict.is_right:

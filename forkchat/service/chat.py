@@ -8,6 +8,7 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from forkchat import log
 from forkchat.errors import BadRequest, NotMember, Refused, Unavailable
 from forkchat.jobs import background
 from forkchat.service import payload
@@ -25,6 +26,7 @@ from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
     from forkchat.store import Decided
+    from forkchat.store.append import Draft, Outcome
 
 
 #: People about whom a session remembers whether it may see them.
@@ -62,16 +64,25 @@ class Chat:
 
     def _decided(self, decided: Decided) -> None:
         """Publish what is stored, hand it to who is here, then acknowledge it (in this order: HACKING.md)."""
-        self._tell_others(decided)
-        cursors = self._context.store.cursors
+        try:
+            self._tell_others(decided)
+        except Exception as error:  # it is stored: reconciliation finds it
+            log.exception("chat.untold", error)
         for draft, outcome in decided:
-            ticket: Ticket = draft.ticket
-            if isinstance(outcome, Refused):
-                ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
-                continue
-            cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
-            fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
-            ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
+            try:
+                self._tell_sender(draft, outcome)
+            except Exception as error:  # the others' are in the same batch
+                log.exception("chat.unacknowledged", error, user=draft.sender)
+                draft.ticket.peer.close("error")
+
+    def _tell_sender(self, draft: Draft, outcome: Outcome | Refused) -> None:
+        ticket: Ticket = draft.ticket
+        if isinstance(outcome, Refused):
+            ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
+            return
+        self._context.store.cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
+        fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
+        ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
 
     def _tell_others(self, decided: Decided) -> None:
         """One publish for a channel, however many messages there are."""

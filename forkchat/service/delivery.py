@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forkchat import log
+from forkchat.errors import Unavailable
 from forkchat.jobs import Job, background
 from forkchat.runtime import Future, Loop, sleep
 from forkchat.service import payload
@@ -309,17 +310,24 @@ class Delivery:
                 return
 
     async def _locate(self, stream: Stream) -> bool:
-        """Read where the conversation and its local members stand; False if that was not enough."""
+        """Read where the conversation and its local members stand; False if that was not enough. Raises
+        Unavailable."""
         asked = dict(stream.followers)
         stream.is_stale = False  # what changes from now on may not be in what is read
-        found = None
+        is_known = False
         try:
             found = await self._store.conversations.locate((stream.conv, tuple(asked)))
+            if found is None:  # nor may it be for long: the next look is a retry, with its backoff
+                raise Unavailable(f"MySQL has no conversation {stream.conv} yet")
+            if self.streams.get(stream.conv) is stream:
+                is_known = self._place(stream, asked, found)
         finally:
-            if found is None:
+            if not is_known:
                 stream.is_stale = True
-        if found is None or self.streams.get(stream.conv) is not stream:
-            return False
+        return is_known
+
+    def _place(self, stream: Stream, asked: dict[int, Session], found: Located) -> bool:
+        """Go on from what was read; False if that was not enough."""
         if stream.key.group:
             self._verify_members(stream, asked, found)
             if stream.followers.keys() - asked.keys():  # they came while it was read

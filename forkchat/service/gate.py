@@ -6,8 +6,8 @@ import random
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline
-from forkchat.jobs import Job, background, report, retrying
-from forkchat.runtime import Future, gather, spawn
+from forkchat.jobs import Job, background, each, report, retrying
+from forkchat.runtime import Future, spawn
 from forkchat.service.context import Context
 from forkchat.service.session import Session
 
@@ -41,10 +41,9 @@ class Gate:
             return session.ended
         session.ended = Future()
         self.ending += 1
-        session.settle(self._context.store.cursors)
-        self._classic.discard(session)
-        self._context.delivery.detach(session)
         log.info("session.end", user=session.user, reason=reason, peer=session.peer.address)
+        acts = self._settle, self._classic.discard, self._context.delivery.detach
+        each(acts, lambda act: act(session), "gate.end")
         background(self._release(session), "gate.end").add_done_callback(self._released)
         return session.ended
 
@@ -107,10 +106,16 @@ class Gate:
         if self._context.router.is_deaf:
             return  # until we hear again: a session without a listener is taken for an orphan
         sessions = list(self._context.delivery.sessions.values())
+        failed: Exception | None = None
         for at in range(0, len(sessions), _CHUNK):
             age = await self._context.presence.age()
-            chunk = sessions[at : at + _CHUNK]
-            await gather([spawn(self._reclaim(session, age)) for session in chunk])
+            for reclaim in [spawn(self._reclaim(session, age)) for session in sessions[at : at + _CHUNK]]:
+                try:
+                    await reclaim
+                except Exception as error:
+                    failed = error
+        if failed is not None:  # the others are registered; all are tried again
+            raise failed
 
     async def _reclaim(self, session: Session, age: float) -> None:
         if session.ended is not None:
@@ -129,5 +134,7 @@ class Gate:
     def _settle_classic(self) -> None:
         """A classic client cannot confirm: its cursors follow what its machine has taken."""
         self._context.loop.call_later(1.0, self._settle_classic)
-        for session in self._classic:
-            session.settle(self._context.store.cursors)
+        each(list(self._classic), self._settle, "gate.settle")
+
+    def _settle(self, session: Session) -> None:
+        session.settle(self._context.store.cursors)

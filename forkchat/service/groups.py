@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from forkchat.errors import BadRequest, Unavailable
+from forkchat.errors import BadRequest, Refused, Unavailable
 from forkchat.jobs import background, retrying
-from forkchat.runtime import gather
+from forkchat.runtime import Future, gather
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -16,9 +17,11 @@ from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import group_key
+from forkchat.wire.conversation import group_key, parse_key
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
+
+T = TypeVar("T")
 
 
 class Groups:
@@ -30,7 +33,8 @@ class Groups:
         session, name = _session(peer), request["groupname"]
         limits, description = self._context.config.limits, request.get("groupdesc", "")
         await self._context.rates.change(session.user, limits.change_rate)
-        group = await self._context.store.groups.create(session.user, name, description, limits.groups)
+        create = self._context.store.groups.create
+        group = await self._stored(session, create(session.user, name, description, limits.groups))
         await self._enter(session, group, 0, 0)
         return {"groupid": group, "conv": group_key(group), "groupname": name}
 
@@ -40,7 +44,7 @@ class Groups:
         limits = self._context.config.limits
         await self._context.rates.change(session.user, limits.change_rate)
         caps = limits.groups, limits.members
-        joined = await self._context.store.groups.join(session.user, group, caps)
+        joined = await self._stored(session, self._context.store.groups.join(session.user, group, caps))
         if joined.is_new:
             # That they have been out may not be known here yet: what was said meanwhile is not for them.
             self._context.delivery.leave(session, group)
@@ -88,14 +92,32 @@ class Groups:
         here = await self._context.presence.here([user for user, _, _ in rows])
         return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 
+    async def _stored(self, session: Session, stored: Future[T]) -> T:
+        """Wait for it. If nobody says whether the user became a member, what became of it is found out."""
+        try:
+            return await stored
+        except Exception as error:
+            if isinstance(error, Unavailable) or not isinstance(error, Refused):
+                self._retry(partial(self._follow_all, session))
+            raise
+
     async def _enter(self, session: Session, group: int, last: int, version: int) -> None:
         """Follow the group: the same sequence as at a login, before the answer. What fails is retried."""
         try:
             await self._follow(session, group, last, version)
-        except Unavailable:
-            again = partial(self._follow, session, group, last, version)
-            background(retrying(self._context.loop, again, "groups.follow"), "groups.follow")
+        except Exception:
+            self._retry(partial(self._follow, session, group, last, version))
             raise
+
+    def _retry(self, follow: Callable[[], Awaitable[None]]) -> None:
+        background(retrying(self._context.loop, follow, "groups.follow"), "groups.follow")
+
+    async def _follow_all(self, session: Session) -> None:
+        """Follow the groups that the user is a member of by now, and that are not followed yet."""
+        for standing in await self._context.store.conversations.of(session.user):
+            group = parse_key(standing.conv).group
+            if group and group not in session.groups:
+                await self._follow(session, group, standing.recv, standing.version)
 
     async def _follow(self, session: Session, group: int, last: int, version: int) -> None:
         delivery = self._context.delivery

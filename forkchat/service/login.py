@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkchat import log
 from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
-from forkchat.runtime import Turns, gather, sleep
+from forkchat.runtime import Turns, gather, sleep, wait
 from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
 from forkchat.service.context import Context
@@ -36,6 +36,8 @@ _MAX_CONVS = 500
 _HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
+#: Seconds that a logout's answer waits for the end of the session: the next login is not refused then.
+_LEAVING = 3.0
 #: How often a user may join a group elsewhere while they log in here.
 _ATTACH_TRIES = 5
 
@@ -55,7 +57,7 @@ class Login:
         self._gate = gate
         self._friends = friends
         self._offline = Offline(context, groups)
-        self._turns = Turns()
+        self._turns = Turns(context.loop)
         registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
@@ -75,12 +77,14 @@ class Login:
                 session.numbering = numbering
                 groups, standings = await self._attach(session)
             await self._open(session, request, token, groups, standings)
+            if not session.open():
+                peer.close("slow")
         except BaseException:
             if session is not None:
+                if peer.session is session:  # it may have been answered
+                    peer.close("login failed")
                 self._gate.end(session, "login failed")
             raise
-        if not session.open():
-            peer.close("slow")
         self._context.roster.arrived(claim, user.name)
         log.info("session.start", user=user.id, peer=peer.address, form=peer.form.value)
         return None
@@ -109,13 +113,14 @@ class Login:
         self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:
-        """The token is revoked; the connection may log in again."""
+        """The token is revoked; the connection may log in again. Without Redis that may be refused for a
+        while: the session is over here, and there as soon as may be."""
         session = peer.session
         assert session is not None
         if session.token:
             await self._context.store.tokens.revoke(session.token)
         peer.left()
-        await self._gate.end(session, "logout")
+        await wait(self._context.loop, self._gate.end(session, "logout"), _LEAVING)
         return {}
 
     async def _authenticate(self, peer: Peer, request: Request) -> tuple[User, str]:
@@ -147,10 +152,7 @@ class Login:
             try:
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=takeover)
             except AlreadyOnline as refused:
-                may_be_orphaned = refused.may_be_orphaned and not context.presence.is_moving(
-                    context.loop.time()
-                )
-                if not may_be_orphaned or await self._has_listener(user.id):
+                if not refused.may_be_orphaned or await self._has_listener(user.id):
                     raise
                 log.info("session.orphaned", user=user.id)
                 claim = await context.presence.claim(user.id, token, is_new=True, takeover=True)
@@ -190,6 +192,8 @@ class Login:
         joined: set[int] = set()
         for _ in range(_ATTACH_TRIES):
             groups = await store.groups.of(user)
+            if session.ended is not None:  # it was attached before, and has given back what it held
+                raise AlreadyOnline("this account has logged in elsewhere")
             await gather(delivery.follow(session, [*joined, *(group.id for group in groups)]))
             older = delivery.sessions.get(user)
             if older is not None and older is not session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forkchat import log
-from forkchat.jobs import Job
+from forkchat.jobs import Job, each
 from forkchat.service.context import Context
 
 #: Seconds between looks at what was touched lately; how far each reaches back before the last one.
@@ -57,8 +57,7 @@ class Reconciler:
         context, delivery = self._context, self._context.delivery
         before = {conv: stream.last for conv, stream in delivery.streams.items()}
         touched = await context.store.conversations.touched_since(self._since, _OVERLAP)
-        self._since = touched.now
         self._epoch_is(touched.epoch)
         delivery.check({conv: last for conv, last, _ in touched.conversations}, before)
-        for conv, last, version in touched.conversations:
-            delivery.look(conv, last, version)
+        each(touched.conversations, lambda touched: delivery.look(*touched), "reconcile.tail")
+        self._since = touched.now

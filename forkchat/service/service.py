@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from forkchat import log
 from forkchat.config import Config
 from forkchat.errors import Unavailable
-from forkchat.jobs import Job, report
+from forkchat.jobs import Job, each, report
 from forkchat.runtime import Lane, Loop, sleep
 from forkchat.service import payload
 from forkchat.service.accounts import Accounts
@@ -140,8 +140,7 @@ class Service:
         self._past.forget()
         self.context.store.writer.forget()
         self.context.router.forget()
-        for session in list(self.context.delivery.sessions.values()):
-            self.gate.send_away(session)
+        each(list(self.context.delivery.sessions.values()), self.gate.send_away, "service.new_epoch")
 
     def _begin(self, epoch: str) -> None:
         self.context.epoch = epoch

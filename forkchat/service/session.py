@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from forkchat import log
 from forkchat.jobs import Job
 from forkchat.runtime import Future
 from forkchat.service.outgoing import Form, Outgoing
@@ -92,8 +93,15 @@ class Session:
         """Send messages, but for those that were sent and the session's own.
 
         What is read from the store a modern session gets of its own too: its acknowledgement may have been
-        lost.
+        lost. Never raises: others get the same. A session that fails is closed, and its client comes again.
         """
+        try:
+            self._deliver(outs)
+        except Exception as error:
+            log.exception("session.error", error, user=self.user)
+            self.peer.close("error")
+
+    def _deliver(self, outs: list[Outgoing]) -> None:
         for out in outs:
             if out.sender == self.user and not (out.is_fill and self.peer.is_modern):
                 continue

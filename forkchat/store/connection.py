@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,13 +40,13 @@ PATIENCE = 5
 
 #: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
 #: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
-#: and a lock is waited for 3 s: a host that loses its network holds locks for less than 10 s. MySQL has no
-#: such limit for transactions and ends idle sessions instead. With `wsrep_sync_wait` a read on a Galera node
-#: sees what any other node has committed.
+#: and a lock, of rows or of all tables (a backup's), is waited for 3 s: a host that loses its network holds
+#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. With
+#: `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
     " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
-    " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3"
+    " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3, lock_wait_timeout = 3"
     " /*!80000 , wait_timeout = 6, transaction_read_only = 0 */"
     " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, tx_read_only = 0 */"
 )
@@ -144,10 +145,17 @@ def connect(
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
-    except MySQLdb.Error:
-        connection.close()
+    except BaseException:
+        close(connection)
         raise
     return connection
+
+
+def close(connection: Connection | None) -> None:
+    """Close it, which may hold locks; whether it can still be reached or not."""
+    with suppress(MySQLdb.Error):
+        if connection is not None:
+            connection.close()
 
 
 def _number(error: BaseException) -> int | None:

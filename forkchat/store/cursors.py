@@ -97,8 +97,9 @@ class Cursors:
     async def flush(self) -> None:
         """Write what is gathered now. Raises Unavailable; what cannot be written stays for the next time."""
         rows: _Rows = []
-        for user in sorted(self._dirty.keys() - self._in_flight.keys()):
-            rows += self._take(user)
+        for user in sorted(self._dirty):
+            if user not in self._in_flight:  # a session may have ended while others were written
+                rows += self._take(user)
             if len(rows) >= _CHUNK:
                 await self._write(rows)
                 rows = []

@@ -8,13 +8,15 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import MySQLdb
 
-from forkchat.errors import Unavailable
+from forkchat.errors import Refused, Unavailable
 from forkchat.jobs import report
 from forkchat.runtime import Future, Lane
 from forkchat.store.connection import (
+    close,
     connect,
     is_deadlock,
     is_known,
+    is_lock_timeout,
     is_read_only,
     keeps_connection,
     translate,
@@ -89,8 +91,10 @@ class Database:
         self._lane.close()
 
     def _run(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        """Once; again after a deadlock; once more on a new connection, unless a commit's outcome is
-        unknown."""
+        """Once; again after a deadlock; once more on a new connection, unless a commit's outcome is unknown.
+
+        A lock that was waited for in vain is not waited for again: others wait for this thread.
+        """
         attempt = self._transact if is_transaction else self._read
         is_first = True
         for left in range(_TRIES - 1, -1, -1):
@@ -101,7 +105,12 @@ class Database:
             except _Uncertain as uncertain:
                 error, may_repeat = uncertain.__cause__, False
             except MySQLdb.Error as failed:
-                error, may_repeat = failed, is_first
+                error, may_repeat = failed, is_first and not is_lock_timeout(failed)
+            except Refused:
+                raise
+            except BaseException:  # nobody knows what the connection is in the middle of
+                self._drop()
+                raise
             assert isinstance(error, MySQLdb.Error)
             if is_deadlock(error):
                 may_repeat = True  # rolled back, whatever it was doing
@@ -185,11 +194,7 @@ class Database:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except MySQLdb.Error:
-                return
+        close(connection)
 
 
 class Pool:

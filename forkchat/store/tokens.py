@@ -16,7 +16,7 @@ class Tokens:
         self.issue = pool.transaction(issue)
         self.redeem = pool.batch(redeem)
         self.revoke = pool.transaction(revoke)
-        self.revoke_all = pool.transaction(revoke_all)
+        self.begin_anew = pool.transaction(begin_anew)
         self.revoke_others = pool.transaction(revoke_others)
 
 
@@ -51,8 +51,11 @@ def revoke(cursor: Cursor, digest: bytes) -> None:
     cursor.execute("DELETE FROM token WHERE digest = %s", (digest,))
 
 
-def revoke_all(cursor: Cursor, user: int) -> None:
+def begin_anew(cursor: Cursor, user: int, password: str, digest: bytes, lifetime: int) -> None:
+    """A new password ends all tokens; this one is issued with it. All of it is done, or nothing."""
+    cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))
     cursor.execute("DELETE FROM token WHERE user = %s", (user,))
+    issue(cursor, user, digest, lifetime, 1)
 
 
 def revoke_others(cursor: Cursor, user: int, digest: bytes) -> None:

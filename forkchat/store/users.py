@@ -22,7 +22,6 @@ class Users:
     def __init__(self, pool: Pool):
         self.create = pool.transaction(create)
         self.find = pool.batch(find)
-        self.set_password = pool.transaction(set_password)
         self.rehash = pool.transaction(rehash)
 
 
@@ -58,10 +57,6 @@ def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
         cursor.execute("SELECT id, name, password FROM user WHERE name IN %s", (names,))
         found.update((row[1], User(*row)) for row in cursor)
     return [found.get(key) for key in keys]
-
-
-def set_password(cursor: Cursor, user: int, password: str) -> None:
-    cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))
 
 
 def rehash(cursor: Cursor, user: int, old: str, new: str) -> None:

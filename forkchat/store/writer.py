@@ -30,6 +30,7 @@ from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import (
     PATIENCE,
     Connection,
+    close,
     connect,
     is_deadlock,
     is_known,
@@ -146,6 +147,7 @@ class Writer:
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
+        self._tell(decided)  # first: whatever fails, each draft is told of once at least
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         self._batches.succeeded()
@@ -154,7 +156,6 @@ class Writer:
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
-        self._tell(decided)
 
     def _remember(self, decided: Decided) -> None:
         ends = self._ends
@@ -205,8 +206,8 @@ class Writer:
                 cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (_LOCK_WAIT_S,))
                 self._look(cursor)
             connection.commit()
-        except MySQLdb.Error:
-            connection.close()
+        except BaseException:
+            close(connection)
             raise
         return connection
 
@@ -230,7 +231,9 @@ class Writer:
         try:
             if self._has_served or self._ends:
                 self._connected().ping()
-        except MySQLdb.Error:
+        except Exception as error:
+            if not isinstance(error, MySQLdb.Error):
+                log.exception("writer.error", error)
             self._give_up()
 
     def _give_up(self) -> None:
@@ -239,14 +242,9 @@ class Writer:
         self._drop()
 
     def _drop(self) -> None:
-        """Close the connection, which may hold locks."""
         connection, self._connection = self._connection, None
         self._has_served = False
-        if connection is not None:
-            try:
-                connection.close()
-            except MySQLdb.Error:
-                return
+        close(connection)
 
     def _tell(self, decided: Decided) -> None:
         if decided:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
+from tests.sweep.proxy import Link, Proxy
 from tests.sweep.source import Statement, statements
 from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, Seen, Strike
 
@@ -14,30 +16,24 @@ _QUERY, _PING, _QUIT = 3, 14, 1
 _ANSWERED = 0.1
 
 
-class MySQLProxy:
+class MySQLProxy(Proxy["_Link"]):
     """Listens on a port of its own, for the server at a Unix socket."""
 
     def __init__(self, socket_path: str, seen: Seen):
-        self._path = socket_path
-        self._seen = seen
+        super().__init__(socket_path, seen)
         self._statements = sorted(_merged(statements()), key=lambda each: -each.weight)
-        self._server: asyncio.Server | None = None
-        self._links: set[_Link] = set()
         self.port = 0
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self.cut()
+    def link(self, *streams: Any) -> _Link:
+        return _Link(self, *streams)
 
     def cut(self) -> None:
         """Lose every connection."""
-        for link in list(self._links):
-            link.cut()
+        self.cut_links()
 
     def kind(self, sql: str) -> str:
         """The name of a statement, which is the source's where it is there."""
@@ -47,20 +43,12 @@ class MySQLProxy:
         return "sql " + " ".join(sql.split())[:80]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        strike = self._seen.strike(CONNECT)
+        strike = self.seen.strike(CONNECT)
         if strike is not None:
             await _refuse(CONNECT_FAULTS[strike.fault][0], reader, writer)
             strike.ended = time.monotonic()
             return
-        with suppress(OSError, asyncio.IncompleteReadError):
-            upstream_reader, upstream = await asyncio.open_unix_connection(self._path, limit=1 << 24)
-            link = _Link(self, self._seen, reader, writer, upstream_reader, upstream)
-            self._links.add(link)
-            try:
-                await link.run()
-            finally:
-                self._links.discard(link)
-                link.cut()
+        await self.serve(reader, writer)
 
 
 async def _refuse(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,44 +62,24 @@ async def _refuse(number: int, reader: asyncio.StreamReader, writer: asyncio.Str
     writer.close()
 
 
-class _Link:
-    def __init__(
-        self,
-        proxy: MySQLProxy,
-        seen: Seen,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        upstream_reader: asyncio.StreamReader,
-        upstream: asyncio.StreamWriter,
-    ):
+class _Link(Link):
+    def __init__(self, proxy: MySQLProxy, *streams: Any):
+        super().__init__(*streams)
         self._proxy = proxy
-        self._seen = seen
-        self._reader = reader
-        self._writer = writer
-        self._upstream_reader = upstream_reader
-        self._upstream = upstream
         self._is_muted = False
         self._heard = 0.0
         self._latest = ""
 
-    async def run(self) -> None:
-        back = asyncio.create_task(self._back())
-        try:
-            while True:
-                header = await self._reader.readexactly(4)
-                data = await self._reader.readexactly(int.from_bytes(header[:3], "little"))
-                if header[3] == 0 and data[:1] in (b"\x03", b"\x0e"):
-                    await self._command(header, data)
-                else:
-                    self._upstream.write(header + data)
-        finally:
-            back.cancel()
+    async def forward(self) -> None:
+        while True:
+            header = await self._reader.readexactly(4)
+            data = await self._reader.readexactly(int.from_bytes(header[:3], "little"))
+            if header[3] == 0 and data[:1] in (b"\x03", b"\x0e"):
+                await self._command(header, data)
+            else:
+                self._upstream.write(header + data)
 
-    def cut(self) -> None:
-        self._writer.transport.abort()
-        self._upstream.transport.abort()
-
-    async def _back(self) -> None:
+    async def back(self) -> None:
         with suppress(OSError):
             while data := await self._upstream_reader.read(1 << 16):
                 self._heard = time.monotonic()
@@ -120,8 +88,8 @@ class _Link:
         self._writer.close()
 
     async def _command(self, header: bytes, data: bytes) -> None:
-        kind = "PING" if data[0] == _PING else self._kind(data[1:].decode(errors="replace"))
-        strike = self._seen.strike(kind)
+        kind = "ping" if data[0] == _PING else self._kind(data[1:].decode(errors="replace"))
+        strike = self._proxy.seen.strike(kind)
         if strike is None:
             self._upstream.write(header + data)
             return
@@ -148,10 +116,7 @@ class _Link:
         if number < 0:
             self.cut()
         elif number == 0:
-            with suppress(OSError):
-                while await self._reader.read(65536):
-                    pass
-            self.cut()
+            await self.swallow()
         else:
             self._is_muted = False
             self._writer.write(_packet(1, b"\xff" + number.to_bytes(2, "little") + b"#HY000injected"))

@@ -7,7 +7,9 @@ import re
 import time
 from collections import deque
 from contextlib import suppress
+from typing import Any
 
+from tests.sweep.proxy import Link, Proxy
 from tests.sweep.source import scripts
 from tests.sweep.strikes import REDIS_FAULTS, Seen, Strike
 
@@ -15,30 +17,23 @@ from tests.sweep.strikes import REDIS_FAULTS, Seen, Strike
 _PUSHED = (b"SUBSCRIBE", b"UNSUBSCRIBE")
 
 
-class RedisProxy:
+class RedisProxy(Proxy["_Link"]):
     """Listens at a Unix socket, for the server at another."""
 
     def __init__(self, path: str, upstream: str, seen: Seen):
+        super().__init__(upstream, seen)
         self._path = path
-        self._upstream = upstream
-        self._seen = seen
         self._scripts = {text.encode(): name for text, name in scripts().items()}
-        self._server: asyncio.Server | None = None
-        self._links: set[_Link] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        self._server = await asyncio.start_unix_server(self.serve, self._path)
 
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self.cut()
+    def link(self, *streams: Any) -> _Link:
+        return _Link(self, *streams)
 
     def cut(self, is_subscriber: bool | None = None) -> None:
         """Lose every connection; or those of subscribers, or the others."""
-        for link in list(self._links):
-            if is_subscriber in (None, link.is_subscriber):
-                link.cut()
+        self.cut_links(lambda link: is_subscriber in (None, link.is_subscriber))
 
     def kind(self, command: list[bytes]) -> str:
         name = command[0].decode()
@@ -48,17 +43,6 @@ class RedisProxy:
             return f"redis {name}"
         return f"{name} {_pattern(command[1])}" if len(command) > 1 else name
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            upstream_reader, upstream = await asyncio.open_unix_connection(self._upstream)
-            link = _Link(self, self._seen, reader, writer, upstream_reader, upstream)
-            self._links.add(link)
-            try:
-                await link.run()
-            finally:
-                self._links.discard(link)
-                link.cut()
-
 
 def _pattern(key: bytes) -> str:
     """A key or a channel without what is one user's, one worker's, one address's."""
@@ -67,50 +51,30 @@ def _pattern(key: bytes) -> str:
     return re.sub(r"\d+", "#", text)
 
 
-class _Link:
-    def __init__(
-        self,
-        proxy: RedisProxy,
-        seen: Seen,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        upstream_reader: asyncio.StreamReader,
-        upstream: asyncio.StreamWriter,
-    ):
+class _Link(Link):
+    def __init__(self, proxy: RedisProxy, *streams: Any):
+        super().__init__(*streams)
         self._proxy = proxy
-        self._seen = seen
-        self._reader = reader
-        self._writer = writer
-        self._upstream_reader = upstream_reader
-        self._upstream = upstream
         self.is_subscriber = False
         self._is_mute = False
         #: What answers the commands that were sent, in order: the server (None), or we in its place; with
         #: True the server's reply is swallowed first.
         self._answers: deque[tuple[bytes, bool] | None] = deque()
 
-    def cut(self) -> None:
-        self._writer.transport.abort()
-        self._upstream.transport.abort()
-
-    async def run(self) -> None:
-        back = asyncio.create_task(self._back())
-        try:
-            while True:
-                raw, command = await _command(self._reader)
-                await self._sent(raw, command)
-        finally:
-            back.cancel()
+    async def forward(self) -> None:
+        while True:
+            raw, command = await _command(self._reader)
+            await self._sent(raw, command)
 
     async def _sent(self, raw: bytes, command: list[bytes]) -> None:
         is_pushed = command[0] in _PUSHED
         self.is_subscriber |= is_pushed
         kind = self._proxy.kind(command)
-        strike = self._seen.strike(kind)
+        strike = self._proxy.seen.strike(kind)
         if strike is not None:
             await self._strike(strike, raw, is_pushed)
-        elif self._seen.to_lose and kind in ("PUBLISH u#", "PUBLISH g#"):
-            self._seen.to_lose -= 1
+        elif self._proxy.seen.to_lose and kind in ("PUBLISH u#", "PUBLISH g#"):
+            self._proxy.seen.to_lose -= 1
             self._answers.append((b":1\r\n", False))
             self._flush()
         else:
@@ -129,10 +93,7 @@ class _Link:
             self.cut()
         elif not reply:
             self._is_mute = True
-            with suppress(OSError):
-                while await self._reader.read(65536):
-                    pass
-            self.cut()
+            await self.swallow()
         else:
             self._answers.append((reply, is_forwarded and not is_pushed))
             self._flush()
@@ -144,7 +105,7 @@ class _Link:
             self._writer.write(answer[0])
             self._answers.popleft()
 
-    async def _back(self) -> None:
+    async def back(self) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 reply = await _reply(self._upstream_reader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -87,9 +86,3 @@ class Seen:
         """Count one of `kind`; the strike that is due at it."""
         self.counts[kind] += 1
         return next((strike for strike in self.strikes if strike.is_due(kind)), None)
-
-
-async def until_closed(reader: asyncio.StreamReader) -> None:
-    """Swallow what comes, until the other side gives up."""
-    while await reader.read(65536):
-        pass
