@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Messages of a conversation that are read at once; those that the answer itself may hold, whatever its form.
 _PAGE, _IN_ANSWER = 50, 200
-#: Members that an answer names: of all groups, and of each where it has 1024 bytes for everything: a member
-#: takes 60 of them.
+#: Members of all groups that an answer names, and of one that has 1024 bytes for everything: a member takes 60
+#: of them, and those of the first groups go before.
 _MEMBERS, _PADDED_MEMBERS = 2000, 20
 #: Seconds between looks at whether the client has taken what it was sent.
 _PACE = 0.02
@@ -75,13 +75,10 @@ class Offline:
 
     async def _described(self, session: Session, groups: list[Group]) -> list[dict[str, Any]]:
         """The groups with as many of their members as there may be room for."""
-        described, left = [], _MEMBERS
+        described = []
+        left = _PADDED_MEMBERS if session.peer.form is Form.PADDED else _MEMBERS
         for group in groups:
-            size, users = left, list[dict[str, Any]]()
-            if session.peer.form is Form.PADDED:
-                size = min(left, _PADDED_MEMBERS)
-            if size:
-                users = await self._groups.members(group.id, session.user, 0, size)
+            users = await self._groups.members(group.id, session.user, 0, left) if left else []
             left -= len(users)
             described.append(
                 {
