@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 
 import orjson
@@ -314,6 +314,44 @@ def test_recv_weighs_by_its_conversations(plain: Server) -> None:
     client.tell(m.RECV, c={f"d{n}-{n + 1}": 1 for n in range(1, 3900)})
     answer = client.ask(m.PING)
     assert (answer["errno"], answer["retry_after"] > 0.5) == (8, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"msgid": m.TYPING, "conv": "GROUP"},
+        {"msgid": m.GROUP_CHAT, "groupid": 0, "msg": "x"},
+        {"msgid": m.GROUP_CHAT, "groupid": 0, "msg": "x", "ephemeral": True},
+    ],
+    ids=["typing", "chat", "ephemeral"],
+)
+def test_what_goes_to_many_weighs_more(crowded: tuple[Server, Modern, int], fields: Frame) -> None:
+    server, talker, group = crowded
+    known = {"conv": f"g{group}", "groupid": group}
+    asked = orjson.dumps({"rid": 7} | {key: known.get(key, value) for key, value in fields.items()}) + b"\n"
+    begun = time.monotonic()
+    heard = pour(talker, asked * 400, lambda heard: heard.count(b'"rid":7') >= 400)
+    took = time.monotonic() - begun
+    answered = sum(each.get("rid") == 7 and each["errno"] == 0 for each in frames(heard))
+    assert 1 <= answered <= (200 + 50 * took) / 2
+
+
+@pytest.fixture
+def crowded(plain: Server) -> Iterator[tuple[Server, Modern, int]]:
+    """Someone in a group of which 240 are online, on two workers."""
+    first, *others = make_accounts(plain, 240)
+    with ExitStack() as stack:
+        talker = stack.enter_context(Modern(plain.port))
+        talker.login(token=first.token)
+        group = talker.done(m.CREATE_GROUP, groupname="big")["groupid"]
+        with closing(database(plain)) as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO member (user, conv) VALUES (%s, %s)", [(each.id, f"g{group}") for each in others]
+            )
+            connection.commit()
+        for each in others:
+            assert stack.enter_context(Modern(plain.port)).login(token=each.token)["errno"] == 0
+        yield plain, talker, group
 
 
 # Caps and slow rates.

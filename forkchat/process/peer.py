@@ -191,6 +191,9 @@ class Peer:
         self._decoder.limit = limits.frame_before_login
         self._connection.allow(min(limits.output, _STRANGERS_OUTPUT))
 
+    def spend(self, messages: int) -> None:
+        self.bucket.spend(messages)
+
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""

@@ -51,6 +51,7 @@ class Chat:
         assert session is not None
         conv, key = _conversation(session.user, request)
         body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
+        peer.spend(self._context.delivery.weight(conv))
         if request.get("ephemeral"):
             frame = ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
             self._publish_ephemeral(peer, request, conv, key, frame)
@@ -106,6 +107,7 @@ class Chat:
         conv = request["conv"]
         key = parse_key(conv)
         version = _check_part(session, key)
+        peer.spend(self._context.delivery.weight(conv))
         frame = line({"msgid": m.TYPING, "conv": conv, "id": session.user, "name": session.name})
         channel = channel_of(conv, key, session.user)
         self._context.router.publish(channel, payload.typing(conv, session.user, version, frame))

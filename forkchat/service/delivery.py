@@ -21,6 +21,7 @@ from forkchat.service.session import Session
 from forkchat.service.stream import Stream
 from forkchat.wire.chat import ChatMessage, modern_frame
 from forkchat.wire.conversation import group_key, parse_key
+from forkchat.wire.weights import REACHED
 
 if TYPE_CHECKING:
     from forkchat.bus.router import Router
@@ -148,6 +149,11 @@ class Delivery:
         stream = self.streams.get(conv)
         live = stream.last if stream is not None and session.user in stream.followers else 0
         return max(live, session.sent.get(conv, 0), (session.fetched or {}).get(conv, 0))
+
+    def weight(self, conv: str) -> int:
+        """What writing to all who follow the conversation here weighs: others' workers have as many."""
+        stream = self.streams.get(conv)
+        return len(stream.followers) // REACHED if stream is not None else 0
 
     def _unfollow(self, conv: str, session: Session) -> None:
         stream = self.streams.get(conv)

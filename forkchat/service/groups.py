@@ -47,7 +47,7 @@ class Groups:
         if group not in session.groups:
             await self._enter(session, group, joined.last, joined.version)
         if joined.is_new:
-            self._announce("group_joined", group, session.user, session.name)
+            self._announce(session, "group_joined", group, session.user, session.name)
         return {
             "groupid": group,
             "conv": group_key(group),
@@ -112,18 +112,19 @@ class Groups:
 
     async def _leave(self, session: Session, group: int) -> Fields:
         await self._context.store.groups.leave(session.user, group)
+        self._announce(session, "group_left", group, session.user, session.name)
         self._context.delivery.leave(session, group)
-        self._announce("group_left", group, session.user, session.name)
         return {}
 
     async def _remove(self, session: Session, group: int, user: int) -> Fields:
         name = await self._context.store.groups.remove(session.user, group, user)
         # First the event, which the removed member still gets, then the change itself.
-        self._announce("group_removed", group, user, name)
+        self._announce(session, "group_removed", group, user, name)
         return {}
 
-    def _announce(self, kind: str, group: int, user: int, name: str) -> None:
+    def _announce(self, by: Session, kind: str, group: int, user: int, name: str) -> None:
         router, conv = self._context.router, group_key(group)
+        by.peer.spend(2 * self._context.delivery.weight(conv))  # they are told, and read anew
         event = {"msgid": m.EVENT, "kind": kind, "groupid": group, "conv": conv, "id": user, "name": name}
         if kind == "group_removed":
             # By their own channel: the group's may be gone for them before the event comes.
