@@ -286,7 +286,7 @@ def test_messages_at_once_are_stored_at_the_rate(plain: Server, rate: int, burst
     stored = sum(each["errno"] == 0 for each in heard)
     reload(plain, "")
     assert burst - 10 <= stored <= burst + rate * took + 10
-    assert stored >= burst - 10 + rate * took * 0.5
+    assert stored >= burst - 10  # the server may have been done with all long before we have read it
 
 
 def test_every_message_weighs_something() -> None:
@@ -325,8 +325,8 @@ def test_recv_weighs_by_its_conversations(plain: Server) -> None:
     ],
     ids=["typing", "chat", "ephemeral"],
 )
-def test_what_goes_to_many_weighs_more(crowded: tuple[Server, Modern, int], fields: Frame) -> None:
-    server, talker, group = crowded
+def test_what_goes_to_many_weighs_more(crowded: tuple[Modern, int], fields: Frame) -> None:
+    talker, group = crowded
     known = {"conv": f"g{group}", "groupid": group}
     asked = orjson.dumps({"rid": 7} | {key: known.get(key, value) for key, value in fields.items()}) + b"\n"
     begun = time.monotonic()
@@ -337,7 +337,7 @@ def test_what_goes_to_many_weighs_more(crowded: tuple[Server, Modern, int], fiel
 
 
 @pytest.fixture
-def crowded(plain: Server) -> Iterator[tuple[Server, Modern, int]]:
+def crowded(plain: Server) -> Iterator[tuple[Modern, int]]:
     """Someone in a group of which 240 are online, on two workers."""
     first, *others = make_accounts(plain, 240)
     with ExitStack() as stack:
@@ -351,7 +351,19 @@ def crowded(plain: Server) -> Iterator[tuple[Server, Modern, int]]:
             connection.commit()
         for each in others:
             assert stack.enter_context(Modern(plain.port)).login(token=each.token)["errno"] == 0
-        yield plain, talker, group
+        yield talker, group
+
+
+def test_what_a_session_owes_its_account_pays(plain: Server) -> None:
+    """Hanging up after a dear request and logging in again is no way around its weight."""
+    (account,) = make_accounts(plain, 1)
+    spent, begun, frame = 0, time.monotonic(), b'{"msgid":102,"rid":7,"pad":"%s"}\n' % (b"x" * 60_000)
+    for _ in range(40):
+        with Modern(plain.port) as client:
+            assert client.login(token=account.token, takeover=True)["errno"] == 0
+            heard = frames(pour(client, frame * 10, lambda heard: heard.count(b"\n") >= 10))
+            spent += 59 * sum(each["errno"] == 0 for each in heard)
+    assert 100 < spent <= 2 * (200 + 50 * (time.monotonic() - begun)) + 60
 
 
 # Caps and slow rates.
@@ -390,6 +402,55 @@ def test_caps() -> None:
             )
             connection.commit()
         assert len(come_back(server.port, li).done(m.FRIENDS, op="list")["friends"]) == 5
+
+
+def test_begun_conversations_have_a_rate() -> None:
+    """Those that there are may be written in all the same; in a new session too."""
+    with Server("-w", "2", config=QUIET.replace("begin_rate = 0", "begin_rate = 4")) as server:
+        li, *others = make_accounts(server, 8)
+        client = Modern(server.port)
+        client.login(token=li.token)
+        rids = [client.say(m.ONE_CHAT, toid=other.id, msg=f"{n}") for other in others for n in range(3)]
+        answers = [client.answer(rid) for rid in rids]
+        assert [each["errno"] for each in answers] == [0] * 12 + [8] * 9
+        assert [each["seq"] for each in answers[:12]] == [1, 2, 3] * 4
+        assert 0 < answers[-1]["retry_after"] <= 60
+        assert "4 conversations" in answers[-1]["errmsg"]
+        assert client.ask(m.ONE_CHAT, toid=10**9, msg="x")["errno"] == 8  # to nobody counts as well
+        assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x", ephemeral=True)["errno"] == 0
+        client = come_back(server.port, client)
+        assert client.done(m.ONE_CHAT, toid=others[0].id, msg="x")["seq"] == 4
+        assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x")["errno"] == 8
+        back = Modern(server.port)  # the other side begins nothing by an answer
+        back.login(token=others[0].token)
+        assert back.done(m.ONE_CHAT, toid=li.id, msg="x")["seq"] == 5
+
+
+def test_a_session_follows_so_many_pairs(free: Server) -> None:
+    """The one that it has left for others is followed anew, nothing is missing."""
+    first, second, *others = make_accounts(free, 1100)
+    li, bo = Modern(free.port), Modern(free.port)
+    for client, account in ((li, first), (bo, second)):
+        client.login(token=account.token)
+    bo.done(m.ONE_CHAT, toid=first.id, msg="1")
+    rids = [li.say(m.ONE_CHAT, toid=other.id, msg="x") for other in others]
+    assert all(li.answer(rid)["errno"] == 0 for rid in rids)
+    for n in ("2", "3"):
+        bo.done(m.ONE_CHAT, toid=first.id, msg=n)
+    assert [li.push(m.ONE_CHAT, id=second.id)["msg"] for _ in range(3)] == ["1", "2", "3"]
+    li.done(m.ONE_CHAT, toid=second.id, msg="4")
+    assert bo.push(m.ONE_CHAT, id=first.id)["msg"] == "4"
+    li = come_back(free.port, li)
+    assert is_alive(li)
+
+
+def test_logins_have_a_rate() -> None:
+    with Server("-w", "2", config=QUIET.replace("session_rate = 0", "session_rate = 5")) as server:
+        li, bo = make_accounts(server, 2)
+        answers = [Modern(server.port).login(token=li.token, takeover=True) for _ in range(7)]
+        assert [each["errno"] for each in answers] == [0] * 5 + [8] * 2
+        assert (0 < answers[-1]["retry_after"] <= 60, "5 logins" in answers[-1]["errmsg"]) == (True, True)
+        assert Modern(server.port).login(token=bo.token)["errno"] == 0
 
 
 def test_changes_have_a_rate_that_outlives_a_connection() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -193,6 +194,11 @@ class Peer:
 
     def spend(self, messages: int) -> None:
         self.bucket.spend(messages)
+
+    @property
+    def debt(self) -> float:
+        rate = self._shared.service.context.config.limits.message_rate
+        return self.bucket.debt(rate, time.monotonic())
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""

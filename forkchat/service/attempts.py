@@ -6,7 +6,7 @@ MUST hold:
    made (its client has gone, the queue is full) is not counted either.
 3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
 4. No stranger keeps the owner out: see `_account_buckets`.
-Logins by token are not limited: a token cannot be guessed.
+Tokens are not counted here, since they cannot be guessed.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Seconds: what is missing may still be on its way; before it is read again, where a read gave nothing.
 _MOMENT, _RETRY = 0.1, 0.5
+#: One-to-one conversations that a session follows at once: 2.5 KiB each. The next message in one that it has
+#: left begins its stream anew.
+_MAX_PAIRS = 1000
 #: Messages read at once to fill a gap.
 _FILL = 200
 
@@ -171,9 +174,17 @@ class Delivery:
             session = self.sessions.get(user)
             if session is not None and stream.followers.get(user) is not session:
                 stream.followers[user] = session
-                session.pairs = session.pairs or set()
-                session.pairs.add(conv)
+                self.enter(session, conv)
         return stream
+
+    def enter(self, session: Session, conv: str) -> None:
+        """Count a pair among those of the session; the oldest gives way to one too many."""
+        session.pairs = session.pairs or {}
+        session.pairs[conv] = None
+        if len(session.pairs) > _MAX_PAIRS:
+            oldest = next(iter(session.pairs))
+            del session.pairs[oldest]
+            self._unfollow(oldest, session)
 
     # Messages.
 

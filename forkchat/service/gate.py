@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from forkchat import log
-from forkchat.errors import AlreadyOnline
+from forkchat.errors import AlreadyOnline, Unavailable
 from forkchat.jobs import Job, background, report, retrying
 from forkchat.runtime import Future, gather, spawn
 from forkchat.service.context import Context
@@ -54,10 +54,19 @@ class Gate:
         except Exception as error:  # they are kept, and written with the others'
             report("gate.cursors", error)
         try:
+            await self._record_debt(session)
             await self.release(session.user, session.claim)
         finally:
             assert session.ended is not None
             session.ended.set_result(None)
+
+    async def _record_debt(self, session: Session) -> None:
+        """What the session owes for its last requests is its account's: the next one begins with it."""
+        if debt := session.peer.debt:
+            try:
+                await self._context.rates.owe(session.user, debt, self._context.config.limits)
+            except Unavailable:
+                return  # who is forgiven it for that is nobody whom they could have hurt meanwhile
 
     def _released(self, _done: Future[None]) -> None:
         self.ending -= 1

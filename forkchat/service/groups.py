@@ -29,7 +29,7 @@ class Groups:
     async def create(self, peer: Peer, request: Request) -> Fields:
         session, name = _session(peer), request["groupname"]
         limits, description = self._context.config.limits, request.get("groupdesc", "")
-        await self._context.rates.change(session.user, limits.change_rate)
+        await self._context.rates.count(session.user, "changes", limits.change_rate)
         group = await self._context.store.groups.create(session.user, name, description, limits.groups)
         await self._enter(session, group, 0, 0)
         return {"groupid": group, "conv": group_key(group), "groupname": name}
@@ -38,7 +38,7 @@ class Groups:
         """Become a member, from the next message on; the others are told. Twice is once."""
         session, group = _session(peer), request["groupid"]
         limits = self._context.config.limits
-        await self._context.rates.change(session.user, limits.change_rate)
+        await self._context.rates.count(session.user, "changes", limits.change_rate)
         caps = limits.groups, limits.members
         joined = await self._context.store.groups.join(session.user, group, caps)
         if joined.is_new:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Messages of a conversation that are read at once; those that the answer itself may hold, whatever its form.
 _PAGE, _IN_ANSWER = 50, 200
-#: Members of all groups that an answer names, and of one that has 1024 bytes for everything: a member takes 60
+#: Members of all groups that an answer names, and one that has 1024 bytes for everything: a member takes 60
 #: of them, and those of the first groups go before.
 _MEMBERS, _PADDED_MEMBERS = 2000, 20
 #: Seconds between looks at whether the client has taken what it was sent.

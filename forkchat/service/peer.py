@@ -61,6 +61,10 @@ class Peer(Protocol):
     def spend(self, messages: int) -> None:
         """Count a request as so many messages more for the rate, which the next one waits for."""
 
+    @property
+    def debt(self) -> float:
+        """Seconds until it has paid for its last requests."""
+
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request."""
 

@@ -88,8 +88,8 @@ class _Group:
 
 
 def _shorten(fits: Callable[[], bool], lists: list[list[Any]]) -> bool:
-    """Cut lists at their ends, the first ones first, no more than need be, until `fits()`; whether anything was
-    cut. Bisected over all that they hold together, since each try writes the whole answer."""
+    """Cut lists at their ends, the first ones first, no more than need be, until `fits()`; whether anything
+    was cut. Bisected over all that they hold together, since each try writes the whole answer."""
     whole = [(cut, cut[:]) for cut in reversed(lists)]
 
     def fits_with(count: int) -> bool:

@@ -9,8 +9,8 @@ from forkchat.wire.requests import Request
 REQUEST_BYTES, ANSWER_BYTES = 1024, 16384
 #: Conversations of one RECV that weigh 1 more.
 _KEYS = 16
-#: Sessions here that are written to for one request, as a group's members are, that weigh 1 more: each costs 1 to
-#: 5 µs, less where several messages go out together.
+#: Sessions here that are written to for one request, as a group's members are, that weigh 1 more: each costs
+#: 1 to 5 µs, less where several messages go out together.
 REACHED = 50
 
 #: By msgid, or msgid and `op`. Measured by `tests/bench/hostile.py`.
