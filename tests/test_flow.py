@@ -575,6 +575,66 @@ def test_a_start_with_many_conversations_is_not_refused(plain: Server) -> None:
     assert asyncio.run(start()) == conversations * messages
 
 
+def rows_sent(server: Server) -> int:
+    with closing(database(server)) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Rows_sent'")
+        return int(cursor.fetchone()[1])
+
+
+def test_who_comes_and_goes_is_not_told_of_each_time(free: Server) -> None:
+    """Nor is it read, again and again, who all would be told."""
+    li, *watchers = make_accounts(free, 2001)
+    with closing(database(free)) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO friend (user, friend) VALUES (%s, %s)", [(each.id, li.id) for each in watchers]
+        )
+        connection.commit()
+    client = Modern(free.port)
+    client.login(token=li.token)
+    until(lambda: rows_sent(free) > 2000, "its coming is told")
+    before = rows_sent(free)
+    for _ in range(20):
+        client = come_back(free.port, client)
+    gone = time.monotonic() + 5.5  # as long as a logout is kept from being told, and a little
+    until(lambda: time.monotonic() > gone, "the logouts are looked at")
+    assert rows_sent(free) - before < 4000
+
+
+def test_what_a_classic_client_missed_is_not_read_at_once(free: Server) -> None:
+    """64 MB in many groups: what of it is in memory is bounded, and all of it comes, in its order."""
+    li, bo = Classic(free.port, delimiter=b"\n").register(), make_accounts(free, 1)[0]
+    groups, each = 250, 32
+    with closing(database(free)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT COALESCE(MAX(id), 0) + 1 FROM chat_group")
+        first = int(cursor.fetchone()[0])
+        span = f"FROM seq_{first}_to_{first + groups - 1} g"
+        cursor.execute(f"INSERT INTO chat_group (id, name, description) SELECT g.seq, 'g', '' {span}")
+        cursor.execute(
+            "INSERT INTO conversation (conv, last_seq, touched)"
+            f" SELECT CONCAT('g', g.seq), {each}, UTC_TIMESTAMP(3) {span}"
+        )
+        for user in (li.id, bo.id):
+            cursor.execute(f"INSERT INTO member (user, conv) SELECT {user}, CONCAT('g', g.seq) {span}")
+        cursor.execute(
+            "INSERT INTO message (conv, seq, sender, cid, ts, body)"
+            f" SELECT CONCAT('g', g.seq), n.seq, {bo.id}, CONCAT(g.seq, ' ', n.seq), n.seq * 1000,"
+            f' CONCAT(\'{{"name":"bo","msg":"\', n.seq, REPEAT(\'x\', 8000), \'"}}\')'
+            f" {span} JOIN seq_1_to_{each} n"
+        )
+        connection.commit()
+    (worker,) = free.workers().values()
+    before, most, heard = pss(worker), 0.0, list[str]()
+    answer = li.login()
+    while len(heard) < groups * each - len(answer["offlinemsg"]):
+        heard.append(li.hear()["msg"])
+        if len(heard) % 500 == 1:
+            most = max(most, pss(worker))
+    numbers = [int(each["msg"].rstrip("x")) for each in answer["offlinemsg"]]
+    numbers += [int(text.rstrip("x")) for text in heard]
+    assert numbers == sorted(numbers)
+    assert most - before < 32
+
+
 # Items of the wheel.
 
 
