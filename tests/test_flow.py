@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import signal
 import socket
@@ -237,6 +238,35 @@ def test_too_fast_is_forgiven_for_long(plain: Server) -> None:
     heard = frames(pour(client, b'{"msgid":102,"rid":7}\n' * 20_000, lambda _: False))
     assert (heard[-1]["msgid"], heard[-1]["reason"]) == (m.BYE, "kicked")
     assert 1000 < len(heard) < 8000
+
+
+def test_a_flood_of_bad_connections_is_counted_in_the_log(plain: Server) -> None:
+    def bad() -> int:
+        return sum(int(n) for n in re.findall(r"peers\.ended count=(\d+)", plain.log()))
+
+    before, lines = bad(), plain.log().count("peer.frame_too_long")
+    for _ in range(500):
+        with Wire(plain.port) as client:
+            client.send(b"x" * 5000)
+            client.wait_closed()
+    until(lambda: bad() > before, "they are counted")
+    until(lambda: bad() - before + plain.log().count("peer.frame_too_long") - lines == 500, "each is")
+
+
+def test_strangers_whose_requests_wait_get_little_memory(free: Server) -> None:
+    """What they send meanwhile stays in their kernels."""
+    (worker,) = free.workers().values()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Wire(free.port)) for _ in range(800)]
+        before, most = pss(worker), 0.0
+        for client in clients:
+            client._sock.setblocking(False)
+            client.send(b'{"msgid":1,"id":4000000000,"password":"x"}\n')
+            with suppress(BlockingIOError):
+                client._sock.send(b"x" * 100_000)
+        for _ in range(20):
+            most = max(most, pss(worker))
+        assert most - before < 45  # of which hashing takes 19; 72 when 64 KiB of each were read
 
 
 # Rates.
