@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from forkchat.net.lane import ThreadLane
 from forkchat.net.loop import EventLoop
-from forkchat.runtime import spawn
+from forkchat.runtime import Future, spawn
 from forkchat.store import epoch
 from forkchat.store.connection import connect
 from forkchat.store.cursors import Cursors
@@ -80,10 +80,16 @@ class Row:
         self._run(self._database.run(epoch.renew, (self.epoch(),), True))
 
     def _run(self, work: Awaitable[object]) -> None:
-        done = spawn(_wait(work))
+        self.wait(spawn(_wait(work)))
+
+    def wait(self, done: Future[None]) -> None:
+        """Until it is done, which it must be soon."""
         done.add_done_callback(lambda _: self._loop.stop())
+        late = self._loop.call_later(10.0, self._loop.stop)
         if not done.done():
             self._loop.run()
+        late.cancel()
+        assert done.done(), "never done"
         done.result()
 
     def _execute(self, statement: str, args: tuple[Any, ...]) -> Any:
@@ -157,3 +163,20 @@ def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
     row.renew()
     row.cursors.begin(row.epoch())
     assert row.flush() == (9, 8)
+
+
+def test_a_session_ends_while_all_are_written(row: Row) -> None:
+    """Each user's are written by one of both at a time, and nobody waits for ever."""
+    row.reset()
+    users = range(_USER, _USER + 3)
+    for user in users:
+        for n in range(1, 251):
+            row.cursors.confirm(user, f"g{n}", 1)
+    everything = spawn(row.cursors.flush())
+    own = [spawn(row.cursors.flush_user(user)) for user in users[1:]]
+    for user in users[1:]:
+        row.cursors.confirm(user, "g1", 2)
+    own += [spawn(row.cursors.flush_user(user)) for user in users[1:]]
+    for each in (everything, *own):
+        row.wait(each)
+    assert row.flush() == (1, 0)

@@ -97,7 +97,9 @@ class Cursors:
     async def flush(self) -> None:
         """Write what is gathered now. Raises Unavailable; what cannot be written stays for the next time."""
         rows: _Rows = []
-        for user in sorted(self._dirty.keys() - self._in_flight.keys()):
+        for user in sorted(self._dirty):
+            if user in self._in_flight:  # `flush_user` may have begun while others were written
+                continue
             rows += self._take(user)
             if len(rows) >= _CHUNK:
                 await self._write(rows)
