@@ -434,26 +434,35 @@ def test_caps() -> None:
         assert len(come_back(server.port, li).done(m.FRIENDS, op="list")["friends"]) == 5
 
 
-def test_begun_conversations_have_a_rate() -> None:
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Server]:
+    """What lasts may be done so many times a minute; nothing else has a rate."""
+    config = QUIET
+    for key, rate in (("begin_rate", 4), ("change_rate", 4), ("session_rate", 40)):
+        config = config.replace(f"{key} = 0", f"{key} = {rate}")
+    with Server("-w", "2", config=config) as server:
+        yield server
+
+
+def test_begun_conversations_have_a_rate(counted: Server) -> None:
     """Those that there are may be written in all the same; in a new session too."""
-    with Server("-w", "2", config=QUIET.replace("begin_rate = 0", "begin_rate = 4")) as server:
-        li, *others = make_accounts(server, 8)
-        client = Modern(server.port)
-        client.login(token=li.token)
-        rids = [client.say(m.ONE_CHAT, toid=other.id, msg=f"{n}") for other in others for n in range(3)]
-        answers = [client.answer(rid) for rid in rids]
-        assert [each["errno"] for each in answers] == [0] * 12 + [8] * 9
-        assert [each["seq"] for each in answers[:12]] == [1, 2, 3] * 4
-        assert 0 < answers[-1]["retry_after"] <= 60
-        assert "4 conversations" in answers[-1]["errmsg"]
-        assert client.ask(m.ONE_CHAT, toid=10**9, msg="x")["errno"] == 8  # to nobody counts as well
-        assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x", ephemeral=True)["errno"] == 0
-        client = come_back(server.port, client)
-        assert client.done(m.ONE_CHAT, toid=others[0].id, msg="x")["seq"] == 4
-        assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x")["errno"] == 8
-        back = Modern(server.port)  # the other side begins nothing by an answer
-        back.login(token=others[0].token)
-        assert back.done(m.ONE_CHAT, toid=li.id, msg="x")["seq"] == 5
+    li, *others = make_accounts(counted, 8)
+    client = Modern(counted.port)
+    client.login(token=li.token)
+    rids = [client.say(m.ONE_CHAT, toid=other.id, msg=f"{n}") for other in others for n in range(3)]
+    answers = [client.answer(rid) for rid in rids]
+    assert [each["errno"] for each in answers] == [0] * 12 + [8] * 9
+    assert [each["seq"] for each in answers[:12]] == [1, 2, 3] * 4
+    assert 0 < answers[-1]["retry_after"] <= 60
+    assert "4 conversations" in answers[-1]["errmsg"]
+    assert client.ask(m.ONE_CHAT, toid=10**9, msg="x")["errno"] == 8  # to nobody counts as well
+    assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x", ephemeral=True)["errno"] == 0
+    client = come_back(counted.port, client)
+    assert client.done(m.ONE_CHAT, toid=others[0].id, msg="x")["seq"] == 4
+    assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x")["errno"] == 8
+    back = Modern(counted.port)  # the other side begins nothing by an answer
+    back.login(token=others[0].token)
+    assert back.done(m.ONE_CHAT, toid=li.id, msg="x")["seq"] == 5
 
 
 def test_a_session_follows_so_many_pairs(free: Server) -> None:
@@ -474,37 +483,34 @@ def test_a_session_follows_so_many_pairs(free: Server) -> None:
     assert is_alive(li)
 
 
-def test_logins_have_a_rate() -> None:
-    with Server("-w", "2", config=QUIET.replace("session_rate = 0", "session_rate = 5")) as server:
-        li, bo = make_accounts(server, 2)
-        answers = [Modern(server.port).login(token=li.token, takeover=True) for _ in range(7)]
-        assert [each["errno"] for each in answers] == [0] * 5 + [8] * 2
-        assert (0 < answers[-1]["retry_after"] <= 60, "5 logins" in answers[-1]["errmsg"]) == (True, True)
-        assert Modern(server.port).login(token=bo.token)["errno"] == 0
+def test_logins_have_a_rate(counted: Server) -> None:
+    li, bo = make_accounts(counted, 2)
+    answers = [Modern(counted.port).login(token=li.token, takeover=True) for _ in range(42)]
+    assert [each["errno"] for each in answers] == [0] * 40 + [8] * 2
+    assert (0 < answers[-1]["retry_after"] <= 60, "40 logins" in answers[-1]["errmsg"]) == (True, True)
+    assert Modern(counted.port).login(token=bo.token)["errno"] == 0
 
 
-def test_changes_have_a_rate_that_outlives_a_connection() -> None:
-    config = f"{QUIET.replace('change_rate = 0', 'change_rate = 4')}"
-    with Server("-w", "2", config=config) as server:
-        accounts = make_accounts(server, 4)
-        li = Modern(server.port)
-        li.login(token=accounts[0].token)
-        li.done(m.ADD_FRIEND, friendid=accounts[1].id)
-        group = li.done(m.CREATE_GROUP, groupname="g")["groupid"]
-        li = come_back(server.port, li)
-        li.done(m.ADD_GROUP, groupid=group)
-        li.done(m.CREATE_GROUP, groupname="g")
-        for msgid, fields in (
-            (m.ADD_FRIEND, {"friendid": accounts[2].id}),
-            (m.CREATE_GROUP, {"groupname": "g"}),
-        ):
-            late = li.ask(msgid, **fields)
-            assert (late["errno"], 0 < late["retry_after"] <= 60) == (8, True)
-            assert "4 " in late["errmsg"]
-        assert li.ask(m.ADD_GROUP, groupid=group)["errno"] == 8
-        bo = Modern(server.port)
-        bo.login(token=accounts[1].token)
-        bo.done(m.ADD_GROUP, groupid=group)
+def test_changes_have_a_rate_that_outlives_a_connection(counted: Server) -> None:
+    accounts = make_accounts(counted, 4)
+    li = Modern(counted.port)
+    li.login(token=accounts[0].token)
+    li.done(m.ADD_FRIEND, friendid=accounts[1].id)
+    group = li.done(m.CREATE_GROUP, groupname="g")["groupid"]
+    li = come_back(counted.port, li)
+    li.done(m.ADD_GROUP, groupid=group)
+    li.done(m.CREATE_GROUP, groupname="g")
+    for msgid, fields in (
+        (m.ADD_FRIEND, {"friendid": accounts[2].id}),
+        (m.CREATE_GROUP, {"groupname": "g"}),
+    ):
+        late = li.ask(msgid, **fields)
+        assert (late["errno"], 0 < late["retry_after"] <= 60) == (8, True)
+        assert "4 " in late["errmsg"]
+    assert li.ask(m.ADD_GROUP, groupid=group)["errno"] == 8
+    bo = Modern(counted.port)
+    bo.login(token=accounts[1].token)
+    bo.done(m.ADD_GROUP, groupid=group)
 
 
 # Lists in pages.
