@@ -633,7 +633,7 @@ def test_who_comes_and_goes_is_not_told_of_each_time(free: Server) -> None:
         client = come_back(free.port, client)
     gone = time.monotonic() + 5.5  # as long as a logout is kept from being told, and a little
     until(lambda: time.monotonic() > gone, "the logouts are looked at")
-    assert rows_sent(free) - before < 4000
+    assert rows_sent(free) - before < 20_000  # of 40,000; others look at what was touched lately
 
 
 def test_what_a_classic_client_missed_is_not_read_at_once(free: Server) -> None:
