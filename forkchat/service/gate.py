@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from forkchat import log
-from forkchat.errors import AlreadyOnline, Unavailable
+from forkchat.errors import AlreadyOnline
 from forkchat.jobs import Job, background, report, retrying
 from forkchat.runtime import Future, gather, spawn
 from forkchat.service.context import Context
@@ -65,8 +65,8 @@ class Gate:
         if debt := session.peer.debt:
             try:
                 await self._context.rates.owe(session.user, debt, self._context.config.limits)
-            except Unavailable:
-                return  # who is forgiven it for that is nobody whom they could have hurt meanwhile
+            except Exception as error:  # the claim is released all the same
+                report("gate.debt", error)
 
     def _released(self, _done: Future[None]) -> None:
         self.ending -= 1
