@@ -94,6 +94,8 @@ class Limits:
     login_rate_address: int = _key(100, at=(0, 10**6), live=True)
     login_rate_account: int = _key(100, at=(0, 1000), live=True)
     register_rate: int = _key(20, at=(0, 10**6), live=True)
+    session_rate: int = _key(120, at=(0, 10**6), live=True)
+    begin_rate: int = _key(100, at=(0, 10**6), live=True)
     change_rate: int = _key(60, at=(0, 10**6), live=True)
     fault_burst: int = _key(100, at=(0, 10**6), live=True)
     friends: int = _key(1000, at=(0, 10**6), live=True)

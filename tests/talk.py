@@ -33,6 +33,8 @@ login_rate = 0
 login_rate_address = 0
 login_rate_account = 0
 register_rate = 0
+session_rate = 0
+begin_rate = 0
 change_rate = 0
 fault_burst = 0
 """

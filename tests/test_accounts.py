@@ -224,6 +224,23 @@ def test_a_single_stranger_makes_up_a_fifth_of_an_accounts_limit(server: Server)
     assert others == [1] * (ACCOUNT - ACCOUNT // 5) + [8] * (ACCOUNT // 5)
 
 
+def test_a_stranger_with_a_whole_site_is_a_single_one(server: Server) -> None:
+    """65,536 networks of IPv6 are no more than one address to the owner of an account, and guess no more."""
+    li = at(server).register()
+    site = [guess(server, f"2001:db8:51:{n:x}::1", name=li.name)["errno"] for n in range(1, 2 * PAIR + 3)]
+    assert site == [1] * 2 * PAIR + [8] * 2
+    others = [guess(server, new_address(), name=li.name)["errno"] for _ in range(ACCOUNT)]
+    assert others == [1] * (ACCOUNT - ACCOUNT // 5) + [8] * (ACCOUNT // 5)
+
+
+def test_the_owner_has_no_limit_of_a_site(server: Server) -> None:
+    """A stranger of the same provider does not keep them out at home."""
+    li = at(server, "2001:db8:52:1::1").register()
+    for n in range(2, 2 * PAIR + 3):
+        guess(server, f"2001:db8:52:{n:x}::1", name=li.name)
+    assert guess(server, "2001:db8:52:1::9", PASSWORD, name=li.name)["errno"] == 0
+
+
 def test_addresses_are_remembered_up_to_a_bound_and_in_no_readable_form(server: Server, cursor: Any) -> None:
     li = at(server).register()
     for n in range(25):
@@ -266,6 +283,32 @@ def test_registering_is_limited_by_network(server: Server) -> None:
 
     assert [register(f"2001:db8:9:9::{n + 1:x}") for n in range(10)] == [0] * 8 + [8] * 2
     assert register("2001:db8:9:a::1") == 0
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Server]:
+    """One worker, one registration a minute for an address, and no limit for failed logins to an account."""
+    config = LIMITS.replace("register_rate = 8", "register_rate = 1")
+    with Server("-w", "1", config=config.replace(f"login_rate = {PAIR}", "login_rate = 0")) as server:
+        yield server
+
+
+def test_registering_is_limited_by_site(narrow: Server) -> None:
+    found = [
+        at(narrow, f"2001:db8:9:{n:x}::1").ask(m.REG, name=new_name(), password=PASSWORD)["errno"]
+        for n in range(1, 13)
+    ]
+    assert found == [0] * 10 + [8] * 2
+
+
+def test_logins_to_one_account_do_not_fill_the_queue_of_hashes(narrow: Server) -> None:
+    """With the right password, which is not counted, from as many connections as one likes."""
+    li, bo = (at(narrow).register() for _ in range(2))
+    crowd = [at(narrow) for _ in range(70)]
+    mine = at(narrow)
+    for client in crowd:
+        client.say(m.LOGIN, name=li.name, password=PASSWORD)
+    assert mine.ask(m.LOGIN, name=bo.name, password=PASSWORD)["errno"] == 0
 
 
 @pytest.mark.parametrize(

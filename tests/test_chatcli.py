@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from client.local.accounts import Account, Accounts
 from client.protocol.events import Message
 from client.script.codes import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
 from forkchat.wire import msgid as m
+from tests.bench.accounts import database, make_accounts
 from tests.scripted import answer_all, scripted
 from tests.server import CHATCLI, CLIENT_ENV, Server, until
 from tests.server import chatcli as run_chatcli
@@ -122,6 +124,47 @@ class TestPipes:
         assert changed.returncode == OK, changed
         assert chatcli(server.port, f"/login {li}").returncode == AUTHENTICATION
         assert chatcli(server.port, f"/login {li}", password="another one").returncode == OK
+
+    def test_lists_of_several_pages(self, server: Server) -> None:
+        li, ops = unique("li"), unique("ops")
+        assert chatcli(server.port, f"/register {li}", f"/group create {ops}").returncode == OK
+        others = [account.id for account in make_accounts(server, 450)]
+        with closing(database(server)) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT u.id, g.id FROM user u JOIN chat_group g WHERE u.name = %s AND g.name = %s", (li, ops)
+            )
+            user, group = cursor.fetchone()
+            cursor.executemany("INSERT INTO friend VALUES (%s, %s)", [(user, other) for other in others])
+            cursor.executemany(
+                "INSERT INTO member (user, conv) VALUES (%s, %s)", [(other, f"g{group}") for other in others]
+            )
+            more = range(group + 1, group + 251)
+            cursor.executemany(
+                "INSERT INTO chat_group (id, name, description) VALUES (%s, %s, '')",
+                [(each, f"{ops}-{each}") for each in more],
+            )
+            cursor.executemany(
+                "INSERT INTO conversation (conv, touched) VALUES (%s, UTC_TIMESTAMP(3))",
+                [(f"g{each}",) for each in more],
+            )
+            cursor.executemany(
+                "INSERT INTO member (user, conv) VALUES (%s, %s)", [(user, f"g{each}") for each in more]
+            )
+            connection.commit()
+        done = chatcli(
+            server.port,
+            f"/login {li}",
+            "/friends",
+            "/groups",
+            f"/members #{ops}",
+            f"/msg #{ops}-{more[-1]} hi",
+        )
+        assert (done.returncode, done.stderr) == (OK, "")
+        people = re.findall(r"\((\d+)\) (offline|normal|creator)", done.stdout)
+        assert [who for who, what in people if what == "offline"] == [*map(str, others)]
+        assert [who for who, what in people if what != "offline"] == [str(user), *map(str, others)]
+        assert re.findall(r"\(g(\d+)\) \w+$", done.stdout, re.MULTILINE) == [*map(str, (group, *more))]
+        assert said(done.stdout) == [f"[{ops}-{more[-1]}] {li}: hi"]
 
     def test_the_server_says_why_it_refuses_a_name_or_a_password(self, server: Server) -> None:
         li = unique("li")

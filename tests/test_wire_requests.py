@@ -72,6 +72,12 @@ def test_an_object() -> None:
     assert decode(b' {"msgid":-1,"x":"\\u0000\\ud83d\\ude00"} ') == {"msgid": -1, "x": "\0😀"}
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert decode(b'\xef\xbb\xbf{"msgid":1}') == {"msgid": 1}
+    with pytest.raises(BadRequest):
+        decode(b"\xef\xbb\xbf" * 20_000)
+
+
 # rid.
 
 

@@ -12,6 +12,8 @@
 | `born` | string | for ever | `run time`: since when this run of Redis knows anything, by its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
 | `{u57}:changes` | counter | 1 min from the first | groups they have made and joined, friends added |
+| `{u57}:begun` | counter | 1 min from the first | conversations with people that they have begun |
+| `{u57}:logins` | counter | 1 min from the first | logins, successful ones |
 | `rate:BUCKET` | sorted set | 1 min or 1 h from the last | attempts: logins by password, registrations |
 
 A session is valid while its lease lives and Redis is in the run (its `run_id`) in which it was claimed: what
@@ -53,8 +55,9 @@ def burst(user: int) -> str:
     return f"{{u{user}}}:burst"
 
 
-def changes(user: int) -> str:
-    return f"{{u{user}}}:changes"
+def count(user: int, what: str) -> str:
+    """The counter of `changes`, `begun` or `logins`."""
+    return f"{{u{user}}}:{what}"
 
 
 def lease(name: str) -> str:

@@ -46,22 +46,35 @@ return 0
 """
 
 # When the next burst is due. KEYS: burst. ARGV: milliseconds in which a whole one comes together. Returns
-# those that were left of the last.
+# those that were left of the last, more than a whole one's after `owe`.
 _BURST = """
 local left = math.max(0, redis.call('PTTL', KEYS[1]))
-redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+redis.call('SET', KEYS[1], '', 'PX', math.max(left, ARGV[1]))
 return left
 """
 
-# One change more; the first begins a minute. KEYS: counter. ARGV: seconds, the most. Returns the seconds to
+# What is owed beyond a burst is waited for as well. KEYS: burst. ARGV: milliseconds until a whole one is
+# there.
+_OWE = """
+if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) end
+return 0
+"""
+
+# Count one more; the first begins a minute. KEYS: counter. ARGV: seconds, the most. Returns the seconds to
 # wait, 0: it may be.
-_CHANGE = """
+_COUNT = """
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 if count <= tonumber(ARGV[2]) then return 0 end
 return math.max(1, redis.call('TTL', KEYS[1]))
 """
 _MINUTE = 60
+#: What is counted, in words.
+_COUNTED = {
+    "changes": "groups and friends are made, joined or added",
+    "begun": "conversations are begun",
+    "logins": "logins of one account are served",
+}
 
 
 class Bucket(NamedTuple):
@@ -110,25 +123,32 @@ class Rates:
             for bucket in attempt.buckets:
                 self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
 
-    async def change(self, user: int, limit: int) -> None:
-        """Count that the user makes or joins a group, or adds a friend, whatever comes of it.
+    async def count(self, user: int, what: str, limit: int) -> None:
+        """Count that the user does something (see `_COUNTED`), whatever comes of it.
 
         Raises RateLimited over `limit` within a minute. 0: no limit.
         """
         if limit:
-            wait = await self._link.call("EVAL", _CHANGE, 1, keys.changes(user), _MINUTE, limit)
+            wait = await self._link.call("EVAL", _COUNT, 1, keys.count(user, what), _MINUTE, limit)
             if wait:
-                raise RateLimited(
-                    f"at most {limit} groups and friends are made, joined or added a minute", retry_after=wait
-                )
+                raise RateLimited(f"at most {limit} {_COUNTED[what]} a minute", retry_after=wait)
 
     async def burst(self, user: int, limits: Limits) -> int:
-        """How many messages at once a new session begins with: no more than came together since the last.
+        """How many messages at once a new session begins with: no more than came together since the last,
+        less than none after `owe`.
 
         So who logs in again and again sends at no more than twice the rate.
         """
         if not limits.message_rate:
             return limits.message_burst
-        whole = limits.message_burst * 1000 // limits.message_rate
-        left = await self._link.call("EVAL", _BURST, 1, keys.burst(user), max(1, whole))
-        return max(0, limits.message_burst - left * limits.message_rate // 1000)
+        left = await self._link.call("EVAL", _BURST, 1, keys.burst(user), _whole(limits))
+        return int(limits.message_burst - left * limits.message_rate // 1000)
+
+    async def owe(self, user: int, seconds: float, limits: Limits) -> None:
+        """A session has ended that spent what comes together within so many seconds from now."""
+        await self._link.call("EVAL", _OWE, 1, keys.burst(user), _whole(limits) + round(seconds * 1000))
+
+
+def _whole(limits: Limits) -> int:
+    """Milliseconds in which a whole burst comes together."""
+    return max(1, limits.message_burst * 1000 // limits.message_rate)

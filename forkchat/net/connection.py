@@ -57,6 +57,7 @@ class Connection:
         "_on_drained",
         "_on_room",
         "_output",
+        "_share",
         "_sock",
         "is_closed",
         "is_full",
@@ -67,6 +68,7 @@ class Connection:
         self._loop = loop
         self._sock = sock
         self._limit = limit
+        self._share = _READ_SIZE
         self._output: Output = StreamOutput()
         self._events = select.EPOLLIN
         self._is_flushing = False
@@ -95,9 +97,10 @@ class Connection:
         """Send frame by frame from now on. MUST come before the first `write`."""
         self._output = PacedOutput()
 
-    def allow(self, limit: int) -> None:
-        """Let `limit` bytes wait from now on."""
+    def allow(self, limit: int, share: int = _READ_SIZE) -> None:
+        """Let `limit` bytes wait from now on, and read `share` at once."""
         self._limit = limit
+        self._share = share
         if self.unsent <= limit:
             self.is_over = False
         if self.is_full and self.unsent <= limit // 2:
@@ -218,7 +221,7 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(_READ_SIZE)
+            data = self._sock.recv(self._share)
         except BlockingIOError:
             return
         except OSError:

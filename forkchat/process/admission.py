@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from forkchat.process.peer import Peer
 
 
+#: Connections ended for what they did that are logged by themselves between two reports.
+_LOGGED = 20
+
+
 class Admission:
     """Hosts are the texts of IP addresses; "" is one that is not known yet, and not counted.
 
@@ -29,6 +33,7 @@ class Admission:
         self._strangers: OrderedDict[Peer, None] = OrderedDict()
         self._of_address: dict[str, dict[Peer, None]] = {}
         self._given_up = 0
+        self._ended = 0
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -89,8 +94,17 @@ class Admission:
         """Whether `make_room` finds one."""
         return bool(self._strangers)
 
+    def is_logged(self) -> bool:
+        """Whether one more connection that was ended for what it did is logged by itself: a flood of them is
+        counted."""
+        self._ended += 1
+        return self._ended <= _LOGGED
+
     def report(self) -> None:
-        """Log how many were given up since the last call: a flood must not fill the log."""
+        """Log how many were given up, and ended, since the last call: a flood must not fill the log."""
+        if self._ended > _LOGGED:
+            log.info("peers.ended", count=self._ended - _LOGGED)
+        self._ended = 0
         if self._given_up:
             log.info("peers.given_up", count=self._given_up)
             self._given_up = 0

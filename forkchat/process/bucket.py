@@ -28,6 +28,10 @@ class Bucket:
         if self._since:  # else nothing is counted yet
             self._level -= tokens
 
+    def debt(self, rate: float, now: float) -> float:
+        """Seconds until it has a token for what was spent beyond its last."""
+        return max(0.0, -self._level / rate - (now - self._since)) if rate else 0.0
+
     def take(self, rate: float, burst: float, now: float) -> float:
         """Take one; 0.0, or the seconds after which this request is to be tried again.
 

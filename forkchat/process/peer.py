@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +31,9 @@ from forkchat.wire.weights import ANSWER_BYTES
 
 #: Seconds that the other end has to answer a probe.
 PROBE_TIME = 5.0
-#: Bytes that may wait for a stranger: a registration's answer has 40.
-_STRANGERS_OUTPUT = 65536
+#: Bytes that may wait for a stranger: a registration's answer has 40. Bytes that are read of one at once, and
+#: kept while a request of theirs takes its time.
+_STRANGERS_OUTPUT, _STRANGERS_INPUT = 65536, 4096
 #: Broken or refused frames of a connection that are forgiven each second.
 _FORGIVEN = 1.0
 #: Such frames of a stranger at once.
@@ -123,7 +125,7 @@ class Peer:
         self._begun = self._heard if is_proxied else 0.0
         self._sign_due = 0.0
         self._taken = 0  # bytes that it had taken when it was last looked at, while its output was full
-        connection.allow(min(limits.output, _STRANGERS_OUTPUT))
+        self._allow_little()
         connection.start(self._on_data, self._on_closed, self._on_drained, self.inbox.wake)
 
     # What the service sees.
@@ -189,7 +191,19 @@ class Peer:
         self._shared.admission.stranger(self)
         limits = self._shared.service.context.config.limits
         self._decoder.limit = limits.frame_before_login
-        self._connection.allow(min(limits.output, _STRANGERS_OUTPUT))
+        self._allow_little()
+
+    def _allow_little(self) -> None:
+        limits = self._shared.service.context.config.limits
+        self._connection.allow(min(limits.output, _STRANGERS_OUTPUT), _STRANGERS_INPUT)
+
+    def spend(self, messages: int) -> None:
+        self.bucket.spend(messages)
+
+    @property
+    def debt(self) -> float:
+        rate = self._shared.service.context.config.limits.message_rate
+        return self.bucket.debt(rate, time.monotonic())
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
@@ -218,7 +232,8 @@ class Peer:
         self._faults = self._faults or Bucket(burst)
         is_over = self._faults.take(_FORGIVEN, burst, self._loop.time())
         if is_over:
-            log.info("peer.kicked", peer=self.address, why="too many broken or refused frames")
+            if self._shared.admission.is_logged():
+                log.info("peer.kicked", peer=self.address, why="too many broken or refused frames")
             self.bye("kicked")
         elif is_too_fast:
             self._faults.spend(_TOO_FAST + size // _TOO_LARGE * _TOO_FAST * 10 - 1)
@@ -364,13 +379,15 @@ class Peer:
         return opening.rest
 
     def _turn_away(self, why: str) -> None:
-        log.warning("peer.turned_away", peer=self.address, why=why)
+        if self._shared.admission.is_logged():
+            log.warning("peer.turned_away", peer=self.address, why=why)
         self.close("turned away")
 
     def _refuse_frame(self) -> None:
         if self.is_modern:
             self.write(answers.refusal(0, None, TooLarge("the frame is over the limit")))
-        log.info("peer.frame_too_long", peer=self.address, limit=self._decoder.limit)
+        if self._shared.admission.is_logged():
+            log.info("peer.frame_too_long", peer=self.address, limit=self._decoder.limit)
         self._connection.close_when_sent("frame over the limit")
 
     # The end.

@@ -176,7 +176,8 @@ class Worker:
         admission, limits = self._admission, self._service.context.config.limits
         is_proxied = admission.is_proxy(host)
         if not is_proxied and not admission.enter(host):
-            log.info("peer.turned_away", peer=host, why="too many connections from this address")
+            if self._admission.is_logged():
+                log.info("peer.turned_away", peer=host, why="too many connections from this address")
             sock.close()
             return
         connection = Connection(self._loop, sock, limits.output)

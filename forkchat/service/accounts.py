@@ -59,8 +59,8 @@ class Accounts:
 
     async def register(self, peer: Peer, request: Request) -> Fields:
         context, name = self._context, request["name"]
-        limit, here = context.config.limits.register_rate, attempts.network(peer.host)
-        attempt = await context.rates.take([context.rates.bucket(f"register:@{here}", limit, 60)])
+        limit = context.config.limits.register_rate
+        attempt = await context.rates.take(attempts.address_buckets(context, "register:", peer.host, limit))
         try:
             enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
         except BaseException:

@@ -6,7 +6,9 @@ MUST hold:
    made (its client has gone, the queue is full) is not counted either.
 3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
 4. No stranger keeps the owner out: see `_account_buckets`.
-Logins by token are not limited: a token cannot be guessed.
+5. One account has one check in the queue of hashes at a time: whoever logs in to it again and again with the
+   right password, which is not counted, fills the queue for nobody else.
+Tokens are not counted here, since they cannot be guessed.
 """
 
 from __future__ import annotations
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
     from forkchat.store import User
 
 _MINUTE, _HOUR = 60, 3600
+#: Bits of an IPv6 address that name a line, and a site, which has up to 65,536 of them (RFC 6177).
+_LINE, _SITE = 64, 48
+#: How many times a line's limit a site has, since providers number the phones of a town out of one: for all
+#: that they do, and for guesses at one account.
+_ALL, _ONE = 10, 2
 #: How often a place of an address is tried for again, and after how many seconds each time. Together they are
 #: longer than a full queue of hashes takes.
 _RETRIES, _PAUSE = 3, (0.5, 1.5)
 
 
-def network(host: str) -> str:
+def network(host: str, bits: int = _LINE) -> str:
     """The network that counts as one client: an IPv4 address, or an IPv6 address's /64, which one line has.
 
     What is no address (a Unix socket's peer) counts by its text.
@@ -44,7 +51,7 @@ def network(host: str) -> str:
         return host
     if isinstance(address, IPv6Address):
         mapped = address.ipv4_mapped
-        return str(mapped) if mapped else str(ip_network((address, 64), strict=False))
+        return str(mapped) if mapped else str(ip_network((address, bits), strict=False))
     return str(address)
 
 
@@ -66,14 +73,16 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
     user, here = await find(context, key), network(peer.host)
     is_known = await context.store.addresses.is_known(_place(user.id if user else 0, here))
     rates, settings = context.rates, context.config.passwords
-    attempt = await rates.take(_account_buckets(context, _account(key, user), here, is_known))
+    account = _account(key, user)
+    attempt = await rates.take(_account_buckets(context, account, peer.host, is_known))
     try:
-        at_address = await _take_patiently(context, here)
+        at_address = await _take_patiently(context, peer.host)
     except BaseException:
         rates.give_back(attempt)
         raise
     try:
-        verdict = await verify(context.hashing, peer, settings, user and user.password, password)
+        async with context.checks.of(account):
+            verdict = await verify(context.hashing, peer, settings, user and user.password, password)
     except BaseException:  # no verdict: nothing was learned of the password
         rates.give_back(attempt, at_address)
         raise
@@ -91,32 +100,45 @@ async def remember(context: Context, user: int, peer: Peer) -> None:
     await context.store.addresses.remember(user, _place(user, network(peer.host)))
 
 
-def _account_buckets(context: Context, account: str, here: str, is_known: bool) -> list[Bucket]:
+def address_buckets(context: Context, what: str, host: str, limit: int) -> list[Bucket]:
+    """The buckets of an address for a minute: its own, and the larger one of its site."""
+    here, site = network(host), network(host, _SITE)
+    buckets = [context.rates.bucket(f"{what}@{here}", limit, _MINUTE)]
+    if site != here:
+        buckets.append(context.rates.bucket(f"{what}@{site}", limit * _ALL, _MINUTE))
+    return buckets
+
+
+def _account_buckets(context: Context, account: str, host: str, is_known: bool) -> list[Bucket]:
     """The buckets of the account, against those who guess its password.
 
     With an address: hard, since strangers at other addresses do not fill it. Alone: against many addresses
     that try one account. It is slow, and strangers can fill it, so that it spares the addresses that the
-    owner has logged in from. One address fills a fifth of it at most: a single stranger closes it to nobody.
+    owner has logged in from. One site fills a fifth of it at most: a single stranger closes it to nobody.
+    What goes beyond that fifth is held back by the site's own bucket.
     """
     rates, limits = context.rates, context.config.limits
+    here, site = network(host), network(host, _SITE)
     buckets = [rates.bucket(f"login:{account}@{here}", limits.login_rate, _MINUTE)]
     if not is_known:
-        buckets.append(rates.bucket(f"login:{account}@", limits.login_rate_account, _HOUR, here))
+        buckets.append(rates.bucket(f"login:{account}@", limits.login_rate_account, _HOUR, site))
+        if site != here:
+            buckets.append(rates.bucket(f"login:{account}@{site}", limits.login_rate * _ONE, _MINUTE))
     return buckets
 
 
-async def _take_patiently(context: Context, here: str) -> Attempt:
+async def _take_patiently(context: Context, host: str) -> Attempt:
     """Take a place of the address, against those who try many accounts.
 
     Wait for one: where a school logs in at once, the places are taken by right passwords, and come back.
     """
-    bucket = context.rates.bucket(f"login:@{here}", context.config.limits.login_rate_address, _MINUTE)
+    buckets = address_buckets(context, "login:", host, context.config.limits.login_rate_address)
     for _ in range(_RETRIES):
         try:
-            return await context.rates.take([bucket])
+            return await context.rates.take(buckets)
         except RateLimited:
             await sleep(context.loop, random.uniform(*_PAUSE))
-    return await context.rates.take([bucket])
+    return await context.rates.take(buckets)
 
 
 def _account(key: int | str, user: User | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ from forkchat.service.channels import channel_of
 from forkchat.service.context import Context
 from forkchat.service.outgoing import Outgoing
 from forkchat.service.peer import Peer
-from forkchat.service.registry import Fields, Registry
+from forkchat.service.registry import Answer, Fields, Registry
 from forkchat.service.session import Session
 from forkchat.wire import msgid as m
 from forkchat.wire.chat import encode_body, ephemeral_frame, modern_frame
@@ -47,20 +48,38 @@ class Chat:
         registry.update({m.ONE_CHAT: self.chat, m.GROUP_CHAT: self.chat, m.TYPING: self.typing})
         context.store.writer.on_decided = self._decided
 
-    def chat(self, peer: Peer, request: Request) -> None:
+    def chat(self, peer: Peer, request: Request) -> Answer:
         """Have the message stored; `_decided` goes on with it."""
         session = peer.session
         assert session is not None
         conv, key = _conversation(session.user, request)
         body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
+        peer.spend(self._context.delivery.weight(conv))
         if request.get("ephemeral"):
             frame = ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
             self._publish_ephemeral(peer, request, conv, key, frame)
-            return
+            return None
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
         ticket = Ticket(peer, request, key)
-        self._context.store.writer.append(conv, key.users, session.user, cid, body, ticket)
+        store = partial(self._context.store.writer.append, conv, key.users, session.user, cid, body, ticket)
+        if key.users and conv not in (session.pairs or ()):
+            return self._begin(session, conv, store)
+        store()
+        return None
+
+    async def _begin(self, session: Session, conv: str, store: Callable[[], object]) -> Fields:
+        """The first message of a session to someone: it may begin their conversation, which lasts."""
+        context, user = self._context, session.user
+        try:
+            if await context.store.conversations.standing((user, conv)) is None:
+                await context.rates.count(user, "begun", context.config.limits.begin_rate)
+        except Unavailable:
+            log.debug("chat.uncounted", user=user)  # no limit is worth a message: it may yet be stored
+        if session.ended is None:
+            context.delivery.enter(session, conv)
+        store()
+        return None
 
     def _decided(self, decided: Decided) -> None:
         """Publish what is stored, hand it to who is here, then acknowledge it (in this order: HACKING.md)."""
@@ -117,6 +136,7 @@ class Chat:
         conv = request["conv"]
         key = parse_key(conv)
         version = _check_part(session, key)
+        peer.spend(self._context.delivery.weight(conv))
         frame = line({"msgid": m.TYPING, "conv": conv, "id": session.user, "name": session.name})
         channel = channel_of(conv, key, session.user)
         self._context.router.publish(channel, payload.typing(conv, session.user, version, frame))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forkchat.config import Config
-from forkchat.runtime import Lane, Loop
+from forkchat.runtime import Lane, Loop, Turns
 from forkchat.service.delivery import Delivery
 from forkchat.service.roster import Roster
 
@@ -31,3 +31,7 @@ class Context:
     delivery: Delivery
     roster: Roster
     epoch: str = ""
+    checks: Turns = field(init=False)  # of passwords: one of an account at a time
+
+    def __post_init__(self) -> None:
+        self.checks = Turns(self.loop)

@@ -22,6 +22,7 @@ from forkchat.service.session import Session
 from forkchat.service.stream import Stream
 from forkchat.wire.chat import ChatMessage, modern_frame
 from forkchat.wire.conversation import group_key, parse_key
+from forkchat.wire.weights import REACHED
 
 if TYPE_CHECKING:
     from forkchat.bus.router import Router
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Seconds: what is missing may still be on its way; before it is read again, where a read gave nothing.
 _MOMENT, _RETRY = 0.1, 0.5
+#: One-to-one conversations that a session follows at once: 2.5 KiB each. The next message in one that it has
+#: left begins its stream anew.
+_MAX_PAIRS = 1000
 #: Messages read at once to fill a gap.
 _FILL = 200
 
@@ -150,6 +154,11 @@ class Delivery:
         live = stream.last if stream is not None and session.user in stream.followers else 0
         return max(live, session.sent.get(conv, 0), (session.fetched or {}).get(conv, 0))
 
+    def weight(self, conv: str) -> int:
+        """What writing to all who follow the conversation here weighs: others' workers have as many."""
+        stream = self.streams.get(conv)
+        return len(stream.followers) // REACHED if stream is not None else 0
+
     def _unfollow(self, conv: str, session: Session) -> None:
         stream = self.streams.get(conv)
         if stream is not None and stream.followers.get(session.user) is session:
@@ -166,9 +175,17 @@ class Delivery:
             session = self.sessions.get(user)
             if session is not None and stream.followers.get(user) is not session:
                 stream.followers[user] = session
-                session.pairs = session.pairs or set()
-                session.pairs.add(conv)
+                self.enter(session, conv)
         return stream
+
+    def enter(self, session: Session, conv: str) -> None:
+        """Count a pair among those of the session; the oldest gives way to one too many."""
+        session.pairs = session.pairs or {}
+        session.pairs[conv] = None
+        if len(session.pairs) > _MAX_PAIRS:
+            oldest = next(iter(session.pairs))
+            del session.pairs[oldest]
+            self._unfollow(oldest, session)
 
     # Messages.
 

@@ -34,7 +34,7 @@ class Friends:
         if friend == session.user:
             raise BadRequest("this is yourself")
         limits = context.config.limits
-        await context.rates.change(session.user, limits.change_rate)
+        await context.rates.count(session.user, "changes", limits.change_rate)
         name, is_new = await context.store.friends.add(session.user, friend, limits.friends)
         session.may_see = None
         if is_new:

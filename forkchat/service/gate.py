@@ -53,10 +53,19 @@ class Gate:
         except Exception as error:  # they are kept, and written with the others'
             report("gate.cursors", error)
         try:
+            await self._record_debt(session)
             await self.release(session.user, session.claim)
         finally:
             assert session.ended is not None
             session.ended.set_result(None)
+
+    async def _record_debt(self, session: Session) -> None:
+        """What the session owes for its last requests is its account's: the next one begins with it."""
+        if debt := session.peer.debt:
+            try:
+                await self._context.rates.owe(session.user, debt, self._context.config.limits)
+            except Exception as error:  # the claim is released all the same
+                report("gate.debt", error)
 
     def _released(self, _done: Future[None]) -> None:
         self.ending -= 1

@@ -32,7 +32,7 @@ class Groups:
     async def create(self, peer: Peer, request: Request) -> Fields:
         session, name = _session(peer), request["groupname"]
         limits, description = self._context.config.limits, request.get("groupdesc", "")
-        await self._context.rates.change(session.user, limits.change_rate)
+        await self._context.rates.count(session.user, "changes", limits.change_rate)
         create = self._context.store.groups.create
         group = await self._stored(session, create(session.user, name, description, limits.groups))
         await self._enter(session, group, 0, 0)
@@ -42,7 +42,7 @@ class Groups:
         """Become a member, from the next message on; the others are told. Twice is once."""
         session, group = _session(peer), request["groupid"]
         limits = self._context.config.limits
-        await self._context.rates.change(session.user, limits.change_rate)
+        await self._context.rates.count(session.user, "changes", limits.change_rate)
         caps = limits.groups, limits.members
         joined = await self._stored(session, self._context.store.groups.join(session.user, group, caps))
         if joined.is_new:
@@ -51,7 +51,7 @@ class Groups:
         if group not in session.groups:
             await self._enter(session, group, joined.last, joined.version)
         if joined.is_new:
-            self._announce("group_joined", group, session.user, session.name)
+            self._announce(session, "group_joined", group, session.user, session.name)
         return {
             "groupid": group,
             "conv": group_key(group),
@@ -134,18 +134,19 @@ class Groups:
 
     async def _leave(self, session: Session, group: int) -> Fields:
         await self._context.store.groups.leave(session.user, group)
+        self._announce(session, "group_left", group, session.user, session.name)
         self._context.delivery.leave(session, group)
-        self._announce("group_left", group, session.user, session.name)
         return {}
 
     async def _remove(self, session: Session, group: int, user: int) -> Fields:
         name = await self._context.store.groups.remove(session.user, group, user)
         # First the event, which the removed member still gets, then the change itself.
-        self._announce("group_removed", group, user, name)
+        self._announce(session, "group_removed", group, user, name)
         return {}
 
-    def _announce(self, kind: str, group: int, user: int, name: str) -> None:
+    def _announce(self, by: Session, kind: str, group: int, user: int, name: str) -> None:
         router, conv = self._context.router, group_key(group)
+        by.peer.spend(2 * self._context.delivery.weight(conv))  # they are told, and read anew
         event = {"msgid": m.EVENT, "kind": kind, "groupid": group, "conv": conv, "id": user, "name": name}
         if kind == "group_removed":
             # By their own channel: the group's may be gone for them before the event comes.

@@ -62,10 +62,12 @@ class Login:
 
     async def login(self, peer: Peer, request: Request) -> Fields:
         """Answers by itself: what came meanwhile must follow the answer at once."""
+        context = self._context
         try:
             user, token = await self._authenticate(peer, request)
+            await context.rates.count(user.id, "logins", context.config.limits.session_rate)
         except (RateLimited, Unavailable):
-            await sleep(self._context.loop, random.uniform(*_HELD))
+            await sleep(context.loop, random.uniform(*_HELD))
             raise
         session = None
         numbering = "" if peer.is_modern else await self._dialects.recall(peer, user.id)

@@ -19,17 +19,25 @@ from forkchat.wire.classic import PADDED_ROOM
 if TYPE_CHECKING:
     from forkchat.store import Group, Standing
 
-#: Messages of a conversation that are read at once; those that the answer itself may hold, whatever its form.
-_PAGE, _IN_ANSWER = 50, 200
-#: Members that an answer names: of all groups, and of each where it has 1024 bytes for everything: a member
-#: takes 60 of them.
+#: Messages of a conversation that are read at once, and of all conversations together, if there are not more
+#: of these; those that the answer itself may hold, whatever its form.
+_PAGE, _PAGES, _IN_ANSWER = 50, 500, 200
+#: Members of all groups that an answer names, and one that has 1024 bytes for everything: a member takes 60
+#: of them, and those of the first groups go before.
 _MEMBERS, _PADDED_MEMBERS = 2000, 20
-#: Seconds between looks at whether the client has taken what it was sent.
-_PACE = 0.02
+#: Bytes that are written in one turn, and seconds between looks at whether the client has taken them.
+_TURN, _PACE = 65536, 0.02
 
 
 #: A heap: when the page's first message was sent, its conversation, the page, the last number to be read.
 _Pages = list[tuple[int, str, deque[ChatMessage], int]]
+
+
+async def _chain(first: list[Outgoing], more: AsyncIterator[Outgoing]) -> AsyncIterator[Outgoing]:
+    for out in first:
+        yield out
+    async for out in more:
+        yield out
 
 
 class Offline:
@@ -66,22 +74,16 @@ class Offline:
         peer.write_json(json)
         for out in first[:taken]:
             session.mark(out.conv, out.seq)
-        for out in first[taken:]:
-            await self._write(session, out)
-        async for out in backlog:
-            await self._write(session, out)
+        await self._write(session, _chain(first[taken:], backlog))
         for standing in waiting:
             session.mark(standing.conv, standing.last)
 
     async def _described(self, session: Session, groups: list[Group]) -> list[dict[str, Any]]:
         """The groups with as many of their members as there may be room for."""
-        described, left = [], _MEMBERS
+        described = []
+        left = _PADDED_MEMBERS if session.peer.form is Form.PADDED else _MEMBERS
         for group in groups:
-            size, users = left, list[dict[str, Any]]()
-            if session.peer.form is Form.PADDED:
-                size = min(left, _PADDED_MEMBERS)
-            if size:
-                users = await self._groups.members(group.id, session.user, 0, size)
+            users = await self._groups.members(group.id, session.user, 0, left) if left else []
             left -= len(users)
             described.append(
                 {
@@ -93,18 +95,28 @@ class Offline:
             )
         return described
 
-    async def _write(self, session: Session, out: Outgoing) -> None:
-        """At the client's pace."""
-        while session.peer.is_over and not session.peer.is_closed:
-            await sleep(self._context.loop, _PACE)
-        session.write_classic(out)
+    async def _write(self, session: Session, outs: AsyncIterator[Outgoing]) -> None:
+        """At the client's pace, which shows at the end of a turn."""
+        peer, loop = session.peer, self._context.loop
+        before = peer.queued
+        async for out in outs:
+            if peer.queued - before > _TURN:
+                await sleep(loop, 0)
+                while peer.is_over and not peer.is_closed:
+                    await sleep(loop, _PACE)
+                before = peer.queued
+            if peer.is_closed:
+                return  # what is left need not be read
+            session.write_classic(out)
 
     async def _missed(self, user: int, standings: list[Standing]) -> AsyncIterator[Outgoing]:
         """What the user has not had, without their own, oldest first. No more than a page of each
         conversation is in memory."""
         pages: _Pages = []
+        size = max(1, min(_PAGE, _PAGES // max(1, len(standings))))
         for standing in standings:
-            await self._read(pages, standing.conv, max(standing.recv, standing.first - 1), standing.last)
+            after = max(standing.recv, standing.first - 1)
+            await self._read(pages, standing.conv, after, standing.last, size)
         while pages:
             _, conv, page, last = heappop(pages)
             message = page.popleft()
@@ -113,11 +125,11 @@ class Offline:
             if page:
                 heappush(pages, (page[0].ts, conv, page, last))
             else:
-                await self._read(pages, conv, message.seq, last)
+                await self._read(pages, conv, message.seq, last, size)
 
-    async def _read(self, pages: _Pages, conv: str, after: int, last: int) -> None:
+    async def _read(self, pages: _Pages, conv: str, after: int, last: int, size: int) -> None:
         """Add the next page of a conversation, if there is one."""
         if after < last:
-            gap = await self._context.store.messages.between(conv, after, last, _PAGE)
+            gap = await self._context.store.messages.between(conv, after, last, size)
             if page := deque(ChatMessage(*row) for row in gap.rows):
                 heappush(pages, (page[0].ts, conv, page, last))

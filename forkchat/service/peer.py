@@ -58,6 +58,13 @@ class Peer(Protocol):
     def left(self) -> None:
         """It has logged out, and may log in again."""
 
+    def spend(self, messages: int) -> None:
+        """Count a request as so many messages more for the rate, which the next one waits for."""
+
+    @property
+    def debt(self) -> float:
+        """Seconds until it has paid for its last requests."""
+
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request."""
 

@@ -69,6 +69,8 @@ class Roster:
         await retrying(self._loop, lambda: self._announce_now(user, name, is_here), "roster.announce")
 
     async def _announce_now(self, user: int, name: str, is_here: bool) -> None:
+        if not is_here and user in await self._presence.here([user]):
+            return  # back in a moment, as whoever logs in and out again and again: it costs no list
         channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
         if channels and not name:
             account = await self._store.users.find(user)

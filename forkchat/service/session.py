@@ -27,8 +27,8 @@ class Session:
     `sent`: how far a conversation was sent to this session, where that is ahead of what its stream
     on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
     `groups` are those whose channels are held for it, each with the version of the members as of which the
-    user is known to be one (0: not yet known); `pairs` the one-to-one conversations it has been active in
-    since it came.
+    user is known to be one (0: not yet known); `pairs` the one-to-one conversations it has been active in,
+    the last of them, as they came.
     `fetched` is the last number of conversations that were read by FETCH, `may_see` whether the user may know
     if another one is online. Like what else most sessions never need, they are made when the first comes.
     """
@@ -66,7 +66,7 @@ class Session:
         self.fetched: dict[str, int] | None = None
         self.may_see: dict[int, bool] | None = None
         self.groups: dict[int, int] = {}
-        self.pairs: set[str] | None = None
+        self.pairs: dict[str, None] | None = None
         self.sent: dict[str, int] = {}
         self._early: list[Outgoing | bytes] | None = []
         self._is_lagging = False

@@ -65,7 +65,8 @@ class ClassicAnswers:
         messages = [self._dumped(message) for message in offline]
         if limit is None:
             return encode(messages), len(messages), False
-        is_short = _shorten(lambda: len(encode([])) <= limit, dumped_groups, dumped_friends)
+        users = [group.users for group in reversed(dumped_groups)]
+        is_short = _shorten(lambda: len(encode([])) <= limit, [*users, dumped_groups, dumped_friends])
         taken = _most(lambda count: len(encode(messages[:count])) <= limit, len(messages))
         return encode(messages[:taken]), taken, is_short
 
@@ -86,20 +87,21 @@ class _Group:
         return self._dump(self._fields | {"users": self.users})
 
 
-def _shorten(fits: Callable[[], bool], groups: list[_Group], friends: list[str]) -> bool:
-    """Cut lists at their ends, each no more than need be, until `fits()`; whether anything was cut."""
-    lists: list[list[Any]] = [*(group.users for group in reversed(groups)), groups, friends]
-    for cut in lists:
-        if fits():
-            return cut is not lists[0]
-        whole = cut[:]
+def _shorten(fits: Callable[[], bool], lists: list[list[Any]]) -> bool:
+    """Cut lists at their ends, the first ones first, no more than need be, until `fits()`; whether anything
+    was cut. Bisected over all that they hold together, since each try writes the whole answer."""
+    whole = [(cut, cut[:]) for cut in reversed(lists)]
 
-        def fits_with(count: int, cut: list[Any] = cut, whole: list[Any] = whole) -> bool:
-            cut[:] = whole[:count]
-            return fits()
+    def fits_with(count: int) -> bool:
+        for cut, everything in whole:
+            cut[:] = everything[:count]
+            count -= len(cut)
+        return fits()
 
-        cut[:] = whole[: _most(fits_with, len(whole))]
-    return True
+    size = sum(map(len, lists))
+    left = _most(fits_with, size)
+    fits_with(left)
+    return left < size
 
 
 def _most(fits: Callable[[int], bool], whole: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None =
     `understand` gives the fields of a classic peer their real names.
     """
     try:
-        message = orjson.loads(frame)
+        # Libraries of Windows begin a stream with a byte order mark.
+        message = orjson.loads(frame.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise BadRequest("not JSON") from error
     if not isinstance(message, dict):

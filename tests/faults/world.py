@@ -228,7 +228,7 @@ class World(Cluster):
 
         def attempt() -> Any:
             with suppress(MySQLdb.Error):
-                return connect(url)
+                return connect(url, read_timeout=30)
             return None
 
         with closing(until(attempt, "MySQL answers, at last", 30)) as connection:

@@ -31,6 +31,8 @@ login_rate = 1000
 login_rate_address = 100000
 login_rate_account = 1000
 register_rate = 100000
+session_rate = 100000
+begin_rate = 100000
 change_rate = 100000
 fault_burst = 0
 output = 65536
@@ -85,7 +87,9 @@ class World:
 
     def connection(self) -> Connection:
         """To MySQL itself."""
-        return connect(f"mysql://root@/{self._database}?unix_socket={quote(self._mysql_socket)}")
+        return connect(
+            f"mysql://root@/{self._database}?unix_socket={quote(self._mysql_socket)}", read_timeout=30
+        )
 
     def redis_client(self) -> redis.Redis:
         """Of Redis itself."""
