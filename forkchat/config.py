@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import stat
 import sysconfig
 import tomllib
 from collections.abc import Mapping
@@ -256,18 +257,27 @@ def _read(source: Source) -> Config:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(_text(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: byte {error.start + 1} is not UTF-8: save the file as UTF-8"]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def _text(path: str) -> str:
+    """A regular file's text. A pipe could block the caller, and gives its text only once."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError([f"{path}: must be a regular file, which signal HUP can read again"])
+        return file.read().decode("utf-8-sig")  # editors on Windows write a byte order mark
 
 
 def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for section, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or hasattr(Config, section)):
             flat |= {f"{section}.{key}": inner for key, inner in value.items()}
         else:
             flat[section] = value

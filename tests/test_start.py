@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import pytest
 
 from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
-from tests.server import children, is_alive, make_data_dir, readable_by_all, until
+from tests.server import Server, children, is_alive, make_data_dir, readable_by_all, until
 
 IS_ROOT = os.getuid() == 0
 #: A user that is in no list of users.
@@ -220,6 +221,68 @@ def test_unreadable_home(root: Path, made: Path) -> None:
     Start("-t", *urls, before=who).assert_refused(1, "Redis cannot be reached", "MySQL: Can't connect")
 
 
+@pytest.mark.parametrize("kind", ["file", "fifo", "link", "directory", "root"])
+def test_pid_file_replaces_nothing_else(root: Path, made: Path, kind: str) -> None:
+    path, victim = root / "pid", root / "victim"
+    victim.write_text("precious")
+    if kind == "file":
+        path.write_text("[server]")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(victim)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path = Path("/")
+    before = path.lstat()
+    Start("--data-dir", str(made), "--pid", str(path)).assert_refused(1, f"{path}:? .*(move it|a directory)")
+    assert path.lstat() == before
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["", "1\n", "999999999\n"])
+def test_pid_file_that_an_earlier_start_left(root: Path, made: Path, text: str) -> None:
+    """Its process id may be another program's by now."""
+    path = root / "pid"
+    path.write_text(text)
+    Start("--data-dir", str(made), "--pid", str(path)).assert_ready()
+    assert not path.exists()
+
+
+def signalled(server: Server, signum: signal.Signals) -> None:
+    """Send it a signal as early as it can be kept."""
+
+    def holds_hup() -> bool:
+        found = re.search(r"SigBlk:\t(\w+)", Path(f"/proc/{server.pid}/status").read_text())
+        return found is not None and int(found[1], 16) & 1 << signal.SIGHUP - 1 != 0
+
+    until(holds_hup, "HUP waits")
+    server.send(signum)
+
+
+@pytest.mark.parametrize(
+    ("signum", "event"),
+    [
+        (signal.SIGHUP, "config.reload"),
+        (signal.SIGUSR1, "log.reopen"),
+        (signal.SIGTTIN, "worker.fork slot=2"),
+    ],
+)
+def test_signal_is_obeyed_after_the_start(made: Path, signum: signal.Signals, event: str) -> None:
+    with Server("-w", "1", data_dir=made, wait=False) as server:
+        signalled(server, signum)
+        server.wait_log("master.ready")
+        server.wait_log(event)
+
+
+def test_interrupt_leaves_no_trace(made: Path) -> None:
+    with Server("-w", "1", data_dir=made, wait=False) as server:
+        signalled(server, signal.SIGINT)
+        assert server.wait() in (0, -signal.SIGINT)
+        assert "Traceback" not in server.log()
+
+
 STREAMS = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", "</dev/null >&- 2>/dev/null"]
 
 
@@ -339,13 +402,6 @@ if IS_ROOT:
         after = victim.stat()
         assert victim.read_text() == "precious"
         assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
-
-    def test_no_link_is_followed_for_the_pid_file(root: Path, made: Path) -> None:
-        (root / "victim").write_text("precious")
-        (root / "pid").symlink_to(root / "victim")
-        Start("--data-dir", str(made), "--pid", str(root / "pid"), umask=0).assert_ready()
-        assert (root / "victim").read_text() == "precious"
-        assert [path.name for path in root.iterdir()] == ["victim"]
 
     @pytest.mark.parametrize("name", ["mysql.tmp", "mysql.new"])
     def test_no_link_to_a_directory_is_followed(root: Path, name: str) -> None:
