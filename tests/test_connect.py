@@ -83,7 +83,7 @@ def test_a_call_is_bounded_and_not_repeated(path: Path) -> None:
 def test_check_says_the_version_or_what_is_wrong(path: Path) -> None:
     assert check(f"unix://:ge%20heim@{path}", 0).split(".")[0].isdecimal()
     for url in (f"unix://{path}", f"unix://:geheim@{path}", f"unix://x:geheim@{path}"):
-        with pytest.raises(StartError, match="refuses the user or password|asks for a password") as caught:
+        with pytest.raises(StartError, match=r"refuses the user or password|asks for a password") as caught:
             check(url, 0)
         assert "geheim" not in str(caught.value)
     for url in ("redis://:geheim@127.0.0.1:1", f"unix://{path}.none"):
