@@ -33,6 +33,8 @@ _ORDERED = (
 MAX_WORKERS = 128
 
 _MB = 1 << 20
+#: KiB times passes of argon2id: some 2 s of processor.
+_MAX_HASH = 4 << 20
 
 
 def _key(
@@ -344,11 +346,24 @@ def _network_problem(value: Any) -> str | None:
 def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
     """Keys that are good by themselves and not together."""
     sound = [rule for rule in _ORDERED if rule[0] not in problems and rule[2] not in problems]
-    return _unknown_names(config, problems) | {
-        smaller: f"must be {text} {larger}"
-        for smaller, holds, larger, text in sound
-        if not holds(_value(config, smaller), _value(config, larger))
-    }
+    return (
+        _unknown_names(config, problems)
+        | _dear_passwords(config, problems)
+        | {
+            smaller: f"must be {text} {larger}"
+            for smaller, holds, larger, text in sound
+            if not holds(_value(config, smaller), _value(config, larger))
+        }
+    )
+
+
+def _dear_passwords(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a hash that no login would wait for."""
+    passwords = config.passwords
+    cost = passwords.memory * passwords.time
+    if cost <= _MAX_HASH or {"passwords.memory", "passwords.time"} & problems.keys():
+        return {}
+    return {"passwords.memory": f"{cost} with passwords.time multiplied: more than {_MAX_HASH} takes seconds"}
 
 
 def _unknown_names(config: Config, problems: Mapping[str, str]) -> dict[str, str]:

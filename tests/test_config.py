@@ -67,6 +67,10 @@ def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> N
         ("[limits]\nlogin_time = inf", "limits.login_time: inf is not between 0.1 and 3600"),
         ("[limits]\nmessage_rate = -1", "limits.message_rate: -1 is not between 0 and 1000000"),
         ("[limits]\nframe = 8192", "limits.text: must be less than limits.frame"),
+        (
+            "[passwords]\nmemory = 4194304",
+            "passwords.memory: 8388608 with passwords.time multiplied: more than 4194304 takes seconds",
+        ),
         ("[session]\nheartbeat = 90", "session.heartbeat: must be less than session.dead_after"),
         ("[listen]\nport = 65536", "listen.port: 65536 is not between 0 and 65535"),
         ("[server]\nlog_level = 'loud'", "server.log_level: must be one of debug, info, warning, error"),

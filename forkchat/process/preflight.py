@@ -15,7 +15,7 @@ from forkchat.errors import StartError
 from forkchat.process import signals
 from forkchat.process.account import Account, may_write
 from forkchat.process.embedded import Embedded
-from forkchat.process.parent import die_with
+from forkchat.process.parent import die_with, fork
 
 #: Seconds in which a private MariaDB must answer: it may have to recover what a crash has left.
 RECOVERY_TIME = 300.0
@@ -87,7 +87,7 @@ def run(
     reader, writer = os.pipe()
     parent = os.getpid()
     with signals.blocked():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             _answer(parent, writer, queue, lambda: job(config, deadline))
     os.close(writer)
