@@ -35,11 +35,16 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
-        until(path.exists, "Redis listens")
+        until(lambda: _listens(path), "Redis listens")
         yield path
     finally:
         process.kill()
         process.wait()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 def test_a_connection_is_authenticated_and_speaks_resp3(path: Path) -> None:
