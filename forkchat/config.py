@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import stat
 import sysconfig
 import tomllib
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ _ORDERED = (
 MAX_WORKERS = 128
 
 _MB = 1 << 20
+#: KiB times passes of argon2id: some 2 s of processor.
+_MAX_HASH = 4 << 20
 
 
 def _key(
@@ -258,18 +261,27 @@ def _read(source: Source) -> Config:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(_text(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: byte {error.start + 1} is not UTF-8: save the file as UTF-8"]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def _text(path: str) -> str:
+    """A regular file's text. A pipe could block the caller, and gives its text only once."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError([f"{path}: must be a regular file, which signal HUP can read again"])
+        return file.read().decode("utf-8-sig")  # editors on Windows write a byte order mark
 
 
 def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for section, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or hasattr(Config, section)):
             flat |= {f"{section}.{key}": inner for key, inner in value.items()}
         else:
             flat[section] = value
@@ -336,11 +348,24 @@ def _network_problem(value: Any) -> str | None:
 def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
     """Keys that are good by themselves and not together."""
     sound = [rule for rule in _ORDERED if rule[0] not in problems and rule[2] not in problems]
-    return _unknown_names(config, problems) | {
-        smaller: f"must be {text} {larger}"
-        for smaller, holds, larger, text in sound
-        if not holds(_value(config, smaller), _value(config, larger))
-    }
+    return (
+        _unknown_names(config, problems)
+        | _dear_passwords(config, problems)
+        | {
+            smaller: f"must be {text} {larger}"
+            for smaller, holds, larger, text in sound
+            if not holds(_value(config, smaller), _value(config, larger))
+        }
+    )
+
+
+def _dear_passwords(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a hash that no login would wait for."""
+    passwords = config.passwords
+    cost = passwords.memory * passwords.time
+    if cost <= _MAX_HASH or {"passwords.memory", "passwords.time"} & problems.keys():
+        return {}
+    return {"passwords.memory": f"{cost} with passwords.time multiplied: more than {_MAX_HASH} takes seconds"}
 
 
 def _unknown_names(config: Config, problems: Mapping[str, str]) -> dict[str, str]:

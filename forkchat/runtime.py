@@ -6,12 +6,13 @@ outline alone, so that none of them imports the net layer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 from forkchat import log
-from forkchat.errors import Refused
+from forkchat.errors import Refused, StartError
 
 T = TypeVar("T")
 
@@ -203,3 +204,13 @@ async def sleep(loop: Loop, seconds: float) -> None:
     waited: Future[None] = Future()
     loop.call_later(seconds, waited.set_result, None)
     await waited
+
+
+def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
+    """Start a thread that the process need not wait for. Raises StartError, as at the limit of processes."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise StartError(f"{error}; raise the limit of processes (ulimit -u), or free memory") from error
+    return thread

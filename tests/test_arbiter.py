@@ -255,7 +255,7 @@ def test_another_program_listens_first() -> None:
             os.kill(worker, signal.SIGCONT)
             assert server.wait() == 1
         assert (
-            f"\nforkchat: cannot listen on port {port} of 127.0.0.1: Address already in use\n" in server.log()
+            f"\nforkchat: cannot listen on port {port} of 127.0.0.1: Address already in use; " in server.log()
         )
         assert logged(server, r"service\.stop .*status=0") == 2
 

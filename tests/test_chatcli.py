@@ -25,7 +25,7 @@ from client.script.codes import AUTHENTICATION, NETWORK, OK, REJECTED, USAGE
 from forkchat.wire import msgid as m
 from tests.bench.accounts import database, make_accounts
 from tests.scripted import answer_all, scripted
-from tests.server import CHATCLI, CLIENT_ENV, Server, until
+from tests.server import CHATCLI, CLIENT_ENV, ROOT, Server, until
 from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD, Modern
 
@@ -324,7 +324,7 @@ class TestPipes:
             port = taken.getsockname()[1]
         done = chatcli(port, "/login li")
         assert done.returncode == NETWORK
-        assert f"to start a server there: forkchat -w 4 -p {port}" in done.stderr
+        assert f"to start a server there: {ROOT}/bin/forkchat -w 4 -p {port}\n" in done.stderr
 
 
 def test_a_bot(server: Server) -> None:

@@ -65,7 +65,8 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         result = forkchat("-p", str(port), "--mysql-url", "mysql://h/d", "--redis-url", "redis://h")
     assert result.returncode == 1
-    assert result.stderr == f"forkchat: cannot listen on port {port} of 127.0.0.1: Address already in use\n"
+    said = f"forkchat: cannot listen on port {port} of 127.0.0.1: Address already in use"
+    assert result.stderr == f"{said}; `ss -ltnp` says by what, and -p takes another port\n"
 
 
 def test_a_host_that_is_none_is_named() -> None:

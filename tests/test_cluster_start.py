@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.cluster import Cluster
+from tests.server import ROOT
 from tests.talk import Modern
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a b", "blanks"),
+        ("a%20b", "one of %"),
+        ("a'b", "one of %"),
+        ("a#b", "one of %"),
+        ("x" * 91, "too long"),
+    ],
+)
+def test_a_path_that_cannot_be(name: str, says: str) -> None:
+    environment = os.environ | {"CLUSTER": f"/{name}"}
+    ended = subprocess.run(
+        [ROOT / "bin/cluster"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"cluster: .*{says}.*: use another CLUSTER=...\n", ended.stderr), ended.stderr
+
+
+def test_no_home() -> None:
+    """The user's list of users says where it is."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    (line,) = re.findall(r"^ *home=\$\{XDG.*?\}(?= )", (ROOT / "bin/cluster").read_text(), re.MULTILINE)
+    shell = ["bash", "-euc", f"{line}; echo $home"]
+    said = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/share\n"
 
 
 @pytest.fixture

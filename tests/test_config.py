@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,10 @@ def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> N
         ("[limits]\nlogin_time = inf", "limits.login_time: inf is not between 0.1 and 3600"),
         ("[limits]\nmessage_rate = -1", "limits.message_rate: -1 is not between 0 and 1000000"),
         ("[limits]\nframe = 8192", "limits.text: must be less than limits.frame"),
+        (
+            "[passwords]\nmemory = 4194304",
+            "passwords.memory: 8388608 with passwords.time multiplied: more than 4194304 takes seconds",
+        ),
         ("[session]\nheartbeat = 90", "session.heartbeat: must be less than session.dead_after"),
         ("[listen]\nport = 65536", "listen.port: 65536 is not between 0 and 65535"),
         ("[server]\nlog_level = 'loud'", "server.log_level: must be one of debug, info, warning, error"),
@@ -99,13 +104,46 @@ def test_a_bad_key_is_named(tmp_path: Path, text: str, expected: str) -> None:
     assert problems(path) == [f"{path}: {expected}"]
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"[server]\r\nworkers = 1\r\nworkers = 2\r\n[listen]\r\n", "Cannot overwrite a value (at line 3"),
+        ("[server]\n".encode("utf-16"), "byte 1 is not UTF-8: save the file as UTF-8"),
+        (b"x = " + b"[" * 10_000, "not TOML: maximum recursion depth"),
+        (b"x = " + b"{a = " * 10_000, "not TOML: maximum recursion depth"),
+        (b"[servers]\n", "servers: no such key"),
+        (b"[server]\n[listen]\n[limits]\ntext = 0\n", "limits.text: 0 is not between"),
+    ],
+)
+def test_a_file_that_no_one_meant(tmp_path: Path, data: bytes, says: str) -> None:
+    path = tmp_path / "f.toml"
+    path.write_bytes(data)
+    (problem,) = problems(path)
+    assert problem.startswith(f"{path}: {says}" if says[0].islower() else f"{path}: not TOML: {says}")
+
+
+def test_a_file_as_editors_on_windows_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "f.toml"
+    path.write_bytes(b"\xef\xbb\xbf[server]\r\nworkers = 7\r\n")
+    assert load(str(path), {}, {}).server.workers == 7
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path: Path) -> None:
+    """`-c <(…)` would be read as empty on HUP, and set every key to its default."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        assert problems(path) == [f"{path}: must be a regular file, which signal HUP can read again"]
+    assert problems(tmp_path) == [f"{tmp_path}: Is a directory"]
+
+
 def test_no_file_and_no_toml(tmp_path: Path) -> None:
     assert problems(tmp_path / "none") == [f"{tmp_path}/none: No such file or directory"]
     assert problems(tmp_path) == [f"{tmp_path}: Is a directory"]
     for bad in (b"[server\n", b"\xff\xfe"):
         (tmp_path / "bad").write_bytes(bad)
         (problem,) = problems(tmp_path / "bad")
-        assert "not TOML" in problem
+        assert "not TOML" in problem or "not UTF-8" in problem
 
 
 def test_all_bad_keys_are_listed_at_once_and_no_secret(tmp_path: Path) -> None:

@@ -240,7 +240,9 @@ def test_all_that_is_missing_is_said_at_once(mysql: str, admin: redis.Redis, url
         (["--replicaof", "127.0.0.1", "1"], "a replica of another Redis: name the primary"),
         (["--sentinel"], "a sentinel"),
         (["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"], "set it to noeviction"),
-        (["--rename-command", "EVAL", ""], "EVAL: unknown command"),
+        (["--rename-command", "EVAL", ""], "EVAL: unknown command: it must not be renamed"),
+        (["--requirepass", "x"], "asks for a password, and its URL names none"),
+        (["--maxclients", "3"], "maxclients is 3, and the workers hold 8 connections"),
         (["--rename-command", "HELLO", ""], "too old: version 6"),
         (["--maxmemory", "1"], "command not allowed when used memory"),
         (["--min-replicas-to-write", "1"], "NOREPLICAS Not enough good replicas"),
@@ -269,6 +271,8 @@ _UNFIT = {
     "--read-only=1": "read-only, as a replica is: name the primary",
     "--max-allowed-packet=1M": "max_allowed_packet is 1048576, and messages of [limits] text need 2097152",
     "--enforce-storage-engine=Aria": "enforce_storage_engine is Aria",
+    "--max-connections=15": "max_connections is 15, and the workers hold 16",
+    "--max-user-connections=15": "max_user_connections is 15, and the workers hold 16",
 }
 
 
@@ -292,6 +296,45 @@ def test_a_mariadb_that_is_not_fit(second_home: Directory, redis_url: str, optio
                 assert ended.returncode == 1
                 said = [line for line in ended.stderr.splitlines() if line.startswith("forkchat: ")]
                 assert len(said) == 1 and f"MySQL: {_UNFIT[options]}" in said[0].replace("it is ", ""), said
+
+
+def test_a_limit_of_the_user_on_connections(mysql: str) -> None:
+    url = least(mysql, "narrow")
+    execute(mysql.format("mysql"), "ALTER USER narrow@localhost WITH MAX_USER_CONNECTIONS 7")
+    assert "max_user_connections is 7, and the workers hold 8" in mysql_problems(url, sessions=8)
+    assert mysql_problems(url, sessions=7) == ""
+
+
+def test_a_server_that_speaks_german(mysql: str) -> None:
+    url = least(mysql, "deutsch", "SELECT, INSERT")
+    execute(mysql.format("mysql"), "SET GLOBAL lc_messages = 'de_DE'")
+    try:
+        (problem,) = mysql_problems(url).splitlines()
+    finally:
+        execute(mysql.format("mysql"), "SET GLOBAL lc_messages = 'en_US'")
+    assert "GRANT ALTER, CREATE, DELETE, INDEX, UPDATE ON deutsch.* TO it" in problem
+
+
+def test_a_database_that_the_start_would_not_make(mysql: str) -> None:
+    assert "forkchat makes none of that name" in mysql_problems(mysql.format("a%20b"))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://127.0.0.1/?foo=geheim", "unknown parameter foo"),
+        ("redis://127.0.0.1/?ssl_ca_certs=/geheim", "unknown parameter ssl_ca_certs"),
+        ("redis://127.0.0.1/?max_connections=1", "unknown parameter max_connections"),
+        ("redis://127.0.0.1/geheim", "the number of a database"),
+        ("redis://127.0.0.1/-1", "the number of a database"),
+        ("unix://geheim.sock", "of the form unix:///path"),
+        ("unix://", "of the form unix:///path"),
+    ],
+)
+def test_a_url_of_redis_that_says_something_else(url: str, says: str) -> None:
+    said = redis_problems(url)
+    assert said.startswith("Redis: its URL ") and says in said
+    assert "geheim" not in said
 
 
 def test_tables_of_another_engine(mysql: str) -> None:

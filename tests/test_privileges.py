@@ -21,7 +21,7 @@ from tests.doing import do_everything
 from tests.server import ROOT, Server, children, forkchat, make_data_dir, readable_by_all, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
+root_alone = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ class Logging(Server):
         return self
 
 
+@root_alone
 def test_only_the_master_is_root() -> None:
     port = low_port()
     with Logging("-w", "2", "-p", str(port), config="[limits]\ntext = 100\n") as server:
@@ -116,6 +117,7 @@ def _rotate(server: Server) -> None:
         until(lambda slot=slot: f"worker{slot} worker.reloaded" in server.log(), "the worker writes there")  # type: ignore[misc]
 
 
+@root_alone
 def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
     """As a checkout in root's home directory is."""
     tmp_path.chmod(0o700)
@@ -146,6 +148,7 @@ def earlier(data: Path) -> tuple[str, str]:
         return li.name, li.done(m.ONE_CHAT, toid=bo.id, msg="kept", cid="1")["conv"]
 
 
+@root_alone
 def test_an_upgrade_keeps_accounts_and_messages(data: Path) -> None:
     """The services ran as `mysql`. Nothing changes hands but what is theirs."""
     secret = data / "secret"
@@ -169,6 +172,7 @@ def test_an_upgrade_keeps_accounts_and_messages(data: Path) -> None:
     assert owners == {pwd.getpwnam(DEFAULT).pw_uid}
 
 
+@root_alone
 def test_the_set_up_makes_the_user_once() -> None:
     entry = pwd.getpwnam(DEFAULT)
     assert (entry.pw_shell, entry.pw_dir) == ("/usr/sbin/nologin", "/nonexistent")
@@ -179,6 +183,7 @@ def test_the_set_up_makes_the_user_once() -> None:
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
+@root_alone
 @pytest.mark.parametrize(
     ("user", "says"),
     [
@@ -199,7 +204,7 @@ def test_others_than_root_become_nobody_else(data: Path) -> None:
     file = data / "forkchat.toml"
     file.write_text(f"[server]\nuser = 'mysql'\ndata_dir = '{data}'\n")
     os.chmod(file, 0o644)
-    become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
     with readable_by_all() as program:
         argv = [*become, *program, "-c", str(file), "-p", "0"]
         ended = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
@@ -207,6 +212,7 @@ def test_others_than_root_become_nobody_else(data: Path) -> None:
     assert "[server] user is mysql, and root alone can become that" in ended.stderr
 
 
+@root_alone
 def test_a_log_file_that_workers_cannot_reach(data: Path) -> None:
     hidden = data / "hidden"
     hidden.mkdir(0o700)

@@ -1,5 +1,6 @@
 """Packaging: what `pip install` leaves, the pins, and the launchers of the checkout."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,17 @@ def test_everything_in_the_environment_is_pinned() -> None:
     del versions["pip"]
     assert versions == pins()
     output(sys.executable, "-m", "pip", "check", cwd=ROOT)
+
+
+@pytest.mark.parametrize("command", ["forkchat", "chatcli"])
+def test_launcher_before_the_set_up(command: str, tmp_path: Path) -> None:
+    """In a fresh clone, on a machine that has none of the packages."""
+    for name in ("bin", "client", "forkchat"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    argv = ["/usr/bin/python3", "-S", str(tmp_path / "bin" / command), "--help"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"{command}: No module named '\w+': run {tmp_path}/bin/setup first\n", done.stderr)
 
 
 @pytest.mark.parametrize("command", ["forkchat", "chatcli"])

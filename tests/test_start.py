@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,8 @@ import pytest
 
 from forkchat.process.account import DEFAULT
 from forkchat.process.embedded import run_dir
-from tests.server import children, is_alive, make_data_dir, readable_by_all, until
+from tests.server import Server, children, is_alive, make_data_dir, readable_by_all, until
+from tests.talk import Modern
 
 IS_ROOT = os.getuid() == 0
 #: A user that is in no list of users.
@@ -220,6 +223,124 @@ def test_unreadable_home(root: Path, made: Path) -> None:
     Start("-t", *urls, before=who).assert_refused(1, "Redis cannot be reached", "MySQL: Can't connect")
 
 
+@pytest.mark.parametrize("kind", ["file", "fifo", "link", "directory", "root"])
+def test_pid_file_replaces_nothing_else(root: Path, made: Path, kind: str) -> None:
+    path, victim = root / "pid", root / "victim"
+    victim.write_text("precious")
+    if kind == "file":
+        path.write_text("[server]")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(victim)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path = Path("/")
+    before = path.lstat()
+    Start("--data-dir", str(made), "--pid", str(path)).assert_refused(1, f"{path}:? .*(move it|a directory)")
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert kind != "file" or path.read_text() == "[server]"
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["", "1\n", "999999999\n"])
+def test_pid_file_that_an_earlier_start_left(root: Path, made: Path, text: str) -> None:
+    """Its process id may be another program's by now."""
+    path = root / "pid"
+    path.write_text(text)
+    Start("--data-dir", str(made), "--pid", str(path)).assert_ready()
+    assert not path.exists()
+
+
+def signalled(server: Server, signum: signal.Signals) -> None:
+    """Send it a signal as early as it can be kept."""
+
+    def holds_hup() -> bool:
+        found = re.search(r"SigBlk:\t(\w+)", Path(f"/proc/{server.pid}/status").read_text())
+        return found is not None and int(found[1], 16) & 1 << signal.SIGHUP - 1 != 0
+
+    until(holds_hup, "HUP waits")
+    server.send(signum)
+
+
+@pytest.mark.parametrize(
+    ("signum", "event"),
+    [
+        (signal.SIGHUP, "config.reload"),
+        (signal.SIGUSR1, "log.reopen"),
+        (signal.SIGTTIN, "worker.fork slot=2"),
+    ],
+)
+def test_signal_is_obeyed_after_the_start(made: Path, signum: signal.Signals, event: str) -> None:
+    with Server("-w", "1", data_dir=made, wait=False) as server:
+        signalled(server, signum)
+        server.wait_log("master.ready")
+        server.wait_log(event)
+
+
+def test_interrupt_leaves_no_trace(made: Path) -> None:
+    with Server("-w", "1", data_dir=made, wait=False) as server:
+        signalled(server, signal.SIGINT)
+        assert server.wait() in (0, -signal.SIGINT)
+        assert "Traceback" not in server.log()
+
+
+def test_processes_that_cannot_be_started_are_waited_for(root: Path) -> None:
+    """At the limit of processes the rest of the server goes on, and what is missing comes later."""
+    _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+    account = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if IS_ROOT else {}
+    if IS_ROOT:
+        os.chown(root, STRANGER, STRANGER)
+    with Server("-w", "2", data_dir=root, command=[*WHO[-1], *PROGRAM]) as server:
+
+        def allow(processes: int) -> None:
+            argv = ["prlimit", f"--pid={server.pid}", f"--nproc={processes}:"]
+            subprocess.run(argv, check=True, **account)  # type: ignore[call-overload]
+
+        allow(1)
+        os.kill(server.workers()[1], signal.SIGKILL)
+        server.wait_log(r"worker\.fork_failed slot=1 why=.*ulimit -u")
+        Modern(server.port).join_in()
+        allow(most)
+        until(lambda: len(server.workers()) == 2, "the worker is there again")
+        redis = server.service("redis-server")
+        assert redis
+        allow(1)
+        os.kill(redis, signal.SIGKILL)
+        server.wait_log(r"service\.start_failed service=redis")
+        allow(most)
+        until(lambda: server.service("redis-server") not in (None, redis), "Redis is there again")
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_thread_that_cannot_be_started_is_no_defect_of_ours() -> None:
+    code = """\
+import resource
+from forkchat.errors import StartError
+from forkchat.runtime import start_thread
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    start_thread(print, "lane")
+except StartError as error:
+    print(error)
+"""
+    argv = [*WHO[-1], PROGRAM[0], "-c", code]
+    root = Path(PROGRAM[1]).parent.parent
+    said = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("can't start new thread; raise the limit of processes")
+
+
+def test_start_without_a_process_to_spare(root: Path) -> None:
+    if IS_ROOT:
+        os.chown(root, STRANGER, STRANGER)
+    Start("--data-dir", str(root / "data"), before=[*WHO[-1], "prlimit", "--nproc=1"]).assert_refused(
+        1, "cannot be started: Resource temporarily unavailable"
+    )
+
+
 STREAMS = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", "</dev/null >&- 2>/dev/null"]
 
 
@@ -340,13 +461,6 @@ if IS_ROOT:
         assert victim.read_text() == "precious"
         assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
-    def test_no_link_is_followed_for_the_pid_file(root: Path, made: Path) -> None:
-        (root / "victim").write_text("precious")
-        (root / "pid").symlink_to(root / "victim")
-        Start("--data-dir", str(made), "--pid", str(root / "pid"), umask=0).assert_ready()
-        assert (root / "victim").read_text() == "precious"
-        assert [path.name for path in root.iterdir()] == ["victim"]
-
     @pytest.mark.parametrize("name", ["mysql.tmp", "mysql.new"])
     def test_no_link_to_a_directory_is_followed(root: Path, name: str) -> None:
         data, victim = root / "data", root / "victim"
@@ -366,10 +480,16 @@ if IS_ROOT:
 
     def test_full_and_read_only_disks(small_disk: Path) -> None:
         Start("--data-dir", str(small_disk / "data")).assert_refused(1, "cannot initialise MariaDB in ")
+        other = small_disk / "other"  # as it was left before the disk was full
+        (other / "mysql").mkdir(parents=True)
+        (other / "lock").write_text("1\n")
         filler = (small_disk / "filler").open("wb", buffering=0)
         with pytest.raises(OSError, match="No space"), filler:
             while True:
                 filler.write(bytes(1 << 16))
         Start("--data-dir", str(small_disk / "data")).assert_refused(1, "No space left on device|initialise")
+        Start("--data-dir", str(other)).assert_refused(
+            1, "mariadb ended while it started; its disk has .* left"
+        )
         subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
         Start("--data-dir", str(small_disk / "new")).assert_refused(1, "Read-only file system")

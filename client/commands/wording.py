@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def put_aside(file: Path) -> str:
 
 
 def start_hint(port: int) -> str:
-    return _("to start a server there: forkchat -w 4 -p {port}").format(port=port)
+    program = os.path.join(os.path.dirname(sys.argv[0]), "forkchat")  # as chatcli was started: bin/chatcli
+    return _("to start a server there: {program} -w 4 -p {port}").format(program=program, port=port)
 
 
 def moment(ts: int) -> datetime:

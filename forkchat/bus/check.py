@@ -14,7 +14,7 @@ from typing import Any
 import redis.exceptions
 
 from forkchat.bus import keys
-from forkchat.bus.connect import Connection, metadata, open_plain, unsuitable
+from forkchat.bus.connect import Connection, metadata, open_plain, parse, unsuitable
 from forkchat.errors import StartError
 
 _TRY_AGAIN = 0.1
@@ -22,20 +22,29 @@ _TRY_AGAIN = 0.1
 _TTL = 30
 #: The oldest version whose protocol and rights are known here.
 _OLDEST = 6
+#: The maxmemory-policy that drops nothing.
+_KEEPS_ALL = "noeviction"
+#: Those that a worker holds.
+_CONNECTIONS = 2
+
+_UNAUTHENTICATED = "HELLO must be called with the client already authenticated"
+_UNKNOWN = "unknown command"
 
 _Command = tuple[Any, ...]
 
 
-def check(url: str, deadline: float) -> str:
-    """Wait until Redis answers (monotonic `deadline`); its version.
+def check(url: str, deadline: float, workers: int = 1) -> str:
+    """Wait until Redis answers (monotonic `deadline`); its version. `workers` share it.
 
     Raises StartError: whether it was unreachable, would not have us, is not fit, or which rights are missing,
     a line for each.
     """
     while True:
         try:
-            return _examine(url)
+            return _examine(url, workers)
         except redis.exceptions.AuthenticationError as error:
+            if _UNAUTHENTICATED in str(error):
+                raise StartError("Redis asks for a password, and its URL names none") from error
             raise StartError(f"Redis refuses the user or password that its URL names: {error}") from error
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             # Among them BusyLoadingError: it reads its data after a start.
@@ -44,7 +53,7 @@ def check(url: str, deadline: float) -> str:
         except ValueError:  # its text may quote half of a password
             raise StartError("Redis: its URL cannot be read; special characters are written as %XX") from None
         except redis.exceptions.ResponseError as error:
-            if "unknown command" in str(error):  # HELLO
+            if _UNKNOWN in str(error):  # HELLO
                 raise StartError(f"Redis is too old: version {_OLDEST} or later is needed") from error
             raise StartError(f"Redis: {error}") from error
         except redis.exceptions.RedisError as error:
@@ -96,14 +105,14 @@ def commands(database: int) -> list[_Command]:
     ]
 
 
-def _examine(url: str) -> str:
+def _examine(url: str, workers: int) -> str:
     connection = open_plain(url, timeout=3.0)
     try:
         version = metadata(connection, "version")
         if int(version.split(".")[0]) < _OLDEST:
             raise StartError(f"Redis {version} is too old: version {_OLDEST} or later is needed")
         why = unsuitable(connection)
-        problems = [why] if why else _refusals(connection, url) or _settings(connection)
+        problems = [why] if why else _refusals(connection, url) or _settings(connection, workers)
         if problems:
             raise StartError("\n".join(f"Redis: {problem}" for problem in problems))
         return version
@@ -123,7 +132,8 @@ def _refusals(connection: Connection, url: str) -> list[str]:
         except redis.exceptions.NoPermissionError as error:
             denied[_missing(command[0], str(error))] = None
         except redis.exceptions.RedisError as error:
-            failed.setdefault(str(error), []).append(command[0])
+            why = f"{_UNKNOWN}: it must not be renamed" if _UNKNOWN in str(error) else str(error)
+            failed.setdefault(why, []).append(command[0])
     return [*denied, *(f"{', '.join(dict.fromkeys(names))}: {error}" for error, names in failed.items())]
 
 
@@ -144,16 +154,28 @@ def _missing(name: str, error: str) -> str:
     return "the user may not use all keys: add ~* to its rights"
 
 
-def _settings(connection: Connection) -> list[str]:
-    """What is set for the whole server and would drop sessions."""
-    connection.send_command("INFO", "memory")
-    info: bytes = connection.read_response()
-    found = dict(line.split(":", 1) for line in info.decode().split("\r\n") if ":" in line)
-    policy = found.get("maxmemory_policy", "noeviction")
-    if policy == "noeviction" or found.get("maxmemory", "0") == "0":  # nothing is evicted
-        return []
-    return [f"maxmemory-policy is {policy}, which drops sessions at random: set it to noeviction"]
+def _settings(connection: Connection, workers: int) -> list[str]:
+    """What is set for the whole server and would drop sessions, or keep workers away."""
+    found = _info(connection, "memory") | _info(connection, "clients")
+    problems, policy = [], found.get("maxmemory_policy", _KEEPS_ALL)
+    if policy != _KEEPS_ALL and found.get("maxmemory", "0") != "0":
+        problems.append(
+            f"maxmemory-policy is {policy}, which drops sessions at random: set it to {_KEEPS_ALL}"
+        )
+    needed, allowed = _CONNECTIONS * workers, found.get("maxclients", "")
+    if allowed and int(allowed) < needed:
+        problems.append(
+            f"maxclients is {allowed}, and the workers hold {needed} connections: raise it beyond that, or "
+            "lower [server] workers"
+        )
+    return problems
+
+
+def _info(connection: Connection, section: str) -> dict[str, str]:
+    connection.send_command("INFO", section)
+    text: bytes = connection.read_response()
+    return dict(line.split(":", 1) for line in text.decode().split("\r\n") if ":" in line)
 
 
 def _database(url: str) -> int:
-    return int(redis.connection.parse_url(url).get("db", 0))
+    return int(parse(url).get("db", 0))

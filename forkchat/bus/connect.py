@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import redis.exceptions
 from redis.backoff import NoBackoff
@@ -12,8 +13,31 @@ from redis.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from forkchat.errors import StartError
+
 #: Characters of a run_id that tell two runs apart.
 _RUN = 12
+#: Parameters of a `rediss://` URL.
+_TLS = frozenset(
+    ["ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"]
+)
+
+
+def parse(url: str) -> dict[str, Any]:
+    """What a URL says, as redis-py's arguments. Raises ValueError, whose text may quote a password, and
+    StartError for what redis-py would pass over, or fail at later.
+    """
+    arguments: dict[str, Any] = parse_url(url)
+    parts = urlsplit(url)
+    unknown = parse_qs(parts.query).keys() - {"db"} - (_TLS if parts.scheme == "rediss" else set())
+    if unknown:
+        raise StartError(f"Redis: its URL has the unknown parameter {', '.join(sorted(unknown))}")
+    if parts.scheme == "unix":
+        if not arguments.get("path") or parts.hostname:
+            raise StartError("Redis: its URL must be of the form unix:///path")
+    elif not re.fullmatch(r"/?\d*", parts.path):
+        raise StartError("Redis: its URL must end with the number of a database, as redis://host:port/0")
+    return arguments
 
 
 def connect(url: str, timeout: float) -> tuple[Connection, str]:
@@ -38,7 +62,7 @@ def open_plain(url: str, timeout: float) -> Connection:
 
 
 def _open(url: str, timeout: float, **more: Any) -> Connection:
-    arguments: dict[str, Any] = parse_url(url)
+    arguments = parse(url)
     kind = arguments.pop("connection_class", Connection)
     if kind is not UnixDomainSocketConnection:
         arguments["socket_connect_timeout"] = timeout

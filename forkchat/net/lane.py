@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from forkchat.runtime import Future, Loop
+from forkchat.runtime import Future, Loop, start_thread
 
 T = TypeVar("T")
 
@@ -21,8 +20,7 @@ class ThreadLane:
             SimpleQueue()
         )
         self._unfinished = 0
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._work, name)
 
     @property
     def backlog(self) -> int:

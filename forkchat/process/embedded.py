@@ -26,6 +26,8 @@ from forkchat.process.private import make_data_dir, make_dir, open_file
 from forkchat.process.service import Service, Spawn, program
 
 _STOP_TIME = 10.0
+#: Bytes of free space without which MariaDB is not expected to start.
+_LITTLE = 1 << 20
 
 
 def is_needed(config: Config) -> bool:
@@ -88,7 +90,9 @@ class Embedded:
         """Raises StartError if one of them has died; as they start, another try would not help."""
         for service in self._services:
             if service.has_died():
-                raise StartError(f"the private {service.name} ended while it started; see {service.log_path}")
+                free = shutil.disk_usage(self._config.data_dir).free
+                why = f"its disk has {free} bytes left" if free < _LITTLE else f"see {service.log_path}"
+                raise StartError(f"the private {service.name} ended while it started; {why}")
 
     def tend(self, now: float) -> float:
         """Start again what has died; when to look again at the latest."""

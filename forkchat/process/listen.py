@@ -11,6 +11,10 @@ from forkchat.errors import StartError
 
 #: Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
 _BACKLOG = 4096
+_HINTS = {
+    errno.EADDRINUSE: "; `ss -ltnp` says by what, and -p takes another port",
+    errno.EACCES: "; ports below 1024 are root's: take a higher one with -p, or start it as root",
+}
 
 
 class Listeners:
@@ -25,7 +29,10 @@ class Listeners:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except (OSError, UnicodeError) as error:
-            raise StartError(f"cannot listen on {host}: {getattr(error, 'strerror', error)}") from error
+            raise StartError(
+                f"cannot listen on {host}: {getattr(error, 'strerror', error)}; name an address of this "
+                "machine, without brackets or a port"
+            ) from error
         self.sockets: list[socket.socket] = []
         self._claims: list[socket.socket] = []
         absent: OSError | None = None
@@ -83,4 +90,5 @@ class Listeners:
 
 
 def _refusal(address: str, port: int, error: OSError) -> StartError:
-    return StartError(f"cannot listen on port {port} of {address}: {os.strerror(error.errno or 0)}")
+    hint = _HINTS.get(error.errno or 0, "")
+    return StartError(f"cannot listen on port {port} of {address}: {os.strerror(error.errno or 0)}{hint}")

@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 
+from forkchat.errors import StartError
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -20,3 +22,14 @@ def die_with(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(1)
+
+
+def fork() -> int:
+    """As os.fork. Raises StartError where that fails: too many processes, or too little memory."""
+    try:
+        return os.fork()
+    except OSError as error:
+        raise StartError(
+            f"no process can be started: {error.strerror}; raise the limit of processes (ulimit -u), or free "
+            "memory"
+        ) from error

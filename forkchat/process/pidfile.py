@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from forkchat.errors import StartError
+from forkchat.process.private import open_file
 
 
 class PidFile:
     def __init__(self, path: str):
-        """Write it, in one step, over what an earlier master may have left. Raises StartError."""
+        """Write it, in one step, over what an earlier master may have left. Raises StartError.
+
+        It replaces only a regular file that is empty or holds a process id.
+        """
         try:
             self._path = Path(path).absolute()
+            _expect_pid_file(self._path)
             scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}")
             try:
                 scratch.unlink(missing_ok=True)
@@ -33,5 +39,14 @@ class PidFile:
         try:
             if self._path.read_text().strip() == str(os.getpid()):
                 self._path.unlink()
-        except OSError:
+        except (OSError, ValueError):
             return
+
+
+def _expect_pid_file(path: Path) -> None:
+    """Raises StartError if something else has the name, as a device or a configuration file, and OSError."""
+    if not os.path.lexists(path):
+        return
+    with open(open_file(path, os.O_RDONLY), "rb") as file:
+        if not re.fullmatch(rb"\s*\d*\s*", file.read(64)):
+            raise StartError(f"{path} is no pid file: move it away, or name another file with --pid")

@@ -14,7 +14,7 @@ from forkchat.config import MAX_WORKERS
 from forkchat.errors import StartError
 from forkchat.process import signals
 from forkchat.process.backoff import Backoff
-from forkchat.process.parent import die_with
+from forkchat.process.parent import die_with, fork
 from forkchat.process.scoreboard import Scoreboard
 
 #: So many deaths of a slot's workers in a row, none of which was ever ready: a crash loop.
@@ -70,7 +70,7 @@ class Pool:
         missing = [slot for slot in range(1, self.size + 1) if slot not in self._workers]
         for slot in missing:
             if self._slots[slot].start_at <= now:
-                self._fork(slot)
+                self._start(slot, now)
         return min(
             (self._slots[slot].start_at for slot in missing if slot not in self._workers), default=_NEVER
         )
@@ -130,6 +130,9 @@ class Pool:
         write("worker.exit", slot=worker.slot, pid=worker.pid, status=status, lived=lived)
         if was_told:
             return
+        self._failed(slot, lived, was_ready, now)
+
+    def _failed(self, slot: Slot, lived: float, was_ready: bool, now: float) -> None:
         slot.stillborn = 0 if was_ready else slot.stillborn + 1
         slot.start_at = now + slot.backoff.pause(lived)
         if slot.stillborn >= _CRASH_LOOP and not self._serves():
@@ -142,10 +145,18 @@ class Pool:
         worker.kill_at = min(worker.kill_at, kill_at)
         os.kill(worker.pid, signum)
 
+    def _start(self, slot: int, now: float) -> None:
+        try:
+            self._fork(slot)
+        except StartError as error:
+            self._board.release(slot)
+            log.error("worker.fork_failed", slot=slot, why=error)
+            self._failed(self._slots[slot], 0.0, False, now)
+
     def _fork(self, slot: int) -> None:
         generation, parent = self._board.claim(slot), os.getpid()
         with signals.blocked():
-            pid = os.fork()
+            pid = fork()
             if pid == 0:
                 self._live(slot, generation, parent)
         self._board.set_pid(slot, pid)
@@ -158,6 +169,8 @@ class Pool:
         try:
             die_with(parent)
             code = self._work(slot, generation)
+        except StartError as error:
+            log.error("worker.cannot_start", slot=slot, why=error)
         except BaseException as error:
             log.exception("worker.crash", error, slot=slot)
         finally:

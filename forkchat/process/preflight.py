@@ -15,7 +15,7 @@ from forkchat.errors import StartError
 from forkchat.process import signals
 from forkchat.process.account import Account, may_write
 from forkchat.process.embedded import Embedded
-from forkchat.process.parent import die_with
+from forkchat.process.parent import die_with, fork
 
 #: Seconds in which a private MariaDB must answer: it may have to recover what a crash has left.
 RECOVERY_TIME = 300.0
@@ -49,6 +49,7 @@ def inspect(config: Config, deadline: float) -> Findings:
 
     Raises StartError with all that is wrong, a line for each problem.
     """
+    from forkchat import store
     from forkchat.bus import check
     from forkchat.store import schema
 
@@ -56,11 +57,12 @@ def inspect(config: Config, deadline: float) -> Findings:
     Account.choose(config.server.user).become()
     found, problems = {}, []
     try:
-        found["redis"] = check.check(config.redis.url, deadline)
+        found["redis"] = check.check(config.redis.url, deadline, config.server.workers)
     except StartError as error:
         problems.append(str(error))
     try:
-        status = schema.status(config.mysql.url, files, deadline, limits.text, limits.frame)
+        sessions = config.server.workers * store.connections(config.mysql.readers)
+        status = schema.status(config.mysql.url, files, deadline, limits.text, limits.frame, sessions)
         found |= {"mysql": status.server, "schema": str(status.version), "newest": str(status.newest)}
     except StartError as error:
         problems.append(str(error))
@@ -85,7 +87,7 @@ def run(
     reader, writer = os.pipe()
     parent = os.getpid()
     with signals.blocked():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             _answer(parent, writer, queue, lambda: job(config, deadline))
     os.close(writer)
@@ -118,11 +120,14 @@ def _answer(parent: int, writer: int, queue: signals.SignalQueue, job: Callable[
 
 
 def _wait(reader: int, queue: signals.SignalQueue, embedded: Embedded | None) -> None:
+    came: list[signal.Signals] = []
     while reader not in select.select([reader, queue.fileno()], [], [])[0]:
-        if {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} & set(queue.drain()):
+        came += queue.drain()
+        if {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} & set(came):
             raise Interrupted
         if embedded:
             embedded.expect_alive()
+    queue.put_back(came)  # as HUP, which the configuration was read before
 
 
 def _read(reader: int) -> Findings:

@@ -28,22 +28,28 @@ class Spawn(NamedTuple):
     lock: int  # the descriptor of services.lock, which they keep open while they live
 
     def popen(self, argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
-        """Start it in a session of its own. Popen gives up privileges before it calls `preexec_fn`."""
+        """Start it in a session of its own. Raises StartError.
+
+        Popen gives up privileges before it calls `preexec_fn`.
+        """
         privileges: dict[str, Any] = {}
         if os.getuid() == 0:
             privileges = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            env={"PATH": _PATH},  # ours may have a password in it
-            cwd="/",
-            umask=0o077,
-            start_new_session=True,
-            pass_fds=(self.lock,),
-            preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (this process has one thread)
-            **privileges,
-            **more,
-        )
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                env={"PATH": _PATH},  # ours may have a password in it
+                cwd="/",
+                umask=0o077,
+                start_new_session=True,
+                pass_fds=(self.lock,),
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (this process has one thread)
+                **privileges,
+                **more,
+            )
+        except OSError as error:  # too many processes, too little memory, or it is no program
+            raise StartError(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 
 def program(name: str, package: str) -> str:
@@ -68,6 +74,7 @@ class Service:
         self._start_at = 0.0
 
     def start(self) -> None:
+        """Raises StartError."""
         self._process = self._spawn.popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._born = time.monotonic()
         log.info("service.start", service=self.name, pid=self._process.pid)
@@ -92,7 +99,12 @@ class Service:
             self._start_at = now + self._backoff.pause(lived)
         if now < self._start_at:
             return self._start_at
-        self.start()
+        try:
+            self.start()
+        except StartError as error:
+            log.error("service.start_failed", service=self.name, why=error)
+            self._start_at = now + self._backoff.pause(0.0)
+            return self._start_at
         return float("inf")
 
     def terminate(self) -> None:

@@ -42,6 +42,10 @@ class SignalQueue:
         except BlockingIOError:
             return []
 
+    def put_back(self, signals: Iterable[signal.Signals]) -> None:
+        """Queue again what `drain` gave."""
+        self._sender.send(bytes(signals))
+
     def close(self) -> None:
         """Let go of the descriptors: in a forked child, before it makes a queue of its own."""
         signal.set_wakeup_fd(-1)

@@ -20,7 +20,12 @@ from forkchat.store.tokens import Tokens
 from forkchat.store.users import User, Users
 from forkchat.store.writer import Decided, Writer
 
-__all__ = ["Decided", "Group", "Located", "Standing", "Store", "User"]
+__all__ = ["Decided", "Group", "Located", "Standing", "Store", "User", "connections"]
+
+
+def connections(readers: int) -> int:
+    """How many a worker's Store holds: those of the readers, the cursors and the writer."""
+    return readers + 2
 
 
 class Store:

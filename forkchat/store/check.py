@@ -24,7 +24,8 @@ _ESCAPED = 7
 
 _SETTINGS = (
     *("autocommit", "binlog_format", "disabled_storage_engines", "enforce_storage_engine", "log_bin"),
-    *("innodb_read_only", "max_allowed_packet", "read_only", "super_read_only"),
+    *("innodb_read_only", "max_allowed_packet", "max_connections", "max_user_connections"),
+    *("read_only", "super_read_only"),
     *("transaction_isolation", "tx_isolation"),
 )
 _READ_ONLY = "it is read-only, as a replica is: name the primary in its URL, or set read_only=0"
@@ -54,17 +55,20 @@ def packet_for(text: int, frame: int) -> int:
     return max(_BATCH_PACKET, min(_ESCAPED * text, 2 * frame) + _AROUND)
 
 
-def problems(connection: Connection, database: str, tables: Sequence[str], packet: int) -> list[str]:
+def problems(
+    connection: Connection, database: str, tables: Sequence[str], packet: int, sessions: int
+) -> list[str]:
     """What keeps the server from being used, a sentence for each. Raises MySQLdb.Error.
 
-    `tables` are the schema's, which may be missing; `packet` is what `packet_for` says.
+    `tables` are the schema's, which may be missing; `packet` is what `packet_for` says; `sessions` is the
+    number of connections that all workers hold.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")  # the connection's greeting may be a proxy's
         too_old = _too_old(cursor.fetchone()[0])
         if too_old:
             return [too_old]  # nothing else can be asked for certain
-        found = [*_settings(cursor, packet), *_engines(cursor, database, tables)]
+        found = [*_settings(cursor, packet, sessions), *_engines(cursor, database, tables)]
         found += _rights(cursor, database, tables)
     return list(dict.fromkeys(found))
 
@@ -77,7 +81,7 @@ def _too_old(server: str) -> str:
     return f"{server} is too old: MariaDB 10.6 or MySQL 8, or later, is needed"
 
 
-def _settings(cursor: Cursor, packet: int) -> Iterator[str]:
+def _settings(cursor: Cursor, packet: int, sessions: int) -> Iterator[str]:
     cursor.execute("SHOW VARIABLES WHERE Variable_name IN %s", (_SETTINGS,))
     found: dict[str, str] = {name.lower(): str(value) for name, value in cursor.fetchall()}
     room = int(found["max_allowed_packet"])
@@ -86,6 +90,15 @@ def _settings(cursor: Cursor, packet: int) -> Iterator[str]:
             f"max_allowed_packet is {room}, and messages of [limits] text need {packet}: raise it to that, "
             "or lower [limits] text and frame"
         )
+    for name in (
+        "max_connections",
+        "max_user_connections",
+    ):  # the latter as it is for our user; 0: any number
+        if 0 < int(found[name]) < sessions:
+            yield (
+                f"{name} is {found[name]}, and the workers hold {sessions}: raise it beyond that, or lower "
+                "[server] workers or [mysql] readers"
+            )
     if any(found.get(name, "OFF") not in ("OFF", "0") for name in _SETTINGS if name.endswith("read_only")):
         yield _READ_ONLY
     if found.get("log_bin") == "ON" and found.get("binlog_format") == "STATEMENT":

@@ -46,7 +46,8 @@ PATIENCE = 5
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
     " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
-    " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3, lock_wait_timeout = 3"
+    " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3, lock_wait_timeout = 3,"
+    " lc_messages = 'en_US'"
     " /*!80000 , wait_timeout = 6, transaction_read_only = 0 */"
     " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, tx_read_only = 0 */"
 )

@@ -75,13 +75,17 @@ def migrate(url: str, files: list[File], deadline: float) -> Status:
     raise AssertionError("unreachable")
 
 
-def status(url: str, files: list[File], deadline: float, text: int = 0, frame: int = 0) -> Status:
+def status(
+    url: str, files: list[File], deadline: float, text: int = 0, frame: int = 0, sessions: int = 0
+) -> Status:
     """How `migrate` would find it; changes nothing. `text` and `frame` are bytes, as in [limits].
+
+    `sessions` is the number of connections that all workers hold.
 
     Raises StartError likewise, with a line for each reason why the server cannot be used.
     """
     with _reported(), closing(_open(url, deadline, make_database=False)) as connection:
-        _examine(connection, url, files, check.packet_for(text, frame))
+        _examine(connection, url, files, check.packet_for(text, frame), sessions)
         return Status(connection.get_server_info(), _version(connection, files), files[-1].version)
 
 
@@ -96,9 +100,9 @@ def _reported() -> Iterator[None]:
         raise StartError(f"MySQL: {error}") from error
 
 
-def _examine(connection: Connection, url: str, files: list[File], packet: int) -> None:
+def _examine(connection: Connection, url: str, files: list[File], packet: int, sessions: int) -> None:
     tables = [_TABLE_NAME, *(name for file in files for name in _CREATED.findall(file.sql))]
-    problems = check.problems(connection, Address.parse(url).database, tables, packet)
+    problems = check.problems(connection, Address.parse(url).database, tables, packet, sessions)
     if problems:
         raise StartError("\n".join(f"MySQL: {problem}" for problem in problems))
 
@@ -139,6 +143,7 @@ def _open(url: str, deadline: float, make_database: bool) -> Connection:
             return connect(url, read_timeout=_DDL_TIMEOUT)
         except MySQLdb.Error as error:
             if is_no_database(error):
+                _expect_makeable(url)
                 if make_database:
                     _make_database(url)
                     continue
@@ -148,11 +153,17 @@ def _open(url: str, deadline: float, make_database: bool) -> Connection:
         time.sleep(_TRY_AGAIN)
 
 
+def _expect_makeable(url: str) -> None:
+    """An identifier cannot be a parameter of a statement, so only harmless ones are made."""
+    name = Address.parse(url).database
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
+        raise StartError(
+            f"MySQL: there is no database {name!r}, and forkchat makes none of that name: make it yourself"
+        )
+
+
 def _make_database(url: str) -> None:
     name = Address.parse(url).database
-    # An identifier cannot be a parameter of a statement, so only harmless ones are made.
-    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
-        raise StartError(f"MySQL: there is no database {name!r}, and forkchat makes none of that name")
     with closing(connect(url, use_database=False)) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4")
 

@@ -14,7 +14,6 @@ What the delivery promise needs of it:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -25,7 +24,7 @@ import MySQLdb
 
 from forkchat import log
 from forkchat.errors import Refused, Unavailable
-from forkchat.runtime import STAGE_STORE, Loop
+from forkchat.runtime import STAGE_STORE, Loop, start_thread
 from forkchat.store.append import Draft, Outcome, create_conversations, store
 from forkchat.store.connection import (
     PATIENCE,
@@ -84,8 +83,7 @@ class Writer:
         self._has_served = False  # this connection
         self._ends: dict[str, _End] = {}  # by conversation, the last message that was stored here
         self._failure = ""  # why MySQL does not store now, said once
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._work, "writer")
 
     def append(
         self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any
