@@ -1,0 +1,151 @@
+"""Two real MariaDB servers as the nodes of a Galera cluster."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid1
+
+from tests.cluster import free_port
+from tests.replication import ACCOUNT, Forwarder, MariaDB
+from tests.server import make_data_dir, until
+
+#: A node that is silent for so long is shut out of the cluster. Its servers answer each other on loopback.
+_SUSPECT, _INACTIVE = 2, 3
+#: Both nodes say that they are the last view of a cluster at its first transaction: so they form it again at once,
+#: without one of them copying the other's data, which would take seconds.
+_STATE = "# GALERA saved state\nversion: 2.1\nuuid: {cluster}\nseqno: 0\nsafe_to_bootstrap: 0\n"
+_VIEW = "my_uuid: {own}\n#vwbeg\nview_id: 3 {first} 1\nbootstrap: 0\nmember: {first} 0\nmember: {second} 0\n#vwend\n"
+
+
+class Node(MariaDB):
+    """A node. Alone, the first of them is the cluster, the second is not.
+
+    It may be read from while it is not in the cluster, unless a session says otherwise: an operator may have set
+    that.
+    """
+
+    def __init__(self, directory: Path, number: int):
+        super().__init__(directory, number)
+        self.address = f"127.0.0.1:{free_port()}"
+        self._weight = 3 - number
+        self.peers: list[str] = []
+
+    def command(self) -> list[str]:
+        provider = {
+            "gmcast.listen_addr": f"tcp://{self.address}",
+            "ist.recv_addr": f"127.0.0.1:{free_port()}",
+            "pc.weight": self._weight,
+            "evs.keepalive_period": "PT0.5S",
+            "evs.suspect_timeout": f"PT{_SUSPECT}S",
+            "evs.inactive_timeout": f"PT{_INACTIVE}S",
+            "gcache.size": "16M",
+        }
+        return [
+            *super().command(),
+            *("--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so"),
+            *("--innodb-autoinc-lock-mode=2", "--wsrep-dirty-reads=ON"),
+            f"--wsrep-node-address={self.address}",
+            f"--wsrep-cluster-address=gcomm://{','.join(self.peers)}",
+            f"--wsrep-provider-options={';'.join(f'{key}={value}' for key, value in provider.items())}",
+        ]
+
+    def start(self) -> None:
+        super().start()
+        until(self.is_ready, "the node is in the cluster", 30)
+
+    def is_ready(self) -> bool:
+        return bool(self.status("wsrep_ready") == "ON")
+
+    def status(self, name: str) -> Any:
+        (row,) = self.run(f"SHOW GLOBAL STATUS LIKE '{name}'")
+        return row["Value"]
+
+    def url(self, database: str, port: int = 0) -> str:
+        return f"mysql://forkchat:geheim@127.0.0.1:{port or self.port}/{database}"
+
+    @contextmanager
+    def lagging(self) -> Iterator[None]:
+        """What is committed at the other node is not applied here; what is here can be read."""
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("FLUSH TABLES WITH READ LOCK")
+            try:
+                yield
+            finally:
+                cursor.execute("UNLOCK TABLES")
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Cut off from the other node."""
+        self.run("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
+        try:
+            until(lambda: not self.is_ready(), "the node knows that it is cut off")
+            yield
+        finally:
+            self.run("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
+
+
+class Galera:
+    """The cluster. As a context manager."""
+
+    def __init__(self, directory: Path):
+        self.nodes = [Node(directory / f"node-{n}", n) for n in (1, 2)]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        names = {"cluster": uuid1(), "first": uuid1(), "second": uuid1()}
+        try:
+            with ThreadPoolExecutor() as pool:
+                for _ in pool.map(self._install, self.nodes):
+                    pass
+            for node, own in zip(self.nodes, ("first", "second"), strict=True):
+                node.peers = [each.address for each in self.nodes]
+                for name, text in (("grastate.dat", _STATE), ("gvwstate.dat", _VIEW)):
+                    path = node.directory / "data" / name
+                    path.write_text(text.format(**names, own=names[own]))
+                    if ACCOUNT:
+                        shutil.chown(path, ACCOUNT)
+            with ThreadPoolExecutor() as pool:  # each waits for the other
+                for _ in pool.map(self._stack.enter_context, self.nodes):
+                    pass
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @staticmethod
+    def _install(node: Node) -> None:
+        node.directory.mkdir()
+        node.install()
+
+    def drop(self, database: str) -> None:
+        """At both nodes."""
+        with self.nodes[0].connection() as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS `{database}`")
+
+
+class Unsynced(Forwarder):
+    """A way to a node on which reads do not wait for what other nodes have committed, whatever a session sets."""
+
+    def forwards(self, data: bytes) -> bytes:
+        return data.replace(b"wsrep_sync_wait = 1", b"wsrep_sync_wait = 0")
+
+
+@contextmanager
+def galera() -> Iterator[Galera]:
+    """A cluster in a directory of its own."""
+    directory = make_data_dir()
+    try:
+        with Galera(directory) as cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
