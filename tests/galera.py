@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,19 +14,19 @@ from tests.cluster import free_port
 from tests.replication import ACCOUNT, Forwarder, MariaDB
 from tests.server import make_data_dir, until
 
-#: A node that is silent for so long is shut out of the cluster. Its servers answer each other on loopback.
-_SUSPECT, _INACTIVE = 2, 3
-#: Both nodes say that they are the last view of a cluster at its first transaction: so they form it again at once,
-#: without one of them copying the other's data, which would take seconds.
+#: Both nodes claim to come from the last view of a cluster, before its first transaction. They form it again
+#: at once; a node that joins would take seconds to copy the other's data.
 _STATE = "# GALERA saved state\nversion: 2.1\nuuid: {cluster}\nseqno: 0\nsafe_to_bootstrap: 0\n"
-_VIEW = "my_uuid: {own}\n#vwbeg\nview_id: 3 {first} 1\nbootstrap: 0\nmember: {first} 0\nmember: {second} 0\n#vwend\n"
+_VIEW = (
+    "my_uuid: {own}\n#vwbeg\nview_id: 3 {first} 1\nbootstrap: 0\n"
+    "member: {first} 0\nmember: {second} 0\n#vwend\n"
+)
 
 
 class Node(MariaDB):
-    """A node. Alone, the first of them is the cluster, the second is not.
+    """A node of a cluster of two. Without the other one, the first goes on, and the second stops.
 
-    It may be read from while it is not in the cluster, unless a session says otherwise: an operator may have set
-    that.
+    A stopped node answers reads from what it has, because an operator may have set `wsrep_dirty_reads`.
     """
 
     def __init__(self, directory: Path, number: int):
@@ -42,9 +40,9 @@ class Node(MariaDB):
             "gmcast.listen_addr": f"tcp://{self.address}",
             "ist.recv_addr": f"127.0.0.1:{free_port()}",
             "pc.weight": self._weight,
-            "evs.keepalive_period": "PT0.5S",
-            "evs.suspect_timeout": f"PT{_SUSPECT}S",
-            "evs.inactive_timeout": f"PT{_INACTIVE}S",
+            "evs.keepalive_period": "PT0.2S",
+            "evs.suspect_timeout": "PT1S",  # a node that is silent for so long is shut out
+            "evs.inactive_timeout": "PT1.5S",
             "gcache.size": "16M",
         }
         return [
@@ -72,7 +70,7 @@ class Node(MariaDB):
 
     @contextmanager
     def lagging(self) -> Iterator[None]:
-        """What is committed at the other node is not applied here; what is here can be read."""
+        """The node applies no commits of the other one, and answers reads from what it has."""
         with self.connection() as connection, connection.cursor() as cursor:
             cursor.execute("FLUSH TABLES WITH READ LOCK")
             try:
@@ -134,7 +132,8 @@ class Galera:
 
 
 class Unsynced(Forwarder):
-    """A way to a node on which reads do not wait for what other nodes have committed, whatever a session sets."""
+    """An address of a node. Reads through it do not wait for commits of other nodes, as if forkchat had not
+    asked for it."""
 
     def forwards(self, data: bytes) -> bytes:
         return data.replace(b"wsrep_sync_wait = 1", b"wsrep_sync_wait = 0")

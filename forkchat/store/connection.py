@@ -40,14 +40,15 @@ PATIENCE = 5
 #: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
 #: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
 #: and a lock is waited for 3 s: a host that loses its network holds locks for less than 10 s. MySQL has no
-#: such limit for transactions and ends idle sessions instead. With `wsrep_sync_wait` a read on a Galera node
-#: sees what any other node has committed.
+#: such limit for transactions and ends idle sessions instead. On a Galera node a read sees what any other
+#: node has committed (`wsrep_sync_wait`), and fails outside the cluster (`wsrep_dirty_reads`, which would undo
+#: the former too).
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
     " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
     " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3"
     " /*!80000 , wait_timeout = 6, transaction_read_only = 0 */"
-    " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, tx_read_only = 0 */"
+    " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, wsrep_dirty_reads = 0, tx_read_only = 0 */"
 )
 
 
