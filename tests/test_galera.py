@@ -207,7 +207,7 @@ def test_lag_is_not_taken_for_a_restored_database(site: Site, hosts: list[Server
     before = epoch(other)
     conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0")["conv"]
     bo.push(m.ONE_CHAT)
-    for n, seconds in enumerate((2.2, 1.2), 1):
+    for n, seconds in enumerate((2.0, 1.4), 1):
         with node.lagging():
             li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
             assert bo.push(m.ONE_CHAT)["msg"] == f"{n}"
