@@ -189,6 +189,7 @@ def test_lag_and_conflicts_lose_nothing(site: Site, hosts: list[Server]) -> None
 def test_read_at_a_lagging_node_waits_for_what_was_acknowledged(site: Site, hosts: list[Server]) -> None:
     li, bo = map(site.join_in, hosts)
     conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0")["conv"]
+    bo.push(m.ONE_CHAT)
     with site.nodes[1].lagging():
         li.done(m.ONE_CHAT, toid=bo.id, msg="1")
         rid = bo.say(m.FETCH, conv=conv, after=0)
@@ -232,7 +233,7 @@ def test_hosts_start_together_on_an_empty_schema(cluster: Galera) -> None:
             for host in site.hosts():
                 site.join_in(host)
                 host.kill()
-            cluster.drop(site.database)
+            cluster.nodes[0].replicate(f"DROP DATABASE {site.database}")
 
 
 def test_migrations_meet(cluster: Galera) -> None:
@@ -248,7 +249,7 @@ def test_migrations_meet(cluster: Galera) -> None:
     with ThreadPoolExecutor() as pool:
         for _ in range(4):
             assert list(pool.map(migrate, urls)) == [len(files)] * len(urls)
-            cluster.drop(database)
+            cluster.nodes[0].replicate(f"DROP DATABASE {database}")
 
 
 # A node that leaves the cluster, and comes back.
