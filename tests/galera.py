@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid1
+
+import MySQLdb
 
 from tests.cluster import free_port
 from tests.replication import ACCOUNT, Forwarder, MariaDB
@@ -40,9 +42,9 @@ class Node(MariaDB):
             "gmcast.listen_addr": f"tcp://{self.address}",
             "ist.recv_addr": f"127.0.0.1:{free_port()}",
             "pc.weight": self._weight,
-            "evs.keepalive_period": "PT0.2S",
-            "evs.suspect_timeout": "PT1S",  # a node that is silent for so long is shut out
-            "evs.inactive_timeout": "PT1.5S",
+            "evs.keepalive_period": "PT0.5S",
+            "evs.suspect_timeout": "PT2S",  # a node that is silent for so long is shut out
+            "evs.inactive_timeout": "PT3S",
             "gcs.fc_limit": 100_000,  # a node that lags does not stop the other
             "gcache.size": "16M",
         }
@@ -60,7 +62,9 @@ class Node(MariaDB):
         until(self.is_ready, "the node is in the cluster", 30)
 
     def is_ready(self) -> bool:
-        return bool(self.status("wsrep_ready") == "ON")
+        with suppress(MySQLdb.Error):  # it may not answer while it is shut out
+            return bool(self.status("wsrep_ready") == "ON")
+        return False
 
     def status(self, name: str) -> Any:
         (row,) = self.run(f"SHOW GLOBAL STATUS LIKE '{name}'")

@@ -102,13 +102,14 @@ class Talker:
         self.shown: dict[Place, str] = {}
         self._count = itertools.count(1)
 
-    def talk(self, until: Event) -> None:
+    def talk(self, until: Event, pause: float) -> None:
         waiting: dict[str, Message] = {}
         while waiting or not until.is_set():
             while len(waiting) < _IN_FLIGHT and not until.is_set():
                 cid = f"{self.client.id}-{next(self._count)}"
                 message = next(self._targets) | {"msg": cid, "cid": cid}
                 waiting[self.client.say(**message)] = message
+            time.sleep(pause)
             rid = next(iter(waiting))
             message, answer = waiting.pop(rid), self.client.answer(rid)
             if answer["errno"] == _UNAVAILABLE:
@@ -151,7 +152,7 @@ def stored(client: Modern, *convs: str) -> dict[Place, str]:
 
 
 @contextmanager
-def talking(site: Site, hosts: list[Server]) -> Iterator[list[Talker]]:
+def talking(site: Site, hosts: list[Server], pause: float = 0.0) -> Iterator[list[Talker]]:
     """A talker at each host, while entered. Afterwards all is stored and shown, in the same epoch."""
     before = epoch(hosts[0])
     people = [site.join_in(host) for host in hosts]
@@ -160,7 +161,7 @@ def talking(site: Site, hosts: list[Server]) -> Iterator[list[Talker]]:
     talkers = [Talker(one, other, group) for one, other in zip(people, reversed(people), strict=True)]
     enough = Event()
     with ThreadPoolExecutor() as pool:
-        talks = [pool.submit(talker.talk, enough) for talker in talkers]
+        talks = [pool.submit(talker.talk, enough, pause) for talker in talkers]
         try:
             yield talkers
         finally:
@@ -260,7 +261,7 @@ def test_node_that_leaves_and_comes_back(site: Site, hosts: list[Server]) -> Non
     node = site.nodes[1]
     li, bo = map(site.join_in, hosts)
     conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0")["conv"]
-    with talking(site, hosts) as (talker, cut_off):
+    with talking(site, hosts, pause=0.01) as (talker, cut_off):  # at full speed a node is long in coming back
         with node.isolated():
             served = len(talker.acknowledged)
             until(lambda: len(talker.acknowledged) > served, "the other node serves", _RECOVERED)
@@ -268,6 +269,7 @@ def test_node_that_leaves_and_comes_back(site: Site, hosts: list[Server]) -> Non
             assert bo.ask(m.FETCH, conv=conv, after=0)["errno"] == _UNAVAILABLE
             late = site.begin(node.url(site.database))
             late.wait_log(r"master\.start")
+        until(node.is_ready, "the node is back", 60)
         served = len(cut_off.acknowledged)
         until(lambda: len(cut_off.acknowledged) > served, "the node serves again", _RECOVERED)
     assert bo.done(m.FETCH, conv=conv, after=0)["last"] == 2
