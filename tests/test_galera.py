@@ -166,8 +166,11 @@ def talking(site: Site, hosts: list[Server], pause: float = 0.0) -> Iterator[lis
             yield talkers
         finally:
             enough.set()
-        for talk in talks:
-            talk.result()
+        try:
+            for talk in talks:
+                talk.result()
+        except EOFError as error:
+            raise AssertionError("\n".join(host.log() for host in hosts)) from error
     for talker in talkers:
         kept = stored(talker.client, *talker.convs)
         for each in talkers:
