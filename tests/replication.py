@@ -64,6 +64,10 @@ class Forwarder:
         """The port for a new connection."""
         return self.target
 
+    def forwards(self, data: bytes) -> bytes:
+        """What the server is sent in place of what a client sends."""
+        return data
+
     def cut(self) -> None:
         """End all connections."""
         with self._lock:
@@ -92,7 +96,7 @@ class Forwarder:
             self._pairs.add(pair)
         back = threading.Thread(target=_pump, args=[far, near], daemon=True)
         back.start()
-        _pump(near, far)
+        _pump(near, far, self.forwards)
         back.join()
         with self._lock:
             self._pairs.discard(pair)
@@ -100,10 +104,12 @@ class Forwarder:
         far.close()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(
+    source: socket.socket, sink: socket.socket, edit: Callable[[bytes], bytes] = lambda data: data
+) -> None:
     with suppress(OSError):
         while data := source.recv(1 << 16):
-            sink.sendall(data)
+            sink.sendall(edit(data))
     _shut((source, sink))
 
 

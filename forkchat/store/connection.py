@@ -20,6 +20,7 @@ _DEADLOCK = 1213
 _LOCK_TIMEOUT = 1205
 _READ_ONLY = 1290
 _NO_DATABASE = 1049
+_OUTSIDE = 1047
 _ALREADY_THERE = frozenset([1060, 1061])  # a column, an index
 _NO_TABLE = frozenset([1046, 1146])
 
@@ -31,8 +32,8 @@ _LOST = frozenset(
 #: in its cluster, timed out, or it no longer knows our account. Any other error is as transient to us, but
 #: is logged as unknown.
 _KNOWN = _LOST | {
-    *(1021, 1037, 1040, 1041, 1044, 1045, 1047, 1114, 1129, 1180, 1203, 1226, 1317, 1792, 1836, 1969),
-    *(_READ_ONLY, _NO_DATABASE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
+    *(1021, 1037, 1040, 1041, 1044, 1045, 1114, 1129, 1180, 1203, 1226, 1317, 1792, 1836, 1969),
+    *(_READ_ONLY, _NO_DATABASE, _OUTSIDE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
 }
 
 #: Seconds that MySQL may take to answer. Whoever is refused then and asks again has an answer within 10 s.
@@ -41,15 +42,16 @@ PATIENCE = 5
 #: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
 #: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
 #: and a lock, of rows or of all tables (a backup's), is waited for 3 s: a host that loses its network holds
-#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. With
-#: `wsrep_sync_wait` a read on a Galera node sees what any other node has committed.
+#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. At a
+#: Galera node a read sees what any other node has committed (`wsrep_sync_wait`), and fails outside of the
+#: cluster (`wsrep_dirty_reads`, which would undo the former too).
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
     " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
     " sql_auto_is_null = 0, unique_checks = 1, innodb_lock_wait_timeout = 3, lock_wait_timeout = 3,"
     " lc_messages = 'en_US'"
     " /*!80000 , wait_timeout = 6, transaction_read_only = 0 */"
-    " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, tx_read_only = 0 */"
+    " /*M! , idle_transaction_timeout = 6, wsrep_sync_wait = 1, wsrep_dirty_reads = 0, tx_read_only = 0 */"
 )
 
 
@@ -168,6 +170,12 @@ def _number(error: BaseException) -> int | None:
 def is_lost(error: BaseException) -> bool:
     """The connection can no longer be used, and what it was doing may or may not have happened."""
     return _number(error) in _LOST
+
+
+def is_outside_cluster(error: BaseException) -> bool:
+    """The server is a Galera node that does not serve now. It says so by a lock time-out where a read of no
+    table waits for what other nodes have committed."""
+    return _number(error) in (_OUTSIDE, _LOCK_TIMEOUT)
 
 
 def is_deadlock(error: BaseException) -> bool:

@@ -27,7 +27,9 @@ R = TypeVar("R")
 A = TypeVar("A")
 Cursor = Any  # MySQLdb has no types
 
-_TRIES = 5
+#: Attempts at what is rolled back. On Galera any message of another node to the same group may do that, at
+#: full speed to more than half of them.
+_TRIES = 20
 #: After a connection could not be made, calls fail at once for so long and do not pile up.
 _RECONNECT_PAUSE = 0.2
 #: Seconds without a call after which a connection is replaced: the server may have closed it.

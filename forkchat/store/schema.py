@@ -25,6 +25,7 @@ from forkchat.store.connection import (
     is_lost,
     is_no_database,
     is_no_table,
+    is_outside_cluster,
 )
 
 #: A statement on a large table may take as long as it takes.
@@ -140,7 +141,7 @@ def read(sql_dir: Path) -> list[File]:
 def _open(url: str, deadline: float, make_database: bool) -> Connection:
     while True:
         try:
-            return connect(url, read_timeout=_DDL_TIMEOUT)
+            return _serving(connect(url, read_timeout=_DDL_TIMEOUT))
         except MySQLdb.Error as error:
             if is_no_database(error):
                 _expect_makeable(url)
@@ -148,7 +149,7 @@ def _open(url: str, deadline: float, make_database: bool) -> Connection:
                     _make_database(url)
                     continue
                 return connect(url, use_database=False)
-            if not is_lost(error) or time.monotonic() > deadline:
+            if not (is_lost(error) or is_outside_cluster(error)) or time.monotonic() > deadline:
                 raise
         time.sleep(_TRY_AGAIN)
 
@@ -160,6 +161,17 @@ def _expect_makeable(url: str) -> None:
         raise StartError(
             f"MySQL: there is no database {name!r}, and forkchat makes none of that name: make it yourself"
         )
+
+
+def _serving(connection: Connection) -> Connection:
+    """The connection, whose server answers: a Galera node outside its cluster only lets clients in."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except MySQLdb.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _make_database(url: str) -> None:
