@@ -24,7 +24,7 @@ def answers(request: dict[str, Any]) -> list[dict[str, Any]]:
         return [answer | {"id": LI, "token": "t", "friends": friends, "convs": []}, presence]
     if request["msgid"] == m.ADD_FRIEND:
         return [answer | {"id": BO, "name": "bo", "state": "offline"}, presence]
-    return [answer]
+    return [answer | {"epoch": "e"}]
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

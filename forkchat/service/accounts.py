@@ -90,6 +90,7 @@ class Accounts:
         if "old" not in request or "new" not in request:
             raise BadRequest("old or new is missing")
         context = self._context
+        await context.rates.count(session.user, "changes", context.config.limits.change_rate)
         if await attempts.check(context, peer, session.user, request["old"]) is None:
             raise Failed("the old password is wrong")
         enrolled = await enrol(context.hashing, context.config.passwords, session.name, request["new"])
