@@ -188,6 +188,14 @@ class Pair(Generic[NodeT]):
 # MySQL.
 
 
+def administer(url: str) -> Any:
+    """A connection that is more patient than the program's: SET GLOBAL read_only waits for transactions."""
+    connection = connect(url, read_timeout=30)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION lock_wait_timeout = 30")
+    return connection
+
+
 class MariaDB(Process):
     """A server with a binary log, and an account `forkchat` for databases whose names begin with `fc`."""
 
@@ -230,7 +238,7 @@ class MariaDB(Process):
     def connection(self, database: str = "mysql") -> Iterator[Any]:
         """As root."""
         url = f"mysql://root@/{database}?unix_socket={quote(str(self._socket))}"
-        with closing(connect(url, read_timeout=30)) as connection:
+        with closing(administer(url)) as connection:
             yield connection
 
     def run(self, *statements: str, database: str = "mysql") -> list[dict[str, Any]]:

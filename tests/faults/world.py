@@ -17,12 +17,12 @@ from urllib.parse import quote
 import MySQLdb
 import redis
 
-from forkchat.store.connection import Connection, connect
+from forkchat.store.connection import Connection
 from tests.clock import Clock
 from tests.cluster import HOSTS, Cluster
 from tests.faults.history import Loss
 from tests.network import Network
-from tests.replication import following, install_mariadb
+from tests.replication import administer, following, install_mariadb
 from tests.server import ROOT, until
 from tests.talk import QUIET
 
@@ -228,7 +228,7 @@ class World(Cluster):
 
         def attempt() -> Any:
             with suppress(MySQLdb.Error):
-                return connect(url, read_timeout=30)
+                return administer(url)
             return None
 
         with closing(until(attempt, "MySQL answers, at last", 30)) as connection:
