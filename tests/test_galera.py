@@ -231,20 +231,16 @@ def test_lag_is_not_taken_for_a_restored_database(site: Site, hosts: list[Server
 
 
 def test_hosts_start_together_on_an_empty_schema(cluster: Galera) -> None:
-    with ExitStack() as stack:
-        site = Site(cluster, stack)
-        for _ in range(2):
+    for _ in range(2):
+        with ExitStack() as stack:
+            site = Site(cluster, stack)
             for host in site.hosts():
                 site.join_in(host)
-                host.kill()
-            cluster.nodes[0].replicate(f"DROP DATABASE {site.database}")
 
 
 def test_migrations_meet(cluster: Galera) -> None:
     files = schema.read(data_files("sql"))
-    database = f"fc{next(_databases)}"
-    urls = [node.url(database) for node in cluster.nodes for _ in range(2)]
-    start = Barrier(len(urls))
+    start = Barrier(4)
 
     def migrate(url: str) -> int:
         start.wait()
@@ -252,8 +248,9 @@ def test_migrations_meet(cluster: Galera) -> None:
 
     with ThreadPoolExecutor() as pool:
         for _ in range(4):
+            database = f"fc{next(_databases)}"
+            urls = [node.url(database) for node in cluster.nodes] * 2
             assert list(pool.map(migrate, urls)) == [len(files)] * len(urls)
-            cluster.nodes[0].replicate(f"DROP DATABASE {database}")
 
 
 # A node that leaves the cluster, and comes back.

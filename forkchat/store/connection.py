@@ -42,8 +42,8 @@ PATIENCE = 5
 #: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
 #: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
 #: and a lock, of rows or of all tables (a backup's), is waited for 3 s: a host that loses its network holds
-#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. At a
-#: Galera node a read sees what any other node has committed (`wsrep_sync_wait`), and fails outside of the
+#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. On a
+#: Galera node a read sees what any other node has committed (`wsrep_sync_wait`), and fails outside the
 #: cluster (`wsrep_dirty_reads`, which would undo the former too).
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
