@@ -397,9 +397,9 @@ def test_no_memory_to_hash() -> None:
     with Server("-w", "1", config="[limits]\nlogin_rate = 1\n") as server:
         li = Modern(server.port).register()
         (worker,) = server.workers().values()
-        room = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 29)
+        room = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize() + (1 << 28)
         limit(worker, "as", room)
-        server.config_path.write_text("[limits]\nlogin_rate = 1\n[passwords]\nmemory = 4194304\n")
+        server.config_path.write_text("[limits]\nlogin_rate = 1\n[passwords]\nmemory = 1048576\ntime = 1\n")
         server.send(signal.SIGHUP)
 
         def is_short() -> bool:
