@@ -11,7 +11,7 @@
 | `reap:LEASE` | string | 6 s, renewed while it does | a worker is clearing up that dead lease |
 | `born` | string | for ever | `run time`: since when this run of Redis knows anything, by its clock |
 | `{u57}:burst` | string | until it is whole | they logged in with a burst of messages to send |
-| `{u57}:changes` | counter | 1 min from the first | groups they have made and joined, friends added |
+| `{u57}:changes` | counter | 1 min from the first | groups made and joined, friends added, passwords |
 | `{u57}:begun` | counter | 1 min from the first | conversations with people that they have begun |
 | `{u57}:logins` | counter | 1 min from the first | logins, successful ones |
 | `rate:BUCKET` | sorted set | 1 min or 1 h from the last | attempts: logins by password, registrations |

@@ -71,7 +71,7 @@ return math.max(1, redis.call('TTL', KEYS[1]))
 _MINUTE = 60
 #: What is counted, in words.
 _COUNTED = {
-    "changes": "groups and friends are made, joined or added",
+    "changes": "groups, friends and passwords are changed",
     "begun": "conversations are begun",
     "logins": "logins of one account are served",
 }
