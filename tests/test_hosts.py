@@ -191,9 +191,15 @@ def test_a_login_while_the_last_logout_is_announced(cluster: Cluster) -> None:
     li.done(m.LOGINOUT)
     with closing(connect(cluster.mysql_url)) as database, database.cursor() as cursor:
         cursor.execute("LOCK TABLES member WRITE")
-        login = li.say(m.LOGIN, name=li.name, password=PASSWORD)
-        until(lambda: not cluster.redis.sismember(keys.users(lease), li.id), "the logout is dealt with")
-    assert li.answer(login)["errno"] == 0
+        logins = [li.say(m.LOGIN, name=li.name, password=PASSWORD)]
+
+        def is_over() -> bool:
+            if li.has_answer(logins[-1]):  # the lock was waited for in vain
+                logins.append(li.say(m.LOGIN, name=li.name, password=PASSWORD))
+            return not cluster.redis.sismember(keys.users(lease), li.id)
+
+        until(is_over, "the logout is dealt with")
+    assert li.answer(logins[-1])["errno"] == 0
     assert cluster.redis.sismember(keys.users(lease), li.id)
 
 

@@ -34,8 +34,6 @@ register_rate = 100000
 session_rate = 100000
 begin_rate = 100000
 change_rate = 100000
-begin_rate = 100000
-session_rate = 100000
 fault_burst = 0
 output = 65536
 [retention]
