@@ -194,7 +194,7 @@ class Scenario:
         await b.leave(group)
 
     async def _visit(self) -> None:
-        """Somebody new registers, is seen, changes the password, logs out and in, is gone."""
+        """Somebody new registers, is seen, changes the password, logs out and in, is gone and owes."""
         a, b, *_ = self.people
         number = next(self._numbers)
         port = self.world.hosts[number % 2].port
@@ -221,7 +221,8 @@ class Scenario:
         while guest.pending:
             await asyncio.sleep(0.05)
         await guest.insist(m.PING)
-        await guest.stop()
+        guest.send({"msgid": m.RECV, "c": {f"g{10_000 + n}": 1 for n in range(4000)}})
+        await guest.stop()  # owing for it
         self.history.shown.pop(guest.id, None)  # nobody waits for what they are shown
 
     def _grow_old(self, user: int, password: str) -> None:

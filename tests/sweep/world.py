@@ -26,7 +26,7 @@ _CONFIG = """\
 [server]
 log_level = "debug"
 [limits]
-message_rate = 5000
+message_rate = 2000
 login_rate = 1000
 login_rate_address = 100000
 login_rate_account = 1000
