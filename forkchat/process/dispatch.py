@@ -44,7 +44,8 @@ class Dispatcher:
                 raise RateLimited("too many messages", retry_after=math.ceil(wait * 100) / 100)
             check_legal(peer.state, msgid)
             request = check(msgid, message)
-            peer.bucket.spend(weight(request, len(frame)) - 1)
+            if (more := weight(request, len(frame)) - 1) > 0:
+                peer.bucket.spend(more)
             self._dispatch(peer, request)
         except Refused as refused:
             peer.refuse(msgid, rid, refused)

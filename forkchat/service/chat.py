@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,6 +41,10 @@ class Ticket(NamedTuple):
     key: Conversation
 
 
+#: What `Writer.append` takes.
+_Message = tuple[str, tuple[int, ...], int, bytes, bytes, Ticket]
+
+
 class Chat:
     def __init__(self, context: Context, registry: Registry):
         self._context = context
@@ -54,22 +57,23 @@ class Chat:
         assert session is not None
         conv, key = _conversation(session.user, request)
         body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
-        peer.spend(self._context.delivery.weight(conv))
+        if key.group:
+            peer.spend(self._context.delivery.weight(conv))
         if request.get("ephemeral"):
             frame = ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
             self._publish_ephemeral(peer, request, conv, key, frame)
             return None
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
         cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
-        ticket = Ticket(peer, request, key)
-        store = partial(self._context.store.writer.append, conv, key.users, session.user, cid, body, ticket)
-        if key.users and conv not in (session.pairs or ()):
-            return self._begin(session, conv, store)
-        store()
+        message = conv, key.users, session.user, cid, body, Ticket(peer, request, key)
+        if key.users and (session.pairs is None or conv not in session.pairs):
+            return self._begin(session, message)
+        self._context.store.writer.append(*message)
         return None
 
-    async def _begin(self, session: Session, conv: str, store: Callable[[], object]) -> Fields:
+    async def _begin(self, session: Session, message: _Message) -> Fields:
         """The first message of a session to someone: it may begin their conversation, which lasts."""
+        conv = message[0]
         context, user = self._context, session.user
         try:
             if await context.store.conversations.standing((user, conv)) is None:
@@ -78,7 +82,7 @@ class Chat:
             log.debug("chat.uncounted", user=user)  # no limit is worth a message: it may yet be stored
         if session.ended is None:
             context.delivery.enter(session, conv)
-        store()
+        context.store.writer.append(*message)
         return None
 
     def _decided(self, decided: Decided) -> None:
@@ -136,7 +140,8 @@ class Chat:
         conv = request["conv"]
         key = parse_key(conv)
         version = _check_part(session, key)
-        peer.spend(self._context.delivery.weight(conv))
+        if key.group:
+            peer.spend(self._context.delivery.weight(conv))
         frame = line({"msgid": m.TYPING, "conv": conv, "id": session.user, "name": session.name})
         channel = channel_of(conv, key, session.user)
         self._context.router.publish(channel, payload.typing(conv, session.user, version, frame))
