@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
+from typing import Any
 
 from argon2 import PasswordHasher
 
@@ -126,12 +127,17 @@ class Scenario:
 
     async def _gather(self, acts: list[Callable[[], Awaitable[None]]], seconds: float) -> list[str]:
         async def act(what: Callable[[], Awaitable[None]]) -> str:
+            task = asyncio.ensure_future(what())
             try:
-                await asyncio.wait_for(what(), seconds)
-            except TimeoutError:
-                return f"{what.__name__}: not over after {seconds:.0f} s"
+                await asyncio.wait([task], timeout=seconds)
+                if not task.done():
+                    return f"{what.__name__}: not over after {seconds:.0f} s, at {_where(task)}"
+                task.result()
             except AssertionError as error:
                 return f"{what.__name__}: {error}"
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
             return ""
 
         return [text for text in await asyncio.gather(*map(act, acts)) if text]
@@ -424,6 +430,16 @@ class Scenario:
     async def _shown(self) -> None:
         while any(nothing_is_lost(self.history)):
             await asyncio.sleep(0.1)
+
+
+def _where(task: asyncio.Task[None]) -> str:
+    """What it waits for, from the outermost call in."""
+    at: list[str] = []
+    waits: Any = task.get_coro()
+    while frame := getattr(waits, "cr_frame", None):
+        at.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        waits = waits.cr_await
+    return " ".join(at)
 
 
 SPECIALS = {
