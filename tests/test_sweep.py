@@ -21,6 +21,7 @@ NASTY = [
     ("EVAL presence.CLAIM", "null"),
     ("EXPIRE lease:*", "READONLY"),
     ("GET {u#}:session", "array"),
+    ("EVAL rates.COUNT", "array"),
     ("SUBSCRIBE g#", "NOPERM"),
     ("PUBLISH u#", "cut-after"),
 ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from forkchat.bus import keys
 from forkchat.bus.link import Link
 from forkchat.config import Limits
-from forkchat.errors import RateLimited
+from forkchat.errors import RateLimited, Unavailable
 
 #: One sharer fills no more than this part of a shared bucket.
 _SHARE = 5
@@ -110,7 +110,7 @@ class Rates:
         for bucket in attempt.buckets:
             share = math.ceil(bucket.places / _SHARE) if bucket.sharer else bucket.places
             arguments += map(str, (bucket.places, bucket.seconds, bucket.sharer, share))
-        wait = await self._link.call("EVAL", _TAKE, len(names), *names, *arguments)
+        wait = await self._number(_TAKE, names, *arguments)
         if wait:
             minutes = math.ceil(wait / 60_000)
             when = "wait a little" if minutes == 1 else f"wait {minutes} minutes"
@@ -129,7 +129,7 @@ class Rates:
         Raises RateLimited over `limit` within a minute. 0: no limit.
         """
         if limit:
-            wait = await self._link.call("EVAL", _COUNT, 1, keys.count(user, what), _MINUTE, limit)
+            wait = await self._number(_COUNT, [keys.count(user, what)], _MINUTE, limit)
             if wait:
                 raise RateLimited(f"at most {limit} {_COUNTED[what]} a minute", retry_after=wait)
 
@@ -141,12 +141,19 @@ class Rates:
         """
         if not limits.message_rate:
             return limits.message_burst
-        left = await self._link.call("EVAL", _BURST, 1, keys.burst(user), _whole(limits))
-        return int(limits.message_burst - left * limits.message_rate // 1000)
+        left = await self._number(_BURST, [keys.burst(user)], _whole(limits))
+        return limits.message_burst - left * limits.message_rate // 1000
 
     async def owe(self, user: int, seconds: float, limits: Limits) -> None:
         """A session has ended that spent what comes together within so many seconds from now."""
-        await self._link.call("EVAL", _OWE, 1, keys.burst(user), _whole(limits) + round(seconds * 1000))
+        await self._number(_OWE, [keys.burst(user)], _whole(limits) + round(seconds * 1000))
+
+    async def _number(self, script: str, names: list[str], *arguments: str | int) -> int:
+        """What a script returns. Raises Unavailable, also for what is no number: it may become an answer."""
+        reply = await self._link.call("EVAL", script, len(names), *names, *arguments)
+        if not isinstance(reply, int):
+            raise Unavailable(f"Redis answers with {reply!r:.50}, which is no number")
+        return reply
 
 
 def _whole(limits: Limits) -> int:

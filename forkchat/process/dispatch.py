@@ -83,13 +83,18 @@ class Dispatcher:
 def _finish(peer: Peer, request: Request, done: Future[Any]) -> None:
     peer.inbox.release()
     try:
+        _answer(peer, request, done)
+    except BaseException as error:
+        peer.refuse(request.msgid, request.rid, _fault(peer, request.msgid, error))
+
+
+def _answer(peer: Peer, request: Request, done: Future[Any]) -> None:
+    try:
         answer = done.result()
         if answer is not None:
             peer.answer(request, answer)
     except Refused as refused:
         peer.refuse(request.msgid, request.rid, refused)
-    except BaseException as error:
-        peer.refuse(request.msgid, request.rid, _fault(peer, request.msgid, error))
 
 
 def _fault(peer: Peer, msgid: int, error: BaseException) -> Refused:
