@@ -23,7 +23,8 @@ NASTY = [
     ("GET {u#}:session", "array"),
     ("EVAL rates.COUNT", "array"),
     ("SUBSCRIBE g#", "NOPERM"),
-    ("PUBLISH u#", "cut-after"),
+    ("PUBLISH g#", "cut-after"),
+    ("PUBLISH u#", "array"),
 ]
 
 

@@ -159,12 +159,12 @@ class Chat:
         self._context.router.publish(channel, payload.ephemeral(conv, session.user, version, frame), done)
 
     def _published(
-        self, session: Session, request: Request, conv: str, key: Conversation, receivers: int | Exception
+        self, session: Session, request: Request, conv: str, key: Conversation, receivers: object
     ) -> None:
         """Answer with how many workers took it, unless that says whether someone is online whom the user may
         not see: presence is for those who have added them."""
         peer = session.peer
-        if isinstance(receivers, Exception):
+        if not isinstance(receivers, int):  # why nobody took it; or no reply to PUBLISH
             peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
             return
         other = 0 if key.group else key.other(session.user)
