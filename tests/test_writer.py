@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count
@@ -18,7 +19,7 @@ from forkchat.net.loop import EventLoop
 from forkchat.store import Decided, Store
 from forkchat.store.append import Outcome
 from forkchat.store.connection import connect
-from tests.server import Server, children
+from tests.server import Server, children, until
 
 _BODY = b'{"name":"a","msg":"hi"}'
 
@@ -46,6 +47,10 @@ class Worker:
     def close(self) -> None:
         self.store.close()
         self._loop.close()
+
+    def post(self, what: Callable[[], object]) -> None:
+        """From another thread: have it done on the loop."""
+        self._loop.post(what)
 
     def get(self, future: Any) -> Any:
         future.add_done_callback(lambda _: self._loop.stop())
@@ -88,6 +93,12 @@ def pair(worker: Worker, request: pytest.FixtureRequest) -> tuple[int, int]:
     return a, b
 
 
+def kill_others(cursor: Any) -> None:
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()")
+    for (connection,) in cursor.fetchall():
+        cursor.execute("KILL %s", (connection,))
+
+
 def seqs(outcomes: list[Outcome | Refused]) -> list[int]:
     return [outcome.seq for outcome in outcomes if isinstance(outcome, Outcome)]
 
@@ -125,9 +136,7 @@ def test_refusals(worker: Worker, pair: tuple[int, int]) -> None:
 def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worker: Worker) -> None:
     worker.get(worker.store.users.create("before", ""))
     with closing(connect(url)) as other, other.cursor() as cursor:
-        cursor.execute("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()")
-        for (connection,) in cursor.fetchall():
-            cursor.execute("KILL %s", (connection,))
+        kill_others(cursor)
     assert worker.get(worker.store.users.create("after", ""))
 
 
@@ -211,3 +220,40 @@ def test_message_that_mysql_cannot_take_holds_up_no_other(url: str, pair: tuple[
                 assert isinstance(worker.outcomes[large], Unavailable)
         finally:
             cursor.execute("SET GLOBAL max_allowed_packet = %s", (usual,))
+
+
+def test_what_another_database_has_stored_is_not_told(
+    worker: Worker, pair: tuple[int, int], url: str
+) -> None:
+    """A new epoch begins while MySQL stores: the old primary's answer says nothing about the new one."""
+    a, b = pair
+    conv, is_forgotten = f"d{a}-{b}", threading.Event()
+    worker.append([(conv, a, b"0")])
+    missing: list[tuple[str, int, int]] = []
+    worker.store.writer.on_missing = lambda *message: missing.append(message)
+
+    def forget() -> None:
+        worker.store.writer.forget()
+        is_forgotten.set()
+
+    with closing(connect(url)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute("LOCK TABLES message WRITE")
+
+        def is_waited() -> bool:
+            cursor.execute("SELECT 1 FROM information_schema.processlist WHERE state LIKE '%metadata lock%'")
+            return bool(cursor.fetchall())
+
+        def go_on() -> None:
+            until(is_waited, "the writer waits for the table")
+            worker.post(forget)
+            assert is_forgotten.wait(10)
+            cursor.execute("UNLOCK TABLES")
+
+        done = threads.submit(go_on)
+        (outcome,) = worker.append([(conv, a, b"1")])
+        done.result()
+        assert isinstance(outcome, Unavailable)
+        cursor.execute("DELETE FROM message WHERE conv = %s AND seq = 2", (conv.encode(),))
+        kill_others(cursor)
+    assert seqs(worker.append([(conv, a, b"2")]))
+    assert not missing

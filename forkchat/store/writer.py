@@ -103,7 +103,7 @@ class Writer:
         return self._unfinished
 
     def forget(self) -> None:
-        """What was stored so far is no longer looked for: the database is another one."""
+        """The database is another one: what was stored so far is no longer looked for, nor told of."""
         self._ends = {}
 
     def close(self) -> None:
@@ -117,7 +117,9 @@ class Writer:
             self._queue.put(self._appended)
             self._appended = []
 
-    def _finish(self, decided: Decided) -> None:
+    def _finish(self, decided: Decided, ends: dict[str, _End]) -> None:
+        if ends is not self._ends:  # what MySQL answered was of a database that is no more
+            decided = [(draft, Unavailable("not known to be stored")) for draft, _ in decided]
         self._unfinished -= len(decided)
         self.on_decided(decided)
 
@@ -132,37 +134,29 @@ class Writer:
             except Exception as error:
                 self._drop()
                 log.exception("writer.error", error, messages=len(batch.drafts))
-                self._tell([(draft, Unavailable("not stored")) for draft in batch.drafts])
+                self._tell([(draft, Unavailable("not stored")) for draft in batch.drafts], self._ends)
                 batch.drafts = []
             finally:
                 self._batches.put_back(batch)
-            self._tell(self._batches.expire())
+            self._tell(self._batches.expire(), self._ends)
         self._drop()
 
     def _store(self, connection: Connection, batch: _Batch) -> None:
+        ends = self._ends  # `forget` may be called before MySQL answers
         result = store(connection, batch.drafts, batch.contended)
         outcomes = result.outcomes
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
-        self._tell(decided)  # first: whatever fails, each draft is told of once at least
+        self._tell(decided, ends)  # first: whatever fails, each draft is told of once at least
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         self._batches.succeeded()
         self._has_served = True
-        self._remember(decided)
+        _remember(ends, decided)
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
-
-    def _remember(self, decided: Decided) -> None:
-        ends = self._ends
-        for draft, outcome in decided:
-            if isinstance(outcome, Outcome) and not outcome.is_dup:
-                ends[draft.conv] = outcome.seq, outcome.ts
-        if len(ends) > _MAX_ENDS:
-            for conv in list(ends)[: len(ends) // 2]:
-                del ends[conv]
 
     def _failed(self, error: MySQLdb.Error, batch: _Batch) -> None:
         """Prepare for another try of the batch."""
@@ -244,9 +238,18 @@ class Writer:
         self._has_served = False
         close(connection)
 
-    def _tell(self, decided: Decided) -> None:
+    def _tell(self, decided: Decided, ends: dict[str, _End]) -> None:
         if decided:
-            self._loop.post(self._finish, decided)
+            self._loop.post(self._finish, decided, ends)
+
+
+def _remember(ends: dict[str, _End], decided: Decided) -> None:
+    for draft, outcome in decided:
+        if isinstance(outcome, Outcome) and not outcome.is_dup:
+            ends[draft.conv] = outcome.seq, outcome.ts
+    if len(ends) > _MAX_ENDS:
+        for conv in list(ends)[: len(ends) // 2]:
+            del ends[conv]
 
 
 class _Batch:
