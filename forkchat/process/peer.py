@@ -389,6 +389,8 @@ class Peer:
         if self._shared.admission.is_logged():
             log.info("peer.frame_too_long", peer=self.address, limit=self._decoder.limit)
         self._connection.close_when_sent("frame over the limit")
+        self.inbox.clear()  # a second passes until it is closed: 2000 a second may come and do the same
+        self._decoder.clear()
 
     # The end.
 

@@ -66,6 +66,11 @@ class FrameDecoder:
                 raise FrameTooLong
         return frames
 
+    def clear(self) -> None:
+        """Forget the frame that has not ended."""
+        self._partial = bytearray()
+        self._scan = None
+
     def find_delimiter(self, data: bytes) -> bool:
         """Look for the first delimiter in what is fed later; whether it is known now."""
         ends = [(at, d) for d in (b"\n", b"\0") if (at := data.find(d)) >= 0]
