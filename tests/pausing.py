@@ -38,7 +38,7 @@ _HANDLERS = [
     *((Accounts, "register"), (Accounts, "account"), (Friends, "add")),
 ]
 _PARTS: list[tuple[type, str]] = [
-    *((Session, "_deliver"), (Stream, "located"), (Delivery, "detach"), (Delivery, "look")),
+    *((Session, "_write"), (Stream, "located"), (Delivery, "detach"), (Delivery, "look")),
     *((Chat, "_tell_others"), (Cursors, "acknowledge"), (Peer, "answer"), (Writer, "_tell")),
 ]
 

@@ -180,7 +180,7 @@ def _fail(place: Place, part: str) -> None:
 def test_delivery_to_one_of_many(place: Place, li: Modern) -> None:
     """Whoever cannot be given a message comes again; the others have it."""
     bo, cy, group = _together(place, li)
-    _fail(place, f"Session._deliver {bo.id}")
+    _fail(place, f"Session._write {bo.id}")
     li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
     _hears(cy, "hi")
     bo.wait_closed()

@@ -82,13 +82,14 @@ class Inbox:
     def feed(self, data: bytes) -> None:
         if len(data) > _SLICE or self.is_held or self._is_queued or self._waiting or self._rest:
             self._rest += data
-        elif len(frames := self._peer.split(data)) > self._share or self.is_held:
+        elif (len(frames := self._peer.split(data)) > 1 and len(frames) > self._share) or self.is_held:
             self._waiting = deque(frames)
         else:
+            last = len(frames) - 1
             for at, frame in enumerate(frames):
                 self._handle(self._peer, frame)
-                if self.is_held or self._connection.is_closing:
-                    self._waiting = deque(frames[at + 1 :]) or None
+                if at < last and (self.is_held or self._connection.is_closing):
+                    self._waiting = deque(frames[at + 1 :])
                     return
             return
         if self._is_queued or self.is_held:

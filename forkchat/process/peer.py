@@ -209,7 +209,8 @@ class Peer:
         """Answer a modern request; a classic one has no answer but those of `classic`."""
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
         if frame:
-            self.bucket.spend(len(frame) // ANSWER_BYTES)
+            if len(frame) >= ANSWER_BYTES:
+                self.bucket.spend(len(frame) // ANSWER_BYTES)
             self.write(frame)
 
     def refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:

@@ -26,7 +26,6 @@ from forkchat.wire.requests import Request
 
 if TYPE_CHECKING:
     from forkchat.store import Decided
-    from forkchat.store.append import Draft, Outcome
 
 
 #: People about whom a session remembers whether it may see them.
@@ -91,21 +90,19 @@ class Chat:
             self._tell_others(decided)
         except Exception as error:  # it is stored: reconciliation finds it
             log.exception("chat.untold", error)
+        cursors = self._context.store.cursors
         for draft, outcome in decided:
+            ticket: Ticket = draft.ticket
             try:
-                self._tell_sender(draft, outcome)
+                if isinstance(outcome, Refused):
+                    ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
+                    continue
+                cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
+                fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
+                ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
             except Exception as error:  # the others' are in the same batch
                 log.exception("chat.unacknowledged", error, user=draft.sender)
-                draft.ticket.peer.close("error")
-
-    def _tell_sender(self, draft: Draft, outcome: Outcome | Refused) -> None:
-        ticket: Ticket = draft.ticket
-        if isinstance(outcome, Refused):
-            ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
-            return
-        self._context.store.cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
-        fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
-        ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
+                ticket.peer.close("error")
 
     def _tell_others(self, decided: Decided) -> None:
         """One publish for a channel, however many messages there are."""
@@ -167,12 +164,12 @@ class Chat:
         if not isinstance(receivers, int):  # why nobody took it; or no reply to PUBLISH
             peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
             return
-        other = 0 if key.group else key.other(session.user)
-        may_see = not other or (session.may_see or {}).get(other)
+        may_see = key.group or (session.may_see.get(conv) if session.may_see else None)
         if may_see is None:
+            other = key.other(session.user)
             background(self._answer_seen(session, request, conv, other, receivers), "chat.ephemeral")
         else:
-            peer.answer(request, {"conv": conv} | ({"receivers": receivers} if may_see else {}))
+            peer.answer(request, {"conv": conv, "receivers": receivers} if may_see else {"conv": conv})
 
     async def _answer_seen(
         self, session: Session, request: Request, conv: str, other: int, receivers: int
@@ -182,9 +179,10 @@ class Chat:
             may_see = await self._context.store.friends.has((session.user, other))
             session.may_see = session.may_see or {}
             if len(session.may_see) < _MAX_SEEN:
-                session.may_see[other] = may_see
+                session.may_see[conv] = may_see
         finally:
-            session.peer.answer(request, {"conv": conv} | ({"receivers": receivers} if may_see else {}))
+            fields = {"conv": conv, "receivers": receivers} if may_see else {"conv": conv}
+            session.peer.answer(request, fields)
 
 
 def _check_part(session: Session, key: Conversation) -> int:

@@ -64,7 +64,7 @@ class Session:
         self.ended: Future[None] | None = None
         self.catching_up: Job | None = None
         self.fetched: dict[str, int] | None = None
-        self.may_see: dict[int, bool] | None = None
+        self.may_see: dict[str, bool] | None = None
         self.groups: dict[int, int] = {}
         self.pairs: dict[str, None] | None = None
         self.sent: dict[str, int] = {}
@@ -96,19 +96,16 @@ class Session:
         lost. Never raises: others get the same. A session that fails is closed, and its client comes again.
         """
         try:
-            self._deliver(outs)
+            for out in outs:
+                if out.sender == self.user and not (out.is_fill and self.peer.is_modern):
+                    continue
+                if self._early is not None:
+                    self._keep(out)
+                else:
+                    self._write(out)
         except Exception as error:
             log.exception("session.error", error, user=self.user)
             self.peer.close("error")
-
-    def _deliver(self, outs: list[Outgoing]) -> None:
-        for out in outs:
-            if out.sender == self.user and not (out.is_fill and self.peer.is_modern):
-                continue
-            if self._early is not None:
-                self._keep(out)
-            else:
-                self._write(out)
 
     def push(self, frame: bytes) -> bool:
         """Send an event's frame, which is nothing to a classic client; False if the peer is congested."""

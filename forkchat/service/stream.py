@@ -138,6 +138,8 @@ class Stream:
     def _deliver(self, ready: list[Outgoing]) -> None:
         if not ready or self._has_parted:
             return
-        self._times = [*self._times, *[out.ts for out in ready[-_KEPT:]]][-_KEPT:]
+        self._times += [out.ts for out in ready]
+        if len(self._times) > _KEPT:
+            del self._times[:-_KEPT]
         for session in list(self.followers.values()):
             session.deliver(ready)
