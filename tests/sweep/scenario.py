@@ -299,7 +299,6 @@ class Scenario:
 
     def _hold_lock(self, conv: str) -> None:
         with closing(self.world.connection()) as connection, connection.cursor() as cursor:
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = 60")  # whatever a strike holds
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM conversation WHERE conv = %s FOR UPDATE", (conv.encode(),))
             time.sleep(0.4)

@@ -86,10 +86,11 @@ class World:
         connection.close()
 
     def connection(self) -> Connection:
-        """To MySQL itself."""
-        return connect(
-            f"mysql://root@/{self._database}?unix_socket={quote(self._mysql_socket)}", read_timeout=30
-        )
+        """To MySQL itself. It waits longer than the program does, whatever a strike holds."""
+        url = f"mysql://root@/{self._database}?unix_socket={quote(self._mysql_socket)}"
+        connection = connect(url, read_timeout=90)
+        connection.query("SET SESSION lock_wait_timeout = 60, innodb_lock_wait_timeout = 60")
+        return connection
 
     def redis_client(self) -> redis.Redis:
         """Of Redis itself."""
