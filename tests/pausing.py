@@ -9,9 +9,10 @@ While it has a file `fail` with the name of one of `_PARTS`, and perhaps a user,
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from forkchat.service.session import Session
 from forkchat.service.stream import Stream
 from forkchat.store.cursors import Cursors
 from forkchat.store.writer import Writer
-from tests.server import until
+from tests.server import Server, make_data_dir, until
+from tests.talk import UNLIMITED
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
 ERRORS = {"Unavailable": Unavailable("injected"), "KeyError": KeyError("injected")}
@@ -116,6 +118,19 @@ class _Steps:
         self._pauses.stopped.touch()
         while not self._pauses.go.exists():
             await sleep(self._loop, 0.005)
+
+
+@contextmanager
+def pausing_server() -> Iterator[tuple[Server, Pauses]]:
+    """One of two workers."""
+    directory = make_data_dir()
+    directory.chmod(0o777)
+    command = [sys.executable, "-m", "tests.pausing", str(directory)]
+    try:
+        with Server("-w", "2", config=UNLIMITED, command=command) as server:
+            yield server, Pauses(directory)
+    finally:
+        shutil.rmtree(directory)
 
 
 def _pausing(handler: Handler, pauses: Pauses) -> Handler:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -12,9 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from forkchat.wire import msgid as m
-from tests.pausing import ERRORS, Pauses
-from tests.server import Server, frozen, make_data_dir, until
-from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, new_name, worker_of
+from tests.pausing import ERRORS, Pauses, pausing_server
+from tests.server import Server, frozen, until
+from tests.talk import PASSWORD, Message, Modern, elsewhere, new_name, worker_of
 
 _UNAVAILABLE = 11
 _NEW = "another long password"
@@ -38,14 +36,8 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    directory = make_data_dir()
-    directory.chmod(0o777)
-    command = [sys.executable, "-m", "tests.pausing", str(directory)]
-    try:
-        with Server("-w", "2", config=UNLIMITED, command=command) as server:
-            yield Place(server, Pauses(directory))
-    finally:
-        shutil.rmtree(directory)
+    with pausing_server() as (server, pauses):
+        yield Place(server, pauses)
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -16,9 +14,9 @@ import redis
 
 from forkchat.process.embedded import run_dir
 from forkchat.wire import msgid as m
-from tests.pausing import Pauses
-from tests.server import Server, make_data_dir, until
-from tests.talk import PASSWORD, UNLIMITED, Message, Modern, elsewhere, worker_of
+from tests.pausing import Pauses, pausing_server
+from tests.server import Server, until
+from tests.talk import PASSWORD, Message, Modern, elsewhere, worker_of
 
 
 class Place(NamedTuple):
@@ -28,14 +26,8 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    directory = make_data_dir()
-    directory.chmod(0o777)
-    command = [sys.executable, "-m", "tests.pausing", str(directory)]
-    try:
-        with Server("-w", "2", config=UNLIMITED, command=command) as server:
-            yield Place(server, Pauses(directory))
-    finally:
-        shutil.rmtree(directory)
+    with pausing_server() as (server, pauses):
+        yield Place(server, pauses)
 
 
 class Room:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forkchat.store import Decided
 
 
-#: People about whom a session remembers whether it may see them.
+#: Conversations of a session with somebody of whom it is remembered whether they may be seen.
 _MAX_SEEN = 1000
 
 
