@@ -3,23 +3,31 @@ PY := .venv/bin/python
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
 
-setup:  ## install what is missing: Debian packages, .venv
+setup:  ## install what is missing of everything, the tests' tools too: Debian packages, .venv
 	@bin/setup
 
-run: setup  ## start a server on port 6000 with 4 workers (more flags: ARGS="...")
+run:  ## start a server on port 6000 with 4 workers (more flags: ARGS="...")
+	@bin/setup run
 	@exec bin/forkchat -w 4 -p 6000 $(ARGS)
 
-cluster: setup  ## start a cluster: MariaDB, Redis, nginx on port 8000, two hosts
+cluster:  ## start a cluster: MariaDB, Redis, nginx on port 8000, two hosts
+	@bin/setup cluster
 	@bin/cluster
 
 test: setup  ## run the tests (pytest's arguments: ARGS="-k presence")
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: setup  ## break what can break, and see that no law is (ARGS="--minutes 30", or "--each")
 	@$(PY) -m tests.faults $(ARGS)
 
 sweep: setup  ## fail each statement and command in each way, and see that all is well again (ARGS="--minutes 10")
 	@$(PY) -m tests.sweep $(ARGS)
+
+kills: setup  ## kill chatcli after each key and at each of its steps, and see that nothing typed is lost
+	@$(PY) -m tests.kills $(ARGS)
+
+spoiled: setup  ## spoil what a server sends, each frame in each way, and see that the client goes on
+	@$(PY) -m tests.spoiled $(ARGS)
 
 fuzz: setup  ## send the parsers and a server what nobody would think of (ARGS="--runs 1000000")
 	@$(PY) -m tests.fuzz $(ARGS)
@@ -45,4 +53,4 @@ locale: setup  ## bring the texts of chatcli into its translations, and compile 
 screens: setup  ## make docs/screens.md from a real run of the client
 	@$(PY) -m tests.screens
 
-.PHONY: help setup run cluster test soak sweep fuzz bench figures lint format locale screens
+.PHONY: help setup run cluster test soak sweep kills spoiled fuzz bench figures lint format locale screens

@@ -1,4 +1,7 @@
-"""Packaging: `pip install .` brings the commands forkchat and chatcli. Pins are in requirements.txt."""
+"""Packaging: `pip install .` brings chatcli and the library, `pip install '.[server]'` the server as well.
+
+Pins are in requirements.txt and requirements-server.txt.
+"""
 
 import re
 from pathlib import Path
@@ -15,28 +18,36 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     package_data={"client": ["locale/*/LC_MESSAGES/*.mo"]},
+    py_modules=["chatcli"],
     packages=find_packages(include=["forkchat", "forkchat.*", "client", "client.*"]),
     # forkchat.config looks for these under sysconfig's data path, or in the checkout.
     data_files=[
         (f"share/forkchat/{folder}", sorted(map(str, Path(folder).glob(pattern))))
         for folder, pattern in [("sql", "*.sql"), ("etc", "*")]
     ],
+    # What chatcli and the library need; all of it comes as wheels.
     install_requires=[
-        "argon2-cffi>=25.1,<26",
         "confusable-homoglyphs>=3.3.1,<3.4",
-        "hiredis>=3.5,<4",
-        "mysqlclient>=2.3,<3",
         "orjson>=3.13,<4",
-        "platformdirs>=4.3,<5",
+        "platformdirs>=4.14,<5",
         "precis-i18n>=1.1.2,<2",
         "prompt_toolkit>=3.0.53,<4",
-        "redis>=8.1,<9",
-        "setproctitle>=1.3.8,<2",
-        "supervisor>=4.3,<5",
         "tomlkit>=0.13,<1",
-        "zxcvbn-rs-py>=0.3,<0.4",
+        "wcwidth>=0.2.13,<1",
     ],
-    # Session tokens of chatcli in the desktop's keyring instead of a file.
-    extras_require={"keyring": ["keyring>=25.2,<26"]},
-    entry_points={"console_scripts": ["forkchat = forkchat.cli:main", "chatcli = client.main:main"]},
+    extras_require={
+        # Session tokens of chatcli in the desktop's keyring instead of a file.
+        "keyring": ["keyring>=25.2,<26"],
+        # What the command forkchat needs besides. mysqlclient is compiled, against libmariadb.
+        "server": [
+            "argon2-cffi>=25.1,<26",
+            "hiredis>=3.5,<4",
+            "mysqlclient>=2.3,<3",
+            "redis>=8.1,<9",
+            "setproctitle>=1.3.8,<2",
+            "supervisor>=4.3,<5",
+            "zxcvbn-rs-py>=0.3,<0.4",
+        ],
+    },
+    entry_points={"console_scripts": ["forkchat = forkchat.cli:main", "chatcli = chatcli:main"]},
 )

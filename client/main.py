@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -23,40 +22,59 @@ from client.local import files
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
 from client.script.alone import Alone
-from client.script.codes import USAGE
+from client.script.codes import OK, USAGE
 from client.script.lines import Lines
+from client.script.signals import ended_by_signals
+from client.script.streams import Output, complain, open_closed
 from client.text import valid
+from forkchat import __version__
 
 
 class _Parser(argparse.ArgumentParser):
+    """It says what it has to say whatever state the standard streams are in."""
+
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        complain(f"{self.format_usage()}{self.prog}: {message}")
+        self.exit(USAGE)
+
+    def print_help(self, file: object = None) -> NoReturn:
+        _say(self.format_help().rstrip())
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        _say(f"chatcli {__version__}")
+
+
+def _say(text: str) -> NoReturn:
+    """It is all that was asked for."""
+    output = Output()
+    output.write(text)
+    sys.exit(output.exit_code(OK))
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
+    open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what others write may have letters that it cannot take
     i18n.set_language("")
     try:
         settings = Settings(files.SETTINGS)
     except BadSettings as error:
-        print(f"chatcli: {error}", file=sys.stderr)
+        complain(f"chatcli: {error}")
         return USAGE
     i18n.set_language(settings.text("lang"))
     job, parser, options = parse(arguments)
-    server = chosen_server(parser, options, settings)
-    accounts = Accounts(files.DATA / "accounts.json", str(server))
+    server, accounts = chosen_server(parser, options, settings)
     given = _passwords(parser, options.password_file)
     user = options.user or valid(os.environ.get("FORKCHAT_USER", ""))
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - closed is at its end
-    if not job and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
+    if not job and not options.json and os.isatty(0) and os.isatty(1):
         from client.screen.app import run  # here alone: scripts start without it
 
         return run(server, settings, accounts, user, given)
-    last = accounts.last()
-    usual = "" if user else settings.text("user") or (str(last.id) if last else "")
+    known = accounts.known()
+    usual = "" if user else settings.text("user") or (str(known[0].id) if len(known) == 1 else "")
     if job and not (user or usual):
         parser.error(_("who? --user NAME, or FORKCHAT_USER"))
 
@@ -64,12 +82,10 @@ def main(argv: list[str] | None = None) -> int:
         if job:
             alone = Alone(server, settings, accounts, user or usual, given, options.json)
             return await _JOBS[job](alone, options)
-        return await Lines(server, settings, accounts, user, given, options.json).run(usual)
+        return await Lines(server, settings, accounts, user, given, options.json).all(usual)
 
-    try:
+    with ended_by_signals():
         return asyncio.run(script())
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
 
 
 _JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]] = {
@@ -124,6 +140,11 @@ def make_parser(job: str, words: str = "?") -> _Parser:
     parser.add_argument("-s", "--server", metavar="HOST[:PORT]", help=where)
     parser.add_argument("--tls", action="store_true", help=_("connect with TLS"))
     parser.add_argument(
+        "--plain",
+        action="store_true",
+        help=_("connect without TLS, also where it was used before; do not warn"),
+    )
+    parser.add_argument(
         "--ca",
         type=Path,
         metavar="FILE",
@@ -133,6 +154,7 @@ def make_parser(job: str, words: str = "?") -> _Parser:
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help=_("the password is the first line of this file")
     )
+    parser.add_argument("--version", nargs=0, action=_Version, help=_("say which version this is, and end"))
     parser.add_argument("--json", action="store_true", help=_("one JSON object a line, in and out"))
     return parser
 
@@ -144,18 +166,32 @@ def _number(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def chosen_server(parser: _Parser, options: argparse.Namespace, settings: Settings) -> Server:
-    is_tls = options.tls or settings.is_on("tls")
-    authorities = options.ca or (Path(settings.text("ca")) if settings.text("ca") else None)
-    if options.ca and not is_tls:
-        parser.error(_("--ca is for --tls"))
+def chosen_server(
+    parser: _Parser, options: argparse.Namespace, settings: Settings
+) -> tuple[Server, Accounts]:
+    """A server that was used over TLS is used over TLS, unless the user says otherwise."""
+    if options.tls and options.plain:
+        parser.error(_("--tls and --plain exclude each other"))
     if options.server and options.address:
         parser.error(_("the server is named twice"))
+    is_tls = not options.plain and (options.tls or settings.is_on("tls"))
+    authorities = options.ca or (Path(settings.text("ca")) if settings.text("ca") else None)
     try:
         host, port = address(
             options.server or options.address or settings.text("server"), TLS_PORT if is_tls else PORT
         )
-        return Server(host, port, tls.context(authorities) if is_tls else None)
+        file = files.DATA / "accounts.json"
+        accounts = Accounts(file, str(Server(host, port)))
+        try:
+            needs_tls = accounts.need_tls()
+        except OSError as error:
+            text = _("who has logged in here cannot be read: {file}: {reason}")
+            parser.error(text.format(file=file, reason=error.strerror))
+        accounts.is_tls = is_tls or (needs_tls and not options.plain)
+        if options.ca and not accounts.is_tls:
+            parser.error(_("--ca is for --tls"))
+        context = tls.context(authorities) if accounts.is_tls else None
+        return Server(host, port, context, options.plain and not needs_tls), accounts
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:

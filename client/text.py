@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from prompt_toolkit.utils import get_cwidth
+from wcwidth import wcwidth
 
 #: Escape sequences with what belongs to them: CSI, OSC and other strings, then the two-byte kinds.
 _SEQUENCES = re.compile(
@@ -13,25 +13,62 @@ _SEQUENCES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
-#: C0 and C1 but line feeds, and what overrides or isolates a direction of writing.
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: C0 and C1 but tabs and line feeds, and what overrides or isolates a direction of writing.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 
-LINK = re.compile(r"(https?://[^\s<>\"]+)")
+#: What a link may be made of, but for the parentheses, which it has in pairs; and what it may end with.
+_IN_LINK = r"[^\s<>\"()（）【】《》「」『』，。；：！？、]"
+_ENDS_LINK = r"[^\s<>\"()（）【】《》「」『』，。；：！？、.,;:!?'\]}]"
+LINK = re.compile(
+    rf"((?:https?://|mailto:)(?:{_IN_LINK}|\({_IN_LINK}*\))*(?:{_ENDS_LINK}|\({_IN_LINK}*\)))", re.IGNORECASE
+)
 
+#: Begins a message that says what its sender does, as XMPP and IRC's clients have it.
+ACTION = "/me "
+
+#: Columns between the stops of tabs, as terminals have them.
+_TAB = 8
 #: Begins every further row of a message; no line of ours begins with a blank.
 CONTINUATION = "      │ "
 
 
+def columns(text: str) -> int:
+    """How many columns of the terminal `text` takes, as prompt_toolkit counts them (importing that would make
+    each script's start a third slower)."""
+    if text.isascii() and text.isprintable():
+        return len(text)
+    return sum(max(0, wcwidth(character)) for character in text)
+
+
+def tidied(text: str) -> str:
+    """`text` without control characters but tabs; line ends of every kind become line feeds."""
+    return _CONTROLS.sub("", _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text)))
+
+
 def clean(text: str) -> str:
-    """`text` without control characters; line ends of every kind become line feeds, tabs blanks."""
-    text = _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text)).replace("\t", " ")
-    return _CONTROLS.sub("", text)
+    """As `tidied`, as it is shown: tabs become the blanks that they stand for."""
+    return "\n".join(map(_without_tabs, tidied(text).split("\n")))
 
 
 def clean_line(text: str) -> str:
-    """As `clean`, on one line: for names."""
-    return clean(text).replace("\n", " ")
+    """As `tidied`, on one line: for names."""
+    return tidied(text).replace("\n", " ").replace("\t", " ")
+
+
+def tab_width(column: int) -> int:
+    """Columns that a tab takes there."""
+    return _TAB - column % _TAB
+
+
+def _without_tabs(line: str) -> str:
+    first, *parts = line.split("\t")
+    found, column = [first], columns(first)
+    for part in parts:
+        blanks = tab_width(column)
+        found += " " * blanks, part
+        column += blanks + columns(part)
+    return "".join(found)
 
 
 def shown_name(name: str) -> str:
@@ -42,6 +79,16 @@ def shown_name(name: str) -> str:
     name = clean_line(name)
     is_plain = bool(name) and all(c in "_-." or unicodedata.category(c)[0] in "LMN" for c in name)
     return name if is_plain else '"' + name.replace('"', "'") + '"'
+
+
+def action(text: str) -> str:
+    """What the sender of the message does; "" for a message that says something."""
+    return text.removeprefix(ACTION).strip() if text.startswith(ACTION) else ""
+
+
+def spoken(name: str, text: str) -> str:
+    """A message with its sender, `bo: text` or `* bo waves`. No name that is shown begins with a `*`."""
+    return f"* {name} {action(text)}" if action(text) else f"{name}: {text}"
 
 
 def valid(text: str) -> str:
@@ -56,7 +103,7 @@ def rows(text: str, width: int | None = None) -> list[str]:
     """
     first, *found = text.split("\n")
     if width is not None:
-        room = max(width - get_cwidth(CONTINUATION), 10)
+        room = max(width - columns(CONTINUATION), 10)
         first, *rest = wrapped(first, max(width, 10), room)
         found = rest + [row for line in found for row in wrapped(line, room, room)]
     return [first, *(CONTINUATION + row for row in found)]
@@ -70,16 +117,16 @@ def wrapped(line: str, first: int, room: int) -> list[str]:
     def end(cut: int) -> None:
         nonlocal row, left
         found.append(row[:cut])
-        row, left = row[cut:], room - get_cwidth(row[cut:])
+        row, left = row[cut:], room - columns(row[cut:])
 
     for at, part in enumerate(LINK.split(line)):
-        if at % 2 and get_cwidth(part) > left and get_cwidth(part) <= room and row.strip():
+        if at % 2 and columns(part) > left and columns(part) <= room and row.strip():
             end(len(row))
         for character in part:
-            columns = get_cwidth(character)
-            while columns > left and row:
+            width = columns(character)
+            while width > left and row:
                 cut = len(row) if at % 2 else row.rfind(" ") + 1
-                end(cut if cut > len(row) // 2 and get_cwidth(row[cut:]) <= room else len(row))
+                end(cut if cut > len(row) // 2 and columns(row[cut:]) <= room else len(row))
             row += character
-            left -= columns
+            left -= width
     return [*found, row]

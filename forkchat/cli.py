@@ -7,15 +7,18 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from forkchat import __version__, config, log
 from forkchat.errors import ConfigError, StartError
-from forkchat.process import selftest
-from forkchat.process.arbiter import Arbiter
 
 #: As in sysexits.h: supervisors do not try again what a new start cannot mend.
 EX_CONFIG = 78
+
+#: What is imported of the packages that `pip install .` leaves out, because chatcli needs none of them.
+SERVER_MODULES = "MySQLdb", "argon2", "hiredis", "redis", "setproctitle", "zxcvbn_rs_py"
 
 #: Flags that set a key of the configuration.
 _FLAGS = (
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     flags = {name: getattr(arguments, name) for _, _, name, _ in _FLAGS}
     try:
+        _check_packages()
+        from forkchat.process import selftest  # here alone: without the packages there is no importing it
+        from forkchat.process.arbiter import Arbiter
+
         loaded = config.load(arguments.config, os.environ, flags)
         return selftest.run(loaded) if arguments.test else Arbiter(loaded).run()
     except ConfigError as error:
@@ -53,6 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:  # while nothing has been started that would have to be stopped
         return 130
+
+
+def _check_packages() -> None:
+    """Raises StartError."""
+    missing = [name for name in SERVER_MODULES if find_spec(name) is None]
+    if missing:
+        setup = Path(sys.argv[0]).resolve().with_name("setup")  # beside the launcher of a checkout
+        command = f"{sys.executable} -m pip install '.[server]', in the directory of forkchat's source"
+        raise StartError(
+            f"packages of the server are missing ({', '.join(missing)}); this installs them: "
+            + (f"{setup} run" if setup.exists() else command)
+        )
 
 
 class _Stream(io.TextIOBase):

@@ -261,13 +261,24 @@ def _read(source: Source) -> Config:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(path))
+        document = tomllib.loads(_text(path))
+        _check_integers(document)
+        return document
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: byte {error.start + 1} is not UTF-8: save the file as UTF-8"]) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or too long for `int`
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def _check_integers(value: Any) -> None:
+    """Raises ValueError for an integer that is no TOML, and may be too long to be made a text or a float."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_integers(inner)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("an integer has more than 64 bits")
 
 
 def _text(path: str) -> str:

@@ -143,8 +143,9 @@ class Loop(Protocol):
     def at_turn_end(self, stage: int, fn: Callable[[], object]) -> None:
         """Run `fn` once at the end of this turn, among those of its stage (STAGE_…)."""
 
-    def register(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
-        """Call `handler(events)` when epoll reports any of `events` on `fd`."""
+    def register(self, fd: int, events: int, handler: Callable[[int], object], is_peer: bool = False) -> None:
+        """Call `handler(events)` when epoll reports any of `events` on `fd`. Peers wait for each other, all
+        else is looked at in each turn."""
 
     def modify(self, fd: int, events: int) -> None: ...
 

@@ -14,7 +14,8 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
-from tests.server import ROOT, children, is_alive, make_data_dir, until
+from tests.database import make_database
+from tests.server import ROOT, Server, children, is_alive, make_data_dir, until
 
 HOSTS = ("forkchat-a", "forkchat-b")
 
@@ -27,12 +28,15 @@ def free_port() -> int:
 
 
 class Cluster:
-    """As a context manager: started when entered, shut down whatever happens."""
+    """As a context manager: started when entered, shut down whatever happens. `is_new`: `Server`'s."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_new: bool = False) -> None:
         self.root = make_data_dir()
         self.state = self.root / "state"
         self.port, self.tls_port, self.host_port = free_port(), free_port(), free_port()
+        if not is_new:
+            self.state.mkdir(mode=0o711)
+            make_database(self.state / "mysql")
         (self.root / "bin").mkdir()
         for name in ("cluster", "forkchat", "chatcli"):
             (self.root / "bin" / name).symlink_to(ROOT / "bin" / name)
@@ -42,6 +46,7 @@ class Cluster:
         self.edit("nginx.conf", ":8443", f":{self.tls_port}")
         self.edit("nginx.conf", ":6000", f":{self.host_port}")
         self.edit("supervisord.conf", "-p 6000", f"-p {self.host_port}")
+        self.edit("cluster.toml", "[listen]", f"{Server.passwords}[listen]")
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / "etc" / name

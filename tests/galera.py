@@ -13,7 +13,8 @@ from uuid import uuid1
 import MySQLdb
 
 from tests.cluster import free_port
-from tests.replication import ACCOUNT, Forwarder, MariaDB
+from tests.database import ACCOUNT
+from tests.replication import Forwarder, MariaDB
 from tests.server import make_data_dir, until
 
 #: Both nodes claim to come from the last view of a cluster, before its first transaction. They form it again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -16,6 +15,7 @@ import MySQLdb
 
 from forkchat.store.connection import connect
 from tests.cluster import free_port
+from tests.database import ACCOUNT, make_database
 from tests.server import ROOT, make_data_dir, until
 
 PASSWORD = "geheim"
@@ -37,15 +37,14 @@ def documented_acl() -> str:
 
 
 class Directory:
-    """Where servers keep their files; with an initialised MariaDB, which is made once."""
+    """Where servers keep their files; with a new MariaDB."""
 
     def __init__(self) -> None:
         self.path = make_data_dir()
         self._mysql = self.path / "mysql"
-        account = ["--user=mysql"] if os.getuid() == 0 else []
-        if account:
-            shutil.chown(self.path, "mysql")
-        self._account = account
+        if ACCOUNT:
+            shutil.chown(self.path, ACCOUNT)
+        make_database(self._mysql)
 
     def close(self) -> None:
         shutil.rmtree(self.path)
@@ -53,15 +52,12 @@ class Directory:
     @contextmanager
     def mariadb(self, *options: str) -> Iterator[str]:
         """A MariaDB with these options: the start of its administrator's URLs, up to the database's name."""
-        if not self._mysql.exists():
-            auth = "--auth-root-authentication-method=normal"
-            argv = ["mariadb-install-db", "--no-defaults", f"--datadir={self._mysql}", auth, *self._account]
-            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
         path = self.path / "mysql.sock"
         log = self.path / "mysql.log"
         argv = ["mariadbd", "--no-defaults", f"--datadir={self._mysql}", f"--socket={path}"]
         argv += ["--skip-networking", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
-        argv += [f"--pid-file={self.path}/mysql.pid", f"--log-error={log}", *self._account, *options]
+        argv += [f"--pid-file={self.path}/mysql.pid", f"--log-error={log}", *options]
+        argv += [f"--user={ACCOUNT}"] if ACCOUNT else []
         url = "mysql://root@/{}?unix_socket=" + quote(str(path))
         with _running(argv):
             until(lambda: _answers(url.format("mysql")), f"MariaDB answers {options}: {log}", 30)

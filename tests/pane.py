@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.server import CHATCLI, CLIENT_ENV, ROOT, until
+from tests.server import CHATCLI, CLIENT_ENV, ROOT, children, is_alive, until
 from tests.talk import PASSWORD
 
 
@@ -30,6 +31,11 @@ class Home:
             "XDG_CONFIG_HOME": str(self.folder / "config"),
             "XDG_DATA_HOME": str(self.folder / "data"),
         }
+
+    def knows(self, name: str) -> bool:
+        """A login of that name is kept here."""
+        accounts = self.data / "accounts.json"
+        return accounts.exists() and f'"{name}"' in accounts.read_text()
 
     def file(self, name: str) -> Path:
         """The only one of that name below the data folder."""
@@ -61,12 +67,17 @@ def tmux_server() -> Iterator[Tmux]:
         try:
             yield Tmux(command, Path(folder))
         finally:
-            subprocess.run([*command, "kill-server"], check=True)
+            tmux = Tmux(command, Path(folder))
+            shells = tmux.run("list-panes", "-a", "-F", "#{pane_pid}").split()
+            clients = [pid for shell in shells for pid in children(int(shell))]
+            tmux.run("kill-server")
+            until(lambda: not any(map(is_alive, clients)), "nobody writes in the homes any more")
 
 
 class Pane:
     """One terminal with the client in it. What it writes to standard error is in `errors`; `shell`: a command
-    that comes before it; `pressed`: the keys that were, so far.
+    that comes before it; `namespace`: the network namespace that it runs in; `arguments`: those before the
+    server's; `program`: in place of bin/chatcli; `pressed`: the keys that were, so far.
     """
 
     def __init__(
@@ -77,6 +88,10 @@ class Pane:
         home: Home | None = None,
         size: tuple[int, int] = (100, 30),
         shell: str = "true",
+        host: str = "127.0.0.1",
+        namespace: str = "",
+        arguments: Sequence[str] = (),
+        program: Sequence[str] = CHATCLI,
         **env: str,
     ):
         self._tmux = tmux
@@ -86,12 +101,18 @@ class Pane:
         variables = [
             f"{name}={value}" for name, value in (CLIENT_ENV | {"NO_COLOR": ""} | self.home.env | env).items()
         ]
-        arguments = [f"127.0.0.1:{port}"] if port else []
-        command = shlex.join(["env", *variables, *CHATCLI, *arguments])
+        into = ["ip", "netns", "exec", namespace] if namespace else []
+        server = [f"{host}:{port}"] if port else []
+        command = shlex.join([*into, "env", *variables, *program, *arguments, *server])
         # What it prints at its end stays to be read.
         command = f"cd {ROOT}; {shell}; {command} 2>{self.errors}; echo ended with $?; sleep 1000"
         width, height = map(str, size)
         self._id = tmux.run("new-session", "-d", "-P", "-F", "#{pane_id}", "-x", width, "-y", height, command)
+
+    @property
+    def target(self) -> str:
+        """By which tmux knows it."""
+        return self._id
 
     def type(self, text: str) -> None:
         self.write(text)
@@ -99,6 +120,12 @@ class Pane:
 
     def write(self, text: str) -> None:
         self._tmux.run("send-keys", "-t", self._id, "-l", text)
+
+    def send(self, data: bytes) -> None:
+        """Bytes that are no keys."""
+        hexadecimal = [f"{byte:02x}" for byte in data]
+        for at in range(0, len(hexadecimal), 500):
+            self._tmux.run("send-keys", "-t", self._id, "-H", *hexadecimal[at : at + 500])
 
     def paste(self, text: str) -> None:
         command = [*self._tmux.command, "load-buffer", "-b", self._id, "-"]
@@ -121,6 +148,16 @@ class Pane:
     def screen(self) -> str:
         return self._tmux.run("capture-pane", "-p", "-t", self._id)
 
+    def state(self) -> tuple[str, str]:
+        """Where the cursor is, and the screen."""
+        where = ("display-message", "-p", "-t", self._id, "#{cursor_x},#{cursor_y}")
+        cursor, _, screen = self._tmux.run(*where, ";", "capture-pane", "-p", "-t", self._id).partition("\n")
+        return cursor, screen
+
+    def close(self) -> None:
+        """Close its window."""
+        self._tmux.run("kill-session", "-t", self._id)
+
     def escapes(self) -> str:
         """The screen with its colours."""
         return self._tmux.run("capture-pane", "-p", "-e", "-t", self._id)
@@ -134,6 +171,11 @@ class Pane:
         shell = self._tmux.run("display-message", "-p", "-t", self._id, "#{pane_pid}")
         children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         return int(children[0])
+
+    def connections(self) -> int:
+        """How many the client has open."""
+        files = Path(f"/proc/{self.pid()}/fd").iterdir()
+        return sum(os.readlink(file).startswith("socket:") for file in files if file.is_symlink())
 
     def sees(self, *texts: str, times: int = 1) -> None:
         """Each of the texts is on the screen, so many times; or none (0). Blanks at its end do not count."""
@@ -153,7 +195,7 @@ class Pane:
         self.shows(lambda screen: re.search(r"connected to|welcome back", screen), "it has begun")
         self.press("C-u")
         self.type(f"/{command} {name}")
-        self.sees("assword")
+        self.shows(lambda screen: re.search(r"^password( for .*)?: *$", screen, re.MULTILINE), "the prompt")
         self.type(PASSWORD)
         if command == "register":
             self.sees("the same again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -17,12 +16,11 @@ from urllib.parse import quote
 import MySQLdb
 import redis
 
-from forkchat.process.account import DEFAULT
 from forkchat.store.connection import connect
 from tests.cluster import free_port
+from tests.database import ACCOUNT, make_database
 from tests.server import make_data_dir, until
 
-ACCOUNT = DEFAULT if os.getuid() == 0 else ""
 #: Of both MariaDB servers. They need not survive the machine: nothing is flushed for each commit.
 _MARIADB = (
     *("--skip-name-resolve", "--character-set-server=utf8mb4", "--performance-schema=OFF"),
@@ -220,7 +218,9 @@ class MariaDB(Process):
         ]
 
     def install(self) -> None:
-        install_mariadb(self.directory, self.directory / "data")
+        if ACCOUNT:
+            shutil.chown(self.directory, ACCOUNT)
+        make_database(self.directory / "data")
 
     def start(self) -> None:
         (self.directory / "users.sql").write_text(_USERS)
@@ -282,21 +282,6 @@ def following(port: int) -> list[str]:
         " MASTER_PASSWORD = 'repl', MASTER_USE_GTID = current_pos, MASTER_CONNECT_RETRY = 1",
         "START SLAVE",
     ]
-
-
-def install_mariadb(directory: Path, data: Path) -> None:
-    """Make the data directory `data` in `directory`."""
-    if ACCOUNT:
-        shutil.chown(directory, ACCOUNT)
-    subprocess.run(
-        [
-            *("mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--tmpdir={directory}"),
-            *("--auth-root-authentication-method=normal", "--skip-test-db"),
-            *([f"--user={ACCOUNT}"] if ACCOUNT else []),
-        ],
-        check=True,
-        capture_output=True,
-    )
 
 
 class MySQLPair(Pair[MariaDB]):

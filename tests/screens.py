@@ -52,6 +52,15 @@ def talk(tmux: Tmux, page: Page) -> None:
         li.sees("✓✓", times=2)
         li.shows(lambda screen: "bo         1" not in screen, "it is read")
         page.add("A conversation", "✓ is stored for good, ✓✓ is read by the other side.", li)
+        li.press("M-o")
+        li.sees("https://example.org/forkchat", times=2)
+        page.add("Its links", "Alt+o, then Enter opens the marked one, or the latest.", li)
+        li.press("C-c")
+        li.press("F1")
+        li.sees("PgUp and PgDn scroll")
+        page.add("Help", "F1 for the keys, /help for the commands: a view of its own.", li)
+        li.press("q")
+        li.sees("bo> ")
         bo.press("C-u")
         with Modern(server.port).join_in("mei") as mei:
             groups = [

@@ -18,9 +18,9 @@ Answers = Mapping[int, Iterator[dict[str, Any]]]
 
 
 @contextmanager
-def scripted(play: Callable[[socket.socket], object]) -> Iterator[int]:
+def scripted(play: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
     """The port of a server that does `play` with each connection, in turn."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
 
         def serve() -> None:
             while True:
@@ -36,6 +36,25 @@ def scripted(play: Callable[[socket.socket], object]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
+#: What answers have besides what all have.
+_FIELDS: dict[int, dict[str, object]] = {
+    m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1, "limits": {"page": 50}},
+    m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
+    m.SYNC: {"convs": [], "more": False},
+    m.FETCH: {"first": 1, "last": 0, "msgs": [], "more": False},
+    m.FRIENDS: {"friends": [], "more": False},
+    m.GROUPS: {"groups": [], "more": False},
+    m.LOOKUP: {"id": 57, "name": "bo\x1b[31m"},
+}
+
+
+def answer_to(request: dict[str, Any]) -> dict[str, Any]:
+    """A good server's answer."""
+    msgid = request["msgid"]
+    answer = {"msgid": m.ANSWERS.get(msgid, m.ACK), "rid": request.get("rid"), "errno": 0}
+    return answer | _FIELDS.get(msgid, {"seq": 1, "ts": 1})
+
+
 def answer_all(
     connection: socket.socket, extra: bytes, answers: Answers | None = None, silent: Container[int] = ()
 ) -> list[dict[str, Any]]:
@@ -44,20 +63,13 @@ def answer_all(
     Returns the requests, when the client has gone.
     """
     heard = []
-    fields: dict[int, dict[str, object]] = {
-        m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1, "limits": {"page": 50}},
-        m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
-        m.LOOKUP: {"id": 57, "name": "bo\x1b[31m"},
-    }
     others = answers or {}
     with connection.makefile("rwb") as stream:
         for text in stream:
             heard.append(request := orjson.loads(text))
             if request["msgid"] in silent:
                 continue
-            answer = {"msgid": m.ANSWERS.get(request["msgid"], m.ACK), "rid": request.get("rid"), "errno": 0}
-            answer |= fields.get(request["msgid"], {"seq": 1, "ts": 1})
-            answer |= next(others.get(request["msgid"], iter(())), {})
+            answer = answer_to(request) | next(others.get(request["msgid"], iter(())), {})
             stream.write(line(answer) + extra)
             stream.flush()
     return heard

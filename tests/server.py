@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from forkchat.process.embedded import run_dir
+from tests.database import make_database
 
 T = TypeVar("T")
 
@@ -34,18 +36,30 @@ FORKCHAT = [sys.executable, str(ROOT / "bin/forkchat")]
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
-    """The first true value of `condition`, or the test fails."""
-    deadline = time.monotonic() + seconds
+    """The first true value of `condition`, or the test fails. What is cheap is looked at often."""
+    deadline = (began := time.monotonic()) + seconds
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
+        time.sleep(min(0.05, max(0.01, 9 * (now - began))))
+        began = time.monotonic()
     return value
 
 
+async def soon(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
+    """As `until`, while the loop goes on."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.01)
+
+
 def is_alive(pid: int) -> bool:
+    """Until its last thread has ended: its files are open as long."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return not is_zombie or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 
@@ -76,17 +90,17 @@ def children(pid: int) -> dict[int, str]:
 
 
 @contextmanager
-def readable_by_all() -> Iterator[list[str]]:
+def readable_by_all(program: str = "forkchat") -> Iterator[list[str]]:
     """The command at a path that every user can get to, wherever root has the checkout."""
     if os.getuid() != 0:
-        yield FORKCHAT
+        yield [sys.executable, str(ROOT / "bin" / program)]
         return
     directory = tempfile.mkdtemp(prefix="forkchat-program-")
     os.chmod(directory, 0o755)
-    subprocess.run(["mount", "--bind", ROOT, directory], check=True)
+    # In one step: a second command may read the list of mounts while another test changes it.
+    subprocess.run(["mount", "-o", "bind,ro", ROOT, directory], check=True)
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
-        yield [f"{directory}/.venv/bin/python", f"{directory}/bin/forkchat"]
+        yield [f"{directory}/.venv/bin/python", f"{directory}/bin/{program}"]
     finally:
         subprocess.run(["umount", "--lazy", directory], check=True)
         os.rmdir(directory)
@@ -131,16 +145,18 @@ def forkchat(*args: str, env: dict[str, str] | None = None) -> subprocess.Comple
 def chatcli(
     *arguments: object, lines: Iterable[str] = (), password: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the client in pipes to its end, with these lines typed."""
-    return subprocess.run(
-        [*CHATCLI, *map(str, arguments)],
-        input="".join(f"{text}\n" for text in lines),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": password} | env,
-        check=False,
-    )
+    """Run the client in pipes to its end, with these lines typed. What it keeps nobody finds later, unless it
+    is told where."""
+    with tempfile.TemporaryDirectory(prefix="forkchat-test-") as data:
+        return subprocess.run(
+            [*CHATCLI, *map(str, arguments)],
+            input="".join(f"{text}\n" for text in lines),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | CLIENT_ENV | {"FORKCHAT_PASSWORD": password, "XDG_DATA_HOME": data} | env,
+            check=False,
+        )
 
 
 class Server:
@@ -148,8 +164,12 @@ class Server:
 
     `command` is what is run in place of bin/forkchat. `config` is the text of its configuration file, which
     may be rewritten (`config_path`). A `data_dir` that was given is left behind. `namespace` is the network
-    namespace that it runs in.
+    namespace that it runs in. `is_new`: it makes its database by itself, as on a new machine.
+
+    `passwords`: that table of the configuration of all that have none; the tests' own is cheap (conftest.py).
     """
+
+    passwords = ""
 
     def __init__(
         self,
@@ -159,6 +179,7 @@ class Server:
         env: dict[str, str] | None = None,
         namespace: str = "",
         wait: bool = True,
+        is_new: bool = False,
         command: Sequence[str] = FORKCHAT,
     ):
         self._args = args
@@ -166,6 +187,7 @@ class Server:
         self._env = env or {}
         self._into = ["ip", "netns", "exec", namespace] if namespace else []
         self._wait = wait
+        self._is_new = is_new
         self._command = command
         self._is_own_dir = data_dir is None
         self.data_dir = data_dir or make_data_dir()
@@ -174,7 +196,11 @@ class Server:
         self.port = 0
 
     def __enter__(self) -> Server:
-        self.config_path.write_text(self._config)
+        more = "" if "[passwords]" in self._config else self.passwords
+        self.config_path.write_text(f"{self._config}\n{more}")
+        database = self.data_dir / "mysql"
+        if not (self._is_new or database.exists() or "--mysql-url" in self._args):
+            make_database(database)
         paths = ["-c", str(self.config_path), "--data-dir", str(self.data_dir)]
         with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(

@@ -16,6 +16,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from forkchat.service.attempts import network
+from forkchat.service.passwords import is_common
 from forkchat.wire import msgid as m
 from forkchat.wire.names import skeletons
 from tests.bench.accounts import database
@@ -337,6 +338,49 @@ def test_weak_passwords_are_refused(server: Server, password: str, why: str) -> 
     assert (refused["errno"], why in refused["errmsg"]) == (3, True), refused
 
 
+@pytest.mark.parametrize("password", ["4@8({[<36%9#!1|0$5+7", "|!7!6($4+951|<[@", "49665/153A755101$165"])
+def test_rating_a_password_takes_little(password: str) -> None:
+    """The worker does nothing else meanwhile."""
+
+    def seconds() -> float:
+        began = time.thread_time()
+        assert not is_common(password, "li")
+        return time.thread_time() - began
+
+    assert min(seconds() for _ in range(5)) < 0.01
+
+
+def test_a_password_that_was_rated_counts_as_a_registration(server: Server) -> None:
+    here = new_address()
+
+    def register(password: str) -> int:
+        return int(at(server, here).ask(m.REG, name=new_name(), password=password)["errno"])
+
+    assert [register("x") for _ in range(9)] == [3] * 9
+    assert [register("12345678") for _ in range(8)] == [3] * 8
+    assert register(PASSWORD) == 8
+
+
+@pytest.mark.parametrize(
+    ("is_inside", "msgid", "fields", "errno"),
+    [
+        (False, m.REG, {"name": "li", "password": "x"}, 3),
+        (True, m.LOOKUP, {"name": "nobody at all"}, 6),
+        (True, m.GROUP_CHAT, {"groupid": 10**9, "msg": "hi", "cid": "1"}, 6),
+    ],
+)
+def test_refusals_count_whenever_they_come(
+    server: Server, is_inside: bool, msgid: int, fields: dict[str, Any], errno: int
+) -> None:
+    client = at(server).join_in() if is_inside else at(server)
+    for _ in range(150):
+        client.say(msgid, **fields)
+    *refused, last = client.wait_closed().splitlines()
+    assert (100 if is_inside else 20) <= len(refused) < 150
+    assert all(b'"errno":%d,' % errno in each for each in refused)
+    assert b'"reason":"kicked"' in last
+
+
 def test_a_password_is_taken_as_it_was_typed(server: Server) -> None:
     li = at(server)
     name, password = new_name(), "cafe\u0301 \u3000 ｌａ"
@@ -345,23 +389,28 @@ def test_a_password_is_taken_as_it_was_typed(server: Server) -> None:
     li.done(m.LOGIN, name=name, password=password)
 
 
-def test_an_old_hash_is_renewed_at_the_next_login(server: Server, cursor: Any) -> None:
-    li = at(server).register()
+def stored_password(cursor: Any, client: Modern) -> str:
+    cursor.execute("SELECT password FROM user WHERE id = %s", (client.id,))
+    return str(cursor.fetchone()[0])
 
-    def stored() -> str:
-        cursor.execute("SELECT password FROM user WHERE id = %s", (li.id,))
-        return str(cursor.fetchone()[0])
 
-    new = stored()
-    assert "$m=19456,t=2,p=1$" in new
-    cursor.execute("UPDATE user SET password = %s WHERE id = %s", (OLD.hash(PASSWORD), li.id))
-    assert guess(server, new_address(), name=li.name)["errno"] == 1
-    assert "$m=65536,t=3,p=1$" in stored()
-    assert guess(server, new_address(), PASSWORD, name=li.name)["errno"] == 0
-    assert "$m=19456,t=2,p=1$" in stored()
-    until(
-        lambda: guess(server, new_address(), PASSWORD, name=li.name)["errno"] == 0, "it is the same password"
-    )
+def test_an_old_hash_is_renewed_at_the_next_login() -> None:
+    """The default parameters are OWASP's."""
+    with Server("-w", "1", config="[passwords]\n") as server:
+        li = Modern(server.port).register()
+        with closing(database(server)) as connection, connection.cursor() as cursor:
+
+            def login(password: str) -> int:
+                with Modern(server.port) as client:
+                    return int(client.ask(m.LOGIN, name=li.name, password=password)["errno"])
+
+            assert "$m=19456,t=2,p=1$" in stored_password(cursor, li)
+            cursor.execute("UPDATE user SET password = %s WHERE id = %s", (OLD.hash(PASSWORD), li.id))
+            assert login("a guess") == 1
+            assert "$m=65536,t=3,p=1$" in stored_password(cursor, li)
+            assert login(PASSWORD) == 0
+            assert "$m=19456,t=2,p=1$" in stored_password(cursor, li)
+            until(lambda: login(PASSWORD) == 0, "it is the same password")
 
 
 @pytest.mark.parametrize("stored", ["", "x", "$argon2id$v=19$m=1,t=1$", "!"])
@@ -376,12 +425,7 @@ def test_parameters_may_change_while_the_server_runs() -> None:
     with Server("-w", "1", config="[passwords]\nmemory = 8192\ntime = 1\n") as server:
         li = Modern(server.port).register()
         with closing(database(server)) as connection, connection.cursor() as cursor:
-
-            def stored() -> str:
-                cursor.execute("SELECT password FROM user WHERE id = %s", (li.id,))
-                return str(cursor.fetchone()[0])
-
-            assert "$m=8192,t=1,p=1$" in stored()
+            assert "$m=8192,t=1,p=1$" in stored_password(cursor, li)
             server.config_path.write_text("[passwords]\nmemory = 9216\nminimum = 1\nrefuse_common = false\n")
             server.send(signal.SIGHUP)
             until(
@@ -389,7 +433,7 @@ def test_parameters_may_change_while_the_server_runs() -> None:
                 "it was read again",
             )
             li.login()
-            assert "$m=9216,t=2,p=1$" in stored()
+            assert "$m=9216,t=2,p=1$" in stored_password(cursor, li)
 
 
 def test_no_memory_to_hash() -> None:
@@ -437,6 +481,13 @@ def test_tokens_are_bounded_however_many_log_in_at_once(server: Server, cursor: 
                 client.done(m.LOGINOUT)
     cursor.execute("SELECT COUNT(*) FROM token WHERE user = %s", (li.id,))
     assert cursor.fetchone()[0] <= 3
+
+
+def test_a_login_that_is_refused_ends_no_token(server: Server) -> None:
+    li = at(server).join_in()
+    for _ in range(4):
+        assert guess(server, new_address(), PASSWORD, name=li.name)["errno"] == 2
+    assert at(server).ask(m.LOGIN, token=li.token, takeover=True)["errno"] == 0
 
 
 def test_the_other_tokens_can_be_ended(server: Server) -> None:

@@ -104,6 +104,9 @@ def test_hup_rereads_the_configuration_and_drops_no_one(server: Server) -> None:
 
 def test_hup_with_a_bad_file_changes_nothing(server: Server) -> None:
     reloads = logged(server, r"config\.reload")
+    server.config_path.write_text(f"[server]\ndrain_time = 1{'0' * 5000}\n")
+    server.send(signal.SIGHUP)
+    server.wait_log(r"config\.refused problem=.*not TOML")
     server.config_path.write_text("[limits]\ntext = 0\nframe = true\n")
     server.send(signal.SIGHUP)
     server.wait_log(r"config\.refused problem=.*limits\.text")

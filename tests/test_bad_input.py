@@ -391,7 +391,8 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
         rids = [client.say(m.PING) for _ in range(tries)]
         return sum(client.answer(rid)["errno"] == 8 for rid in rids)
 
-    first = Modern(strict.port).join_in()
+    li, first = Modern(strict.port).register(), Modern(strict.port)
+    assert first.login(name=li.name, password=PASSWORD)["errno"] == 0
     assert refused(first, 15) == 0
     assert refused(come_back(strict.port, first), 30) > 0
 
@@ -474,11 +475,10 @@ def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
     silent, modern = Classic(strict.port), Modern(strict.port)
     idle = [(Classic(strict.port, b"\n" if drip == b"\n" else b"\0"), drip) for drip in (b"\0", b"\n", b" ")]
     halves = {Classic(strict.port): drip for drip in (b"x", b'{"msgid":1,', b'{"msgid":1}\0{"m', b'"\\')}
-    late = Modern(strict.port)
+    late, has_begun = Modern(strict.port), False
     start = time.monotonic()
     while halves:
         assert time.monotonic() - start < LOGIN_TIME + 3
-        late.send(b'{"msgid"')
         for client, drip in list(halves.items()):
             client.deadline(0.05)
             try:
@@ -491,6 +491,9 @@ def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
                 del halves[client]
         for client, drip in idle:
             client.send(drip)
+        if not has_begun or len(halves) == 4:  # it would be reset if more came when it is closed
+            late.send(b'{"msgid"')
+            has_begun = True
     assert late.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
     assert late.wait_closed() == b""
     for client in (silent, *(client for client, _ in idle)):
@@ -499,9 +502,14 @@ def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
 
 
 def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
-    """Others go on. When it reads at last it has what was sent, then 112; the rest it fetches."""
+    """Others go on. When it reads at last it has what was sent, each event, then 112; the rest it fetches."""
     ann, ben = bystanders
     eve, slow = Modern(server.port).join_in(), Modern(server.port, receive_buffer=4096).join_in()
+    late = Modern(server.port).register()
+    for watcher in (slow, eve):
+        watcher.done(m.ADD_FRIEND, friendid=late.id)
+    group = eve.done(m.CREATE_GROUP, groupname="ops")["groupid"]
+    slow.done(m.ADD_GROUP, groupid=group)
     conv, sent = pair_key(eve.id, slow.id), 0
     for _ in range(16):  # 6 MB: the kernel's buffers take 3, the server 1
         rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg="x" * 8000) for _ in range(50)]
@@ -509,8 +517,14 @@ def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Mode
         sent += 50
         ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
         assert ben.hear()["msg"] == "meanwhile"
+    late.login()
+    eve.push(m.PRESENCE, id=late.id, state="online")
+    eve.done(m.GROUPS, op="remove", groupid=group, id=slow.id)
+    eve.push(m.EVENT, kind="group_removed")
 
     stands = slow.push(m.CONVS)
+    slow.push(m.PRESENCE, id=late.id, state="online")
+    slow.push(m.EVENT, kind="group_removed", id=slow.id)
     assert [(each["conv"], each["last"], each["recv"]) for each in stands["convs"]] == [(conv, sent, 0)]
     shown = [each["seq"] for each in slow.pushed() if each["msgid"] == m.ONE_CHAT]
     assert shown == [*range(1, len(shown) + 1)]

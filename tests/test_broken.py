@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,6 +12,12 @@ from tests.faults.round import strike
 from tests.faults.world import World
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World(breakage="skip_reconciliation") as world:
+        yield world
 
 
 @pytest.mark.parametrize(
@@ -26,9 +33,11 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are
         ("forget_the_cid_index", ["worker killed"], "one_cid_one_message"),
     ],
 )
-def test_a_server_that_is_broken_on_purpose_is_caught(breakage: str, plan: list[str], law: str) -> None:
-    with World(breakage=breakage) as world:
-        assert law in strike(world, plan, patience=5.0).broken
+def test_a_server_that_is_broken_on_purpose_is_caught(
+    world: World, breakage: str, plan: list[str], law: str
+) -> None:
+    world.break_it(breakage)
+    assert law in strike(world, plan, patience=5.0).broken
 
 
 def test_every_breakage_is_tried() -> None:

@@ -21,7 +21,7 @@ ENDS = {"NUL": b"\0", "LF": b"\n", "nothing": b""}
 
 
 #: What was recorded has short passwords.
-LAX = f"{UNLIMITED}[passwords]\nminimum = 1\nrefuse_common = false\n"
+LAX = f"{UNLIMITED}[passwords]\nminimum = 1\nrefuse_common = false\nmemory = 1024\ntime = 1\n"
 
 
 @pytest.fixture(scope="module")

@@ -134,11 +134,13 @@ def test_t_says_who_is_refused(server: Server) -> None:
     assert "geheim" not in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("url", ["mysql://u:ge/heim@h/d", "mysql://u:pw@h", "mysql://h/d?sslca=x"])
-def test_a_url_that_cannot_be_read(server: Server, url: str) -> None:
-    result = forkchat("-t", env={"FORKCHAT_MYSQL_URL": url, "FORKCHAT_REDIS_URL": redis_url(server)})
+@pytest.mark.parametrize("rest", ["u:ge/heim@h/d", "u:ge\uff1fheim@h/d", "u:12?heim=1@h/d", "u:[ge]heim@h/d"])
+def test_a_url_that_cannot_be_read(rest: str) -> None:
+    result = forkchat(
+        "-t", env={"FORKCHAT_MYSQL_URL": f"mysql://{rest}", "FORKCHAT_REDIS_URL": f"redis://{rest}"}
+    )
     assert result.returncode == 1
-    assert re.fullmatch(r"forkchat: MySQL: .+\n", result.stderr)
+    assert re.fullmatch(r"forkchat: Redis: its URL .+\nforkchat: MySQL: its URL .+\n", result.stderr)
     assert "heim" not in result.stderr
 
 

@@ -34,6 +34,15 @@ from forkchat.errors import AlreadyOnline, Failed, NotLoggedIn, RateLimited, Tok
         ("/groups", "groups", []),
         ("/history bo 50", "history", ["bo", "50"]),
         ("/remove #ops bo", "remove", ["#ops", "bo"]),
+        ("/remove bo", "remove", ["", "bo"]),
+        ('/remove "my name"', "remove", ["", "my name"]),
+        ("/readmit bo", "readmit", ["", "bo"]),
+        ("/leave", "leave", []),
+        ("/part #our ops", "part", ["#our ops"]),
+        ("/names", "names", []),
+        ("/me waves  twice ", "me", ["waves  twice"]),
+        ('/query "my name" hi there', "query", ["my name", "hi there"]),
+        ("/query bo", "query", ["bo"]),
         ("/say /quit: not now", "say", ["/quit: not now"]),
         ("/quit", "quit", []),
         ("plain text", "say", ["plain text"]),
@@ -72,7 +81,8 @@ def test_parse(line: str, name: str, arguments: list[str]) -> None:
         ("/register li na", "usage: /register NAME (the password is asked for"),
         ("/passwd old new", "usage: /passwd (the password is asked for"),
         ("/friends x", "usage: /friends"),
-        ("/remove ops", "usage: /remove GROUP WHO"),
+        ("/remove", "usage: /remove [GROUP] WHO"),
+        ("/me", "usage: /me TEXT"),
         ("chat:57", "usage: chat:ID:TEXT (or, to say it as it is: /say chat:57)"),
         ("addfriend:", "usage: addfriend:ID"),
         ("chat::hi", "usage: chat:ID:TEXT"),
@@ -122,8 +132,21 @@ def test_table(command: object) -> None:
     found = next(c for c in COMMANDS.values() if c is command)
     _, *parameters = inspect.signature(found.run).parameters.values()
     optional = [parameter.default is not parameter.empty for parameter in parameters]
-    assert optional == [word.startswith("[") for word in found.parameters]
+    given = found.parameters
+    if given[:1] == ["[GROUP]"] and found.required:  # it is "" when it is left out
+        given = ["GROUP", *given[1:]]
+    assert optional == [word.startswith("[") for word in given]
     assert found.help
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["help", "chat:57:hi", "addfriend:57", "creategroup:a:b", "addgroup:9", "groupchat:9:x", "loginout"],
+)
+def test_the_originals_are_texts_where_someone_is_talked_to(line: str) -> None:
+    assert parse_line(line)[0].name != "say"
+    command, arguments = parse_line(line, has_classic=False)
+    assert (command.name, arguments) == ("say", [line])
 
 
 def test_the_originals_are_all_there() -> None:

@@ -6,11 +6,12 @@ import json
 import os
 import random
 import resource
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 
 from client.local.accounts import Account, Accounts
 from client.local.files import write_private
-from client.local.history import History, Stand
-from client.local.journal import Journal
+from client.local.history import MAX_UNWRITTEN, Busy, Changes, History, Stand
+from client.local.journal import Journal, Line
 from client.local.settings import BadSettings, Settings
 from client.protocol.events import Message
 from client.protocol.outbox import Pending
@@ -73,6 +74,11 @@ class TestSettings:
             (b"lang = 7\nnosuch = 1", "lang must be a text in quotes; nosuch is unknown"),
             (b"no toml", "Expected '=' after a key in a key/value pair (at line 1, column 4)"),
             (b"# mine\nlang =", "Invalid value (at line 2, column 7)"),
+            (
+                b"x = " + b"9" * 5000,
+                "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits; use"
+                " sys.set_int_max_str_digits() to increase the limit",
+            ),
             (b"# mine\nlang = \xff", "not UTF-8 (at line 2, column 8)"),
         ],
     )
@@ -93,13 +99,13 @@ class TestAccounts:
     def test_the_last_one_of_each_server(self, tmp_path: Path) -> None:
         file = tmp_path / "data/accounts.json"
         here, there = Accounts(file, "here:6000"), Accounts(file, "there:6000")
-        assert here.last() is None
+        assert here.known() == []
         here.save(Account(1, "li", "t1"))
         here.save(Account(2, "bo", "t2"))
         there.save(Account(1, "mei", "t3"))
         here.save(Account(1, "li", "t4"))
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        last = here.last()
+        last = here.known()[0]
         assert last
         assert (last.name, here.token(last)) == ("li", "t4")
         here.renew(2, "")
@@ -109,7 +115,25 @@ class TestAccounts:
             *(Account(2, "bo"), Account(2, "bo")),
             *(None, None, None),
         ]
-        assert here.last() == last
+        assert here.known()[0] == last
+
+    def test_what_was_used_over_tls_stays_so(self, tmp_path: Path) -> None:
+        accounts = Accounts(tmp_path / "file", "here:6000")
+        accounts.save(Account(1, "li", "t1"))
+        assert not accounts.need_tls()
+        accounts.is_tls = True
+        accounts.save(Account(1, "li", "t2"))
+        accounts.is_tls = False
+        accounts.save(Account(1, "li", "t3"))
+        accounts.renew(1, "t4")
+        accounts.renew(1, "")
+        accounts.save(Account(2, "bo", "t"))
+        assert accounts.need_tls()
+        assert [accounts.named(who) for who in (1, 2)] == [
+            Account(1, "li", is_tls=True),
+            Account(2, "bo", "t"),
+        ]
+        assert not Accounts(tmp_path / "file", "there:6000").need_tls()
 
     @pytest.mark.parametrize(
         "content",
@@ -121,11 +145,19 @@ class TestAccounts:
     def test_a_damaged_file_is_put_aside(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "file").write_text(content, errors="surrogateescape")
         accounts = Accounts(tmp_path / "file", "here:6000")
-        assert accounts.last() is None
+        assert accounts.known() == []
         assert accounts.damaged == tmp_path / "file.damaged"
         assert accounts.damaged.read_text(errors="surrogateescape") == content
         accounts.save(Account(1, "li", "t"))
-        assert accounts.last() == Account(1, "li", "t")
+        assert accounts.known()[0] == Account(1, "li", "t")
+
+    def test_a_file_that_cannot_be_read_is_left_as_it_is(self, tmp_path: Path) -> None:
+        (file := tmp_path / "file").symlink_to(file)
+        accounts = Accounts(file, "here:6000")
+        for use in (accounts.need_tls, accounts.known, lambda: accounts.save(Account(1, "li", "t"))):
+            with pytest.raises(OSError, match="symbolic links"):
+                use()
+        assert file.is_symlink()
 
     def test_a_keyring_keeps_the_token(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import keyring
@@ -150,11 +182,14 @@ class TestAccounts:
             accounts = Accounts(tmp_path / "file", "here:6000")
             accounts.save(Account(1, "li", "the token"))
             assert "the token" not in (tmp_path / "file").read_text()
-            account = accounts.last()
+            account = accounts.known()[0]
             assert account
             assert accounts.token(account) == "the token"
             accounts.renew(1, "the next")
             assert list(Ring.kept.values()) == ["the next"]
+            Ring.kept = {("chatcli 127.0.0.1:6000", "li"): "of another spelling"}
+            assert Accounts(tmp_path / "none", "localhost:6000").token(account) == "of another spelling"
+            Ring.kept = {("chatcli here:6000", "li"): "the next"}
             accounts.renew(1, "")
             assert not Ring.kept
         finally:
@@ -164,12 +199,21 @@ class TestAccounts:
         monkeypatch.setitem(sys.modules, "keyring", None)
         accounts = Accounts(tmp_path / "file", "here:6000")
         accounts.save(Account(1, "li", "t"))
-        assert accounts.last() == Account(1, "li", "t")
+        assert accounts.known()[0] == Account(1, "li", "t")
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["send", "fail", "done", "draft"]), st.integers(0, 5), st.text(max_size=5))
+    st.tuples(
+        st.sampled_from(["send", "fail", "done", "begin", "found", "draft", "enter", "over"]),
+        st.integers(0, 5),
+        st.text(max_size=5),
+    )
 )
+
+
+def vars_of(journal: Journal) -> dict[str, object]:
+    names = ("unsent", "failed", "drafts", "strays", "entered", "epoch")
+    return {name: getattr(journal, name) for name in names}
 
 
 class TestJournal:
@@ -184,19 +228,43 @@ class TestJournal:
             for number, (step, which, text) in enumerate(steps):
                 cid = f"c{which}"
                 if step == "send":
-                    journal.send(Pending(f"{cid}.{number}", "g1", text))
+                    journal.send(Pending(f"{cid}.{number}", "g1", text, "ops", journal.epoch))
+                elif step == "begin":
+                    journal.begin(f"e{which}")
+                elif step == "found":
+                    journal.found("#ops")
                 elif step == "draft":
-                    journal.draft(f"g{which}", text.encode("utf-8", "ignore").decode())
+                    journal.draft(f"g{which}", text.encode("utf-8", "ignore").decode(), "ops")
+                elif step == "enter":
+                    journal.enter(cid, Line(text, f"g{which}", journal.epoch))
+                elif step == "over":
+                    journal.over(cid)
                 elif journal.unsent:
                     first = next(iter(journal.unsent))
                     journal.fail(first, text) if step == "fail" else journal.done(first)
-            had = (journal.unsent, journal.failed, journal.drafts)
+            had = vars_of(journal)
             journal.close()
-            again = Journal(path)
-            assert (again.unsent, again.failed, again.drafts) == had
-            assert list(again.unsent) == list(had[0])
-            assert again.damaged is None
-            again.close()
+            for _ in ("as it was written", "written anew"):
+                again = Journal(path)
+                assert vars_of(again) == had
+                assert again.damaged is None
+                again.tidy()
+                again.close()
+            assert list(again.unsent) == sorted(journal.unsent, key=lambda cid: int(cid.split(".")[1]))
+
+    def test_what_is_sent_or_entered_is_no_draft(self, tmp_path: Path) -> None:
+        """By one line of the file: a kill in between cannot leave both."""
+        path = tmp_path / "typed.jsonl"
+        journal = Journal(path)
+        drafts = {"g1": "said", "g2": "said", "": "/query bo", "g3": "/query bo", "g4": "begun"}
+        for conv, text in drafts.items():
+            journal.draft(conv, text, "ops")
+        journal.send(Pending("c1", "g1", "said"))
+        journal.enter("k1", Line("/query bo", "", ""))
+        journal.close()
+        kept = {"g2": "said", "g3": "/query bo", "g4": "begun"}
+        for found in (journal, Journal(path)):
+            assert {conv: draft.text for conv, draft in found.drafts.items()} == kept
 
     def test_any_cut_loses_the_last_line_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "typed.jsonl"
@@ -247,9 +315,8 @@ class TestJournal:
         path = tmp_path / "typed.jsonl"
         journal = Journal(path)
         for number in range(1200):
-            journal.send(Pending(f"c{number}", "g1", "text"))
-            journal.done(f"c{number}")
-        assert len(path.read_bytes().splitlines()) < 1100
+            journal.draft("g1", f"{number:01000}", "ops")
+        assert path.stat().st_size < 1_001_100
         journal.close()
 
     def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
@@ -273,7 +340,7 @@ class TestJournal:
         with full_disk():
             for change in (
                 lambda: journal.send(Pending("c1", "g1", "text")),
-                lambda: journal.draft("g1", "a draft"),
+                lambda: journal.draft("g1", "a draft", "ops"),
             ):
                 with pytest.raises(OSError, match="too large"):
                     change()
@@ -292,9 +359,9 @@ class TestJournal:
 
     def test_in_memory_nothing_is_kept(self) -> None:
         journal = Journal(None)
-        journal.draft("", "what is typed on the home page is no message")
+        journal.draft("", "what is typed on the home page is no message", "")
         assert journal.unkept == 0
-        journal.draft("g1", "a draft")
+        journal.draft("g1", "a draft", "ops")
         journal.send(Pending("c1", "g1", "text"))
         assert journal.unkept == 2
 
@@ -310,30 +377,43 @@ def message(seq: int, text: str = "", conv: str = "g1", sender: int = 2) -> Mess
     return Message(conv, seq, sender, "bo", text or f"text {seq}", seq * 1000, is_own=sender == 1)
 
 
+def changes(*messages: Message, stand: Stand | None = None) -> Changes:
+    found = Changes()
+    found.add(messages)
+    if stand:
+        found.save(stand)
+    return found
+
+
 class TestHistory:
     def test_pages_and_search(self, tmp_path: Path) -> None:
         problems: list[str] = []
         history = History(tmp_path / "a/history.sqlite", 1, problems.append)
         some = [message(seq, "a 针 Needle" if seq in (3, 50) else "") for seq in range(1, 101)]
-        assert history.add(some) == some
-        assert history.add([message(1), message(101)]) == [message(101)]
+        history.write(changes(*some))
+        history.write(changes(message(1, "another text"), message(101)))
         assert [each.seq for each in history.before("g1", 50, 3)] == [47, 48, 49]
         assert [each.seq for each in history.after("g1", 99, 3)] == [100, 101]
-        assert [each.seq for each in history.find("g1", "nEEdle", 1 << 60)] == [50]
-        assert [each.seq for each in history.find("g1", "针", 50)] == [3]
-        assert history.find("g1", "%", 1 << 60) == history.find("g2", "text", 1 << 60) == []
-        history.save(Stand("g1", 1, 101, 40, 0))
-        history.set_fact("epoch", "e")
+        assert history.find("g1", "nEEdle", 1 << 60, 200) == (some[49], 50)
+        assert history.find("g1", "针", 50, 200) == (some[2], 3)
+        assert history.find("g1", "针", 50, 10) == (None, 40)
+        assert history.find("g1", "%", 1 << 60, 200) == history.find("g2", "text", 1 << 60, 200) == (None, 0)
+        more = changes(stand=Stand("g1", 1, 101, 40, 0))
+        more.facts["epoch"] = "e"
         for number in range(1010):
-            history.add_input(f"input {number}")
+            more.add_input(f"input {number}")
+        history.write(more)
         history.close()
         again = History(tmp_path / "a/history.sqlite", 1, problems.append)
         assert again.before("g1", 101, 100) == some
         assert again.stands() == [Stand("g1", 1, 101, 40, 0)]
         assert (again.fact("epoch"), again.fact("nosuch")) == ("e", "")
         assert (len(again.inputs()), again.inputs()[0]) == (1000, "input 1009")
-        again.forget()
-        assert (again.stands(), again.before("g1", 101, 5)) == ([], [])
+        gone = changes(message(7), stand=Stand("g1", last=7))
+        gone.forget()
+        gone.add([message(8)])
+        again.write(gone)
+        assert (again.stands(), again.before("g1", 101, 5)) == ([], [message(8)])
         assert not problems
         again.close()
 
@@ -341,7 +421,7 @@ class TestHistory:
         """Found only when it is read: what comes before it is used, the file put aside."""
         path = tmp_path / "history.sqlite"
         history = History(path, 1, print)
-        history.add(message(seq, "x" * 500) for seq in range(1, 1001))
+        history.write(changes(*(message(seq, "x" * 500) for seq in range(1, 1001))))
         history.close()
         content = bytearray(path.read_bytes())
         assert len(content) > 100 * 4096
@@ -354,7 +434,7 @@ class TestHistory:
         assert 0 < kept < 1000
         assert len(problems) == 1
         assert "malformed" in problems[0]
-        assert again.add([message(1001)])
+        again.write(changes(message(1001)))
         assert len(again.before("g1", 1 << 60, 2000)) == kept + 1
         again.close()
         assert (tmp_path / "history.damaged").read_bytes() == content
@@ -369,7 +449,7 @@ class TestHistory:
         problems: list[str] = []
         history = History(path, 1, problems.append)
         assert history.damaged == tmp_path / "history.damaged"
-        history.add([message(1)])
+        history.write(changes(message(1)))
         history.close()
         again = History(path, 1, problems.append)
         assert (again.damaged, again.before("g1", 5, 5), problems) == (None, [message(1)], [])
@@ -378,7 +458,7 @@ class TestHistory:
     def test_of_another_version(self, tmp_path: Path) -> None:
         problems: list[str] = []
         history = History(tmp_path / "history.sqlite", 1, problems.append)
-        history.add([message(1)])
+        history.write(changes(message(1)))
         history._database.execute("PRAGMA user_version = 99")
         history.close()
         again = History(tmp_path / "history.sqlite", 1, problems.append)
@@ -393,14 +473,14 @@ class TestHistory:
         path = tmp_path / "history.sqlite"
         problems: list[str] = []
         history = History(path, 1, problems.append)
-        history.add([message(1)])
+        history.write(changes(message(1)))
         history.close()
         with full_disk():
             full = History(path, 1, problems.append)
             assert len(problems) == 1
-            full.add([message(2)])
+            full.write(changes(message(2)))
             assert full.before("g1", 5, 5) == [message(1), message(2)]
-            assert full.find("g1", "TEXT 1", 5) == [message(1)]
+            assert full.find("g1", "TEXT 1", 5, 9) == (message(1), 1)
             full.close()
         again = History(path, 1, problems.append)
         assert again.before("g1", 5, 5) == [message(1)]
@@ -412,9 +492,39 @@ class TestHistory:
         problems: list[str] = []
         history = History(tmp_path / "file/history.sqlite", 1, problems.append)
         assert len(problems) == 1
-        history.add([message(1)])
+        history.write(changes(message(1)))
         assert history.before("g1", 5, 5) == [message(1)]
         history.close()
+
+    def test_locked(self, tmp_path: Path) -> None:
+        """Nothing is done, nothing is waited for, and nothing is wrong with it."""
+        path = tmp_path / "history.sqlite"
+        problems: list[str] = []
+        history = History(path, 1, problems.append)
+        history.write(changes(message(1)))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Busy):
+                history.write(changes(message(2)))
+            assert history.before("g1", 5, 5) == [message(1)]
+            other.rollback()
+            history.write(changes(message(2)))
+        history.close()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Busy):
+                History(path, 1, problems.append)
+            other.rollback()
+        again = History(path, 1, problems.append)
+        assert again.before("g1", 5, 5) == [message(1), message(2)]
+        again.close()
+        assert not problems
+
+    def test_what_waits_to_be_written_is_bounded(self) -> None:
+        waiting = changes(*(message(seq) for seq in range(1, MAX_UNWRITTEN + 11)))
+        assert len(waiting.messages) == MAX_UNWRITTEN
+        assert min(waiting.messages)[1] == 11
 
 
 def test_nothing_of_these_is_for_others(tmp_path: Path) -> None:
@@ -442,7 +552,7 @@ journal.send(Pending("c1", "g1", "\\u4f60\\u597d"))
 settings = Settings(folder / "chatcli.toml")
 settings.set("bell", "off")
 accounts = Accounts(folder / "accounts.json", "here:6000")
-accounts.save(Account(1, accounts.last().name, "t"))
+accounts.save(Account(1, accounts.known()[0].name, "t"))
 """
     (tmp_path / "chatcli.toml").write_text("# 我的\n", encoding="utf-8")
     (tmp_path / "accounts.json").write_text('{"here:6000": [{"id": 1, "name": "李"}]}', encoding="utf-8")

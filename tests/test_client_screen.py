@@ -13,8 +13,11 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.commands.directory import Directory
 from client.commands.table import COMMANDS, parse_line
-from client.local.history import History, Stand
+from client.local.accounts import Account, Accounts
+from client.local.history import Stand
 from client.local.journal import Journal
+from client.local.lane import HistoryLane
+from client.local.quiet import Quiet
 from client.local.settings import Settings
 from client.protocol.events import Friend, Group, LoggedIn, Message
 from client.protocol.outbox import Pending
@@ -22,11 +25,14 @@ from client.screen.completion import InputCompleter, Titles
 from client.screen.conversations import Conversation, Conversations
 from client.screen.desk import Desk
 from client.screen.failures import Failures
+from client.screen.listing import window
 from client.screen.notify import Notifier
 from client.screen.rows import Row, message_rows, nick_style, shortened
 from client.screen.transcript import Transcript
+from client.screen.window import Window
 from client.text import wrapped
 
+NOBODY = Accounts(Path("/nonexistent"), "nowhere")
 TEXT = st.text(alphabet=st.sampled_from("ab 你👋é\u0301/:. "), max_size=80)
 
 
@@ -61,6 +67,16 @@ class TestRows:
             "".join(wrapped("https://example.org/" + "x" * 50, 20, 20)) == "https://example.org/" + "x" * 50
         )
 
+    def test_what_someone_does(self) -> None:
+        """It cannot be taken for what someone says who has that name, nor the other way round."""
+        (row,) = message_rows(message(1, "/me waves"), 100, "", "", "")
+        assert plain(row).endswith("     * │ bo waves")
+        (row,) = message_rows(message(1, "/me waves"), 40, "", "", "")
+        assert plain(row).endswith(" * bo waves")
+        for text in ("/me", "/me ", "/meow", "* bo waves"):
+            (row,) = message_rows(message(1, text), 100, "", "", "")
+            assert plain(row).endswith(f"bo │ {text}")
+
     def test_what_terminals_disagree_on_is_drawn_plainly(self) -> None:
         text = "👨\u200d👩\u200d👧 👍🏽 ❤\ufe0f 🇩🇪 ह\u093fन a\u3164\uffa0b \U0001d300 \U0003fffd"
         (row,) = message_rows(message(1, text), 100, "", "", "")
@@ -84,13 +100,15 @@ class TestRows:
         ]
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> History:
-    return History(None, 1, print)
+def transcript(*messages: Message) -> Transcript:
+    """Of these, which are all that is kept."""
+    return Transcript(around(*messages), Journal(None), (1, "li"), Quiet(None))
 
 
-def transcript(history: History) -> Transcript:
-    return Transcript(history, Journal(None), (1, "li"))
+def around(*messages: Message) -> Window:
+    found = Window(HistoryLane(None, 1, print), Quiet(None), lambda _job: None, lambda: None)
+    found.put("g1", list(messages))
+    return found
 
 
 class TestTranscript:
@@ -103,10 +121,8 @@ class TestTranscript:
     def test_scrolling_shows_every_row_once(
         self, texts: list[str], width: int, height: int, step: int
     ) -> None:
-        history = History(None, 1, print)
-        history.add([message(seq, text) for seq, text in enumerate(texts, 1)])
         chat = Conversation(_stand(len(texts)))
-        shown = transcript(history)
+        shown = transcript(*(message(seq, text) for seq, text in enumerate(texts, 1)))
         everything, gaps = shown.draw(chat, width, 10_000)
         assert not gaps
         step = min(step, height)
@@ -122,19 +138,19 @@ class TestTranscript:
         assert chat.bottom is None
         assert shown.draw(chat, width, height)[0] == seen
 
-    def test_gaps_are_seen_and_told(self, history: History) -> None:
-        history.add([message(seq, f"text {seq}") for seq in (5, 6, 7, 20, 21)])
+    def test_gaps_are_seen_and_told(self) -> None:
+        shown = transcript(*(message(seq, f"text {seq}") for seq in (5, 6, 7, 20, 21)))
         chat = Conversation(_stand(30))
-        rows, gaps = transcript(history).draw(chat, 60, 50)
+        rows, gaps = shown.draw(chat, 60, 50)
         assert gaps == [(21, 31), (7, 20), (0, 5)]
         assert sum("not here yet" in plain(row) for row in rows) == 3
         chat.stand.first = 5
         chat.void.add((7, 20))
-        assert transcript(history).draw(chat, 60, 50)[1] == [(21, 31)]
+        assert shown.draw(chat, 60, 50)[1] == [(21, 31)]
 
-    def test_days_the_divider_and_marks(self, history: History) -> None:
+    def test_days_the_divider_and_marks(self) -> None:
         day = 86_400_000
-        history.add([message(1, "one"), message(2, "two", ts=1_700_000_000_000 + day), message(3, "mine", 1)])
+        said = message(1, "one"), message(2, "two", ts=1_700_000_000_000 + day), message(3, "mine", 1)
         journal = Journal(None)
         journal.send(Pending("c1", "g1", "waits"))
         journal.send(Pending("c2", "g1", "failed"))
@@ -143,7 +159,7 @@ class TestTranscript:
         chat = Conversation(_stand(3))
         chat.divider = 1
         chat.note("a note", "note")
-        rows, _ = Transcript(history, journal, (1, "li")).draw(chat, 60, 50)
+        rows, _ = Transcript(around(*said), journal, (1, "li"), Quiet(None)).draw(chat, 60, 50)
         texts = [plain(row).split("│ ")[-1] for row in rows]
         assert [text.strip("─ ") for text in texts if "──" in text][1:2] == ["Wed, 2023-11-15"]
         kept = [text for text in texts if "──" not in text or "unread" in text]
@@ -171,6 +187,84 @@ class TestConversations:
         found["d12-60"].stand.last = 1
         assert found.listed()[-1] == "d12-57"
         assert "d12-60" in found.listed()
+
+    def test_natural_order(self) -> None:
+        """Numbers by their value, case and accents aside, Chinese by sound."""
+        names = [
+            *(
+                "éclair",
+                "Zoe",
+                "eclipse",
+                "team-19",
+                "Team-2",
+                "team-1",
+                "team-30",
+                "team-002b",
+                "team",
+                "ops",
+            ),
+            *(
+                "ops-2",
+                "李",
+                "王",
+                "阿明",
+                "安",
+                "9",
+                "10",
+                "зоя",
+                "ёж",
+                "x" + "1" * 5000,
+                "my team",
+                "ops_10",
+            ),
+        ]
+        for shuffled in (names, names[::-1], sorted(names)):
+            directory = Directory()
+            groups = [Group(number, name, "") for number, name in enumerate(shuffled, 1)]
+            directory.note(LoggedIn(12, "li", [], groups, False))
+            listed = [directory.group(int(conv[1:])) for conv in Conversations(directory).listed()[1:]]
+            assert listed == [
+                *("9", "10", "éclair", "eclipse", "my team", "ops", "ops-2", "ops_10"),
+                *("team", "team-1", "Team-2", "team-002b", "team-19", "team-30"),
+                *("x" + "1" * 5000, "Zoe", "ёж", "зоя", "阿明", "安", "李", "王"),
+            ]
+            typed = InputCompleter(COMMANDS, directory, NOBODY).get_completions(
+                Document("/members team-"), CompleteEvent()
+            )
+            assert [each.text for each in typed] == [
+                *("#team-1 ", "#Team-2 ", "#team-002b ", "#team-19 ", "#team-30 ")
+            ]
+
+    @given(
+        unread=st.sets(st.integers(1, 30)),
+        current=st.integers(0, 30),
+        height=st.integers(3, 40),
+        row=st.data(),
+    )
+    def test_what_is_unread_is_in_sight(
+        self, unread: set[int], current: int, height: int, row: st.DataObject
+    ) -> None:
+        """It is on the screen, or in the count at the edge that it is beyond; so is the current one."""
+        directory = Directory()
+        groups = [Group(number, f"team-{number}", "") for number in range(1, 31)]
+        directory.note(LoggedIn(12, "li", [], groups, False))
+        found = Conversations(directory)
+        listed = found.listed()
+        for number in unread:
+            found[f"g{number}"].stand.last = 1
+        found.switch(listed[current])
+        seen = window(found, height)
+        assert len(seen.shown) == min(height, 31)
+        drawn = seen.shown[bool(seen.above) : len(seen.shown) - bool(seen.below)]
+        assert found.current in drawn
+        news = {f"g{number}" for number in unread}
+        assert {*drawn, *seen.above, *seen.below} >= news
+        assert not {*drawn} & {*seen.above, *seen.below}
+        first, last = listed.index(drawn[0]), listed.index(drawn[-1])
+        assert seen.above == [conv for conv in listed[:first][::-1] if conv in news]
+        assert seen.below == [conv for conv in listed[last + 1 :] if conv in news]
+        at = seen.at(row.draw(st.integers(0, height - 1)))
+        assert at is None or at in {*drawn, *seen.above, *seen.below}
 
     def test_next_unread(self, found: Conversations) -> None:
         assert found.next_unread() is None
@@ -208,7 +302,16 @@ class TestConversations:
     ],
 )
 def test_mentions(tmp_path: Path, name: str, text: str, is_mention: bool) -> None:
-    desk = Desk(tmp_path, Directory(), lambda _chat, _message: None, lambda: None)
+    desk = Desk(
+        tmp_path,
+        Directory(),
+        Settings(tmp_path / "chatcli.toml"),
+        on_news=lambda _chat, _message: None,
+        on_change=lambda: None,
+        on_other_epoch=lambda: None,
+        on_inputs=lambda _typed: None,
+        on_stray=lambda _conv, _text: None,
+    )
     desk.directory.me = 1, name
     assert desk.mentions(text) is is_mention
     desk.close()
@@ -232,7 +335,9 @@ class TestCompletion:
         friends = [Friend(57, "my name", ""), Friend(58, evil, "")]
         groups = [Group(8, "our ops", ""), Group(9, "tea", ""), Group(10, evil, "")]
         directory.note(LoggedIn(12, "li", friends, groups, False))
-        (found,) = InputCompleter(COMMANDS, directory).get_completions(Document(text), CompleteEvent())
+        (found,) = InputCompleter(COMMANDS, directory, NOBODY).get_completions(
+            Document(text), CompleteEvent()
+        )
         assert found.text == completed
         assert found.display_text == completed.rstrip(": ")
         if text.startswith("/"):
@@ -262,8 +367,16 @@ class TestCompletion:
         directory = Directory()
         friends = [Friend(57, "my name", ""), Friend(58, "carol", ""), Friend(59, "bo", "")]
         directory.note(LoggedIn(12, "bo", friends, [Group(8, "our ops", ""), Group(9, "tea", "")], False))
-        found = InputCompleter(COMMANDS, directory).get_completions(Document(text), CompleteEvent())
+        found = InputCompleter(COMMANDS, directory, NOBODY).get_completions(Document(text), CompleteEvent())
         assert [completion.text for completion in found] == completed
+
+    def test_accounts_that_are_known(self, tmp_path: Path) -> None:
+        accounts = Accounts(tmp_path / "accounts.json", "here")
+        for user, name in enumerate(("li", "my name", "bo"), 1):
+            accounts.save(Account(user, name))
+        completer = InputCompleter(COMMANDS, Directory(), accounts)
+        found = completer.get_completions(Document("/login "), CompleteEvent())
+        assert [each.text for each in found] == ["bo ", '"my name" ', "li "]
 
     @pytest.mark.parametrize(
         ("text", "found"),

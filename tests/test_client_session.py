@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.protocol.backoff import FIRST
 from client.protocol.events import (
     Answer,
     ConnectionLost,
@@ -22,18 +23,34 @@ from client.protocol.events import (
     Message,
     Notice,
     Problem,
+    Readdressed,
     SendDelayed,
     SendFailed,
     Sent,
+    Stranded,
 )
+from client.protocol.login import OWN_SESSION_TIME, RETRY_TIME
+from client.protocol.outbox import Pending
 from client.protocol.session import Session, State
-from forkchat.errors import AlreadyOnline, BadRequest, Conflict, NotLoggedIn, RateLimited, Refused, TooLarge
+from forkchat.errors import (
+    AlreadyOnline,
+    BadRequest,
+    Conflict,
+    Failed,
+    NotLoggedIn,
+    RateLimited,
+    Refused,
+    TooLarge,
+    Unsupported,
+)
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 
 Frame = dict[str, Any]
 E = TypeVar("E", bound=Event)
 ME, OTHER, CONV = 12, 57, "d12-57"
+#: What a server may say of when to come again.
+STAY_AWAY = [None, 0, 0.0001, -5, 1e9, "soon", True]
 
 
 class Wire:
@@ -53,6 +70,13 @@ class Wire:
 
     def say(self, *frames: Frame) -> list[Event]:
         return self.session.receive(b"".join(line(frame) for frame in frames), self.now)
+
+    def confirm(self, events: list[Event]) -> list[int]:
+        """Be done with the messages among them; which they are."""
+        for event in events:
+            if isinstance(event, Message):
+                self.session.confirm(event.conv, event.seq)
+        return shown(events)
 
     def answer(self, request: Frame, **fields: Any) -> list[Event]:
         msgid = m.ANSWERS.get(request["msgid"], m.ACK)
@@ -149,7 +173,7 @@ class TestLogin:
         assert Disconnected(is_wanted=True) in wire.lose()
         wire.connect()
         (login,) = wire.said(m.LOGIN)
-        assert (login["token"], login["takeover"]) == ("t1", True)
+        assert (login["token"], login["takeover"]) == ("t1", False)
         assert "password" not in login
 
     def test_the_password_when_the_token_has_expired(self, wire: Wire) -> None:
@@ -158,7 +182,9 @@ class TestLogin:
         wire.connect()
         assert wire.answer(wire.said(m.LOGIN)[0], errno=13, errmsg="expired") == []
         (login,) = wire.said(m.LOGIN)
-        assert (login["password"], login["takeover"]) == ("secret", True)
+        assert (login["password"], login["takeover"]) == ("secret", False)
+        wire.answer(login, errno=13, errmsg="expired")
+        assert not wire.session.is_wanted  # a server that says so of every password is not asked for ever
 
     def test_again_later_when_unavailable(self, wire: Wire) -> None:
         wire.log_in()
@@ -167,8 +193,65 @@ class TestLogin:
         wire.answer(wire.said(m.LOGIN)[0], errno=11, errmsg="no Redis", retry_after=3)
         wire.wait(2.9)
         assert wire.said(m.LOGIN) == []
-        wire.wait(0.2)
+        wire.wait(0.1 + FIRST)
         assert len(wire.said(m.LOGIN)) == 1
+
+    @pytest.mark.parametrize("errno", [8, 11])
+    @pytest.mark.parametrize("asked", STAY_AWAY)
+    def test_no_more_often_than_that_whatever_the_server_says(
+        self, wire: Wire, errno: int, asked: object
+    ) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.connect()
+        fields = {} if asked is None else {"retry_after": asked}
+        tries = 0
+        for _ in range(6000):  # ten minutes
+            for login in wire.said(m.LOGIN):
+                tries += 1
+                wire.answer(login, errno=errno, errmsg="no", **fields)
+            wire.wait(0.1)
+        assert 6 < tries < 80
+
+    def test_what_is_left_of_our_own_session_is_waited_for(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.connect()
+        for _ in range(8):
+            (login,) = wire.said(m.LOGIN)
+            assert wire.answer(login, errno=2, errmsg="already online") == []
+            wire.wait(RETRY_TIME)
+        assert only(wire.welcome(), LoggedIn).is_resumed
+
+    def test_another_session_is_not_ended_by_coming_back(self, wire: Wire) -> None:
+        """Not by a login that had taken over when the user wanted it, either."""
+        wire.connect()
+        wire.session.login("li", "secret", takeover=True)
+        wire.welcome()
+        wire.session.send(OTHER, "kept")
+        wire.lose()
+        wire.wait(3600)
+        wire.connect()
+        events: list[Event] = []
+        tries = 0
+        while not events:
+            for login in wire.said(m.LOGIN):
+                tries += 1
+                assert login["takeover"] is False
+                events += wire.answer(login, errno=2, errmsg="already online")
+            wire.wait(0.1)
+        assert events == [LoggedOut("replaced")]
+        assert wire.now < 1000 + 3600 + OWN_SESSION_TIME + 2 and tries < 40
+        assert (wire.session.is_wanted, wire.session.unsent) == (False, 1)
+        wire.session.login("li", "secret", takeover=True)
+        assert wire.said(m.LOGIN)[0]["takeover"] is True
+
+    def test_a_takeover_that_the_user_no_longer_waits_for(self, wire: Wire) -> None:
+        wire.session.login(token="t", takeover=True)
+        wire.session.withdraw_takeover()
+        wire.connect()
+        (login,) = wire.said(m.LOGIN)
+        assert (login["token"], login["takeover"]) == ("t", False)
 
     def test_log_out(self, wire: Wire) -> None:
         wire.log_in()
@@ -215,6 +298,11 @@ class TestConnection:
         assert only(wire.say({"msgid": m.BYE, "reason": reason}), LoggedOut).reason == reason
         assert wire.session.is_finished
         assert not wire.session.is_wanted
+
+    def test_what_comes_behind_the_last_frame_is_for_nobody(self, wire: Wire) -> None:
+        wire.log_in(standing(0, 0))
+        events = wire.say({"msgid": m.BYE, "reason": "kicked"}, live(1))
+        assert events == [LoggedOut("kicked")]
 
     def test_draining_waits_for_what_is_under_way(self, wire: Wire) -> None:
         wire.log_in()
@@ -336,11 +424,18 @@ class TestShowing:
         assert shown(wire.answer(fetch, conv=CONV, first=8, last=9, msgs=page, more=False)) == [8, 9]
 
     def test_what_the_server_does_not_have_is_not_waited_for(self, wire: Wire) -> None:
+        """It must say so twice: one false answer hides no message."""
         wire.log_in(standing(last=5, recv=0))
-        (fetch,) = wire.said(m.FETCH)
-        page = [live(2), live(4)]
-        assert shown(wire.answer(fetch, conv=CONV, first=1, last=5, msgs=page, more=False)) == [2, 4]
+        got, asked = [], 0
+        for _ in range(10):
+            for fetch in wire.said(m.FETCH):
+                asked += 1
+                page = [live(seq) for seq in (2, 4) if seq > fetch["after"]]
+                got += shown(wire.answer(fetch, conv=CONV, first=1, last=5, msgs=page, more=False))
+            wire.wait(0.3)
+        assert got == [2, 4]
         assert wire.session.is_idle
+        assert asked <= 6
 
     def test_a_failed_fetch_is_repeated(self, wire: Wire) -> None:
         wire.log_in(standing(last=1, recv=0))
@@ -444,12 +539,15 @@ class TestFollowing:
     def test_one_conversation_from_where_it_was_seen(self, wire: Wire) -> None:
         wire.log_in(standing(9, recv=5))
         wire.say(live(10))
-        wire.session.follow(CONV, 9)
+        wire.session.follow(CONV, 6, 9)
         (fetch,) = wire.said(m.FETCH)
         assert (fetch["conv"], fetch["after"]) == (CONV, 9)
+        wire.answer(
+            wire.said(m.SYNC)[0], convs=[standing(10, recv=5), standing(2, recv=1, conv="g9")], more=False
+        )
         assert shown(wire.say(live(11), live(3, conv="g9"))) == []
         assert shown(wire.answer(fetch, first=1, last=11, msgs=[live(10)], more=False)) == [10, 11]
-        assert shown(wire.say(live(12))) == [12]
+        assert wire.confirm(wire.say(live(12))) == [12]
         wire.wait(1)
         assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 12}]
         wire.lose()
@@ -458,30 +556,74 @@ class TestFollowing:
         (fetch,) = wire.said(m.FETCH)
         assert (fetch["conv"], fetch["after"]) == (CONV, 12)
 
-    def test_what_was_seen_before_is_confirmed(self, wire: Wire) -> None:
-        wire.log_in(standing(9, recv=5))
-        wire.session.follow(CONV, 9)
+    @pytest.mark.parametrize(("recv", "begins"), [(5, 1), (8, 1), (4, 6), (0, 6)])
+    def test_what_was_seen_before_is_confirmed(self, wire: Wire, recv: int, begins: int) -> None:
+        """Nothing that waits was passed over: what was seen began there, or there is nothing before it."""
+        wire.log_in()
+        wire.session.follow(CONV, 6, 9)
+        (sync,) = wire.said(m.SYNC)
+        wire.wait(1)
+        assert wire.said(m.RECV) == []
+        wire.answer(sync, convs=[standing(9, recv, begins)], more=False)
         wire.wait(1)
         assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 9}]
 
-    def test_a_restored_server_is_followed_from_where_it_stands(self, wire: Wire) -> None:
+    def test_nothing_is_confirmed_over_a_hole(self, wire: Wire) -> None:
+        """A message before those that were seen waits, until it is confirmed elsewhere."""
+        wire.log_in(standing(9, recv=4))
+        wire.session.follow(CONV, 6, 9)
+        wire.answer(wire.said(m.SYNC)[0], convs=[standing(9, 4)], more=False)
+        assert wire.confirm(wire.say(live(10))) == [10]
+        wire.lose()
+        wire.connect()
+        wire.welcome(standing(10, 4))
+        assert wire.confirm(wire.say(live(11))) == [11]
+        wire.wait(1)
+        assert wire.said(m.RECV) == []
+        wire.lose()
+        wire.connect()
+        wire.welcome(standing(11, 5))
+        wire.wait(1)
+        assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 11}]
+
+    def test_a_conversation_that_has_not_begun(self, wire: Wire) -> None:
         wire.log_in()
-        wire.session.follow(CONV, 9)
+        wire.session.follow(CONV, 1, 0)
+        wire.answer(wire.said(m.SYNC)[0], convs=[], more=False)
+        assert wire.confirm(wire.say(live(1))) == [1]
+        wire.wait(1)
+        assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 1}]
+
+    def test_nothing_is_followed_in_another_epoch(self, wire: Wire) -> None:
+        """The same key is a conversation with somebody else."""
+        wire.log_in()
+        wire.session.follow(CONV, 6, 9)
         wire.lose()
         wire.connect(epoch="restored")
-        wire.welcome()
-        assert shown(wire.say(live(4), live(4, conv="g9"))) == [4]
+        wire.welcome(standing(3, recv=0))
+        assert shown(wire.say(live(4))) == []
+        wire.wait(5)
+        assert wire.said() == []
 
 
 class TestConfirming:
     def test_recv_is_cumulative_and_gathered(self, wire: Wire) -> None:
         wire.log_in()
-        wire.say(live(1), live(2), live(1, conv="g9"))
-        wire.say(live(3))
+        wire.confirm(wire.say(live(1), live(2), live(1, conv="g9")))
+        wire.confirm(wire.say(live(3)))
         assert wire.said(m.RECV) == []
         wire.wait(0.3)
         assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 3, "g9": 1}]
         wire.wait(5)
+        assert wire.said(m.RECV) == []
+
+    def test_nothing_that_the_user_is_not_done_with(self, wire: Wire) -> None:
+        wire.log_in(standing(2, recv=1))
+        (fetch,) = wire.said(m.FETCH)
+        wire.answer(fetch, conv=CONV, first=1, last=2, msgs=[live(2)], more=False)
+        wire.say(live(3), live(1, conv="g9"))
+        wire.wait(5)
+        wire.session.leave()
         assert wire.said(m.RECV) == []
 
     def test_read(self, wire: Wire) -> None:
@@ -494,7 +636,7 @@ class TestConfirming:
 
     def test_again_over_the_rate_limit(self, wire: Wire) -> None:
         wire.log_in()
-        wire.say(live(1))
+        wire.confirm(wire.say(live(1)))
         wire.session.read(CONV, 1)
         wire.wait(0.3)
         (recv,), (read,) = wire.said(m.RECV), wire.said(m.READ)
@@ -507,15 +649,28 @@ class TestConfirming:
         assert [frame["c"] for frame in wire.said(m.RECV)] == [recv["c"]]
         assert [frame["seq"] for frame in wire.said(m.READ)] == [1]
 
+    def test_after_a_logout_for_nobody(self, wire: Wire) -> None:
+        """Not for who logs in next, either."""
+        wire.log_in()
+        wire.say(live(1, conv="g9"))
+        wire.session.request(m.LOGINOUT)
+        wire.answer(wire.said(m.LOGINOUT)[0])
+        wire.session.confirm("g9", 1)
+        wire.session.read("g9", 1)
+        wire.session.login("bo", "secret")
+        wire.welcome(standing(1, recv=0, conv="g9"), me=OTHER)
+        wire.wait(1)
+        assert wire.said(m.RECV) == wire.said(m.READ) == []
+
     def test_at_once_when_one_leaves(self, wire: Wire) -> None:
         wire.log_in()
-        wire.say(live(1))
+        wire.confirm(wire.say(live(1)))
         wire.session.leave()
         assert len(wire.said(m.RECV)) == 1
 
     def test_again_when_the_server_has_not_heard(self, wire: Wire) -> None:
         wire.log_in()
-        wire.say(live(1))
+        wire.confirm(wire.say(live(1)))
         wire.wait(1)
         wire.lose()
         wire.connect()
@@ -666,9 +821,27 @@ class World:
         return {"errno": 0, "conv": CONV, "seq": known["seq"], "ts": 1}
 
     def step(self) -> None:
-        act = self.chance.choice([self.deliver, self.deliver, self.write, self.send, self.wait, self.lose])
-        act()
+        acts = [
+            self.deliver,
+            self.deliver,
+            self.write,
+            self.send,
+            self.wait,
+            self.lose,
+            self.pause,
+            self.confirm,
+        ]
+        self.chance.choice(acts)()
         self.serve()
+
+    def pause(self) -> None:
+        """The user has no time for more messages, or has again."""
+        self.wire.session.make_room(self.chance.random() < 0.5)
+
+    def confirm(self) -> None:
+        """The user is done with some of what came."""
+        some = self.events[: self.chance.randint(0, len(self.events))]
+        self.wire.confirm(some)
 
     def deliver(self) -> None:
         if not self.flying:
@@ -703,6 +876,7 @@ class World:
             self.events += self.wire.welcome(*self.standings())
 
     def settle(self) -> None:
+        self.wire.session.make_room(True)
         for _ in range(1000):
             self.serve()
             if not self.flying and self.wire.session.is_idle:
@@ -733,8 +907,139 @@ def test_law(chance: random.Random, steps: int, known: bool) -> None:
     assert world.wire.session.state is State.LOGGED_IN
 
 
-def test_unknown_errno() -> None:
+@pytest.mark.parametrize(("errno", "kind"), [(1, Failed), (12, Unsupported), (77, Refused)])
+def test_errno(errno: int, kind: type[Refused]) -> None:
     wire = Wire()
     wire.connect()
     wire.session.login("li", "x")
-    assert type(only(wire.answer(wire.said(m.LOGIN)[0], errno=77), LoginFailed).refused) is Refused
+    assert type(only(wire.answer(wire.said(m.LOGIN)[0], errno=errno), LoginFailed).refused) is kind
+
+
+class TestAnotherEpoch:
+    """The same ids are other people's: what waits goes to those who have the names, or nowhere."""
+
+    def test_by_name(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.say(live(1))  # bo has said something: the name of 57 is known
+        wire.lose()
+        cids = [wire.session.send(OTHER, text).cid for text in ("one", "two")]
+        wire.connect(epoch="restored")
+        wire.welcome()
+        (lookup,) = wire.said(m.LOOKUP)
+        assert lookup["name"] == "bo"
+        assert wire.said(m.ONE_CHAT) == []
+        events = wire.answer(lookup, id=99, name="bo")
+        assert events == [Readdressed(cid, "d12-99") for cid in cids]
+        (chat,) = wire.said(m.ONE_CHAT)
+        assert (chat["toid"], chat["cid"], chat["msg"]) == (99, cids[0], "one")
+        wire.answer(chat, conv="d12-99", seq=1, ts=1)
+        assert [frame["msg"] for frame in wire.said(m.ONE_CHAT)] == ["two"]
+
+    def test_nobody_of_that_name(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.say(live(1))
+        wire.lose()
+        cid = wire.session.send(OTHER, "for bo alone").cid
+        wire.connect(epoch="restored")
+        wire.welcome()
+        (lookup,) = wire.said(m.LOOKUP)
+        failed = only(wire.answer(lookup, errno=7, errmsg="no such user"), SendFailed)
+        assert (failed.cid, failed.text, type(failed.refused)) == (cid, "for bo alone", Stranded)
+        assert wire.said(m.ONE_CHAT) == []
+        assert wire.session.is_idle
+
+    def test_whom_it_is_for_is_not_known(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.session.send(OTHER, "hi")
+        wire.connect(epoch="restored")
+        assert type(only(wire.welcome(), SendFailed).refused) is Stranded
+        assert wire.said() == []
+
+    def test_asked_again(self, wire: Wire) -> None:
+        """The answer is lost with its connection, or comes later."""
+        wire.log_in()
+        wire.lose()
+        wire.session.send(OTHER, "hi", "bo")
+        wire.connect(epoch="restored")
+        wire.welcome()
+        assert len(wire.said(m.LOOKUP)) == 1
+        wire.lose()
+        wire.connect(epoch="restored")
+        wire.welcome()
+        (lookup,) = wire.said(m.LOOKUP)
+        assert wire.answer(lookup, errno=11, errmsg="not now", retry_after=0.5) == []
+        wire.wait(0.6)
+        (lookup,) = wire.said(m.LOOKUP)
+        wire.answer(lookup, id=99, name="bo")
+        assert [frame["toid"] for frame in wire.said(m.ONE_CHAT)] == [99]
+
+    @pytest.mark.parametrize("name", ["bo", ""])
+    def test_written_before_the_login(self, wire: Wire, name: str) -> None:
+        """Whoever writes it knows the ids of before alone, their own among them."""
+        wire.log_in()
+        wire.lose()
+        wire.connect(epoch="restored")
+        wire.session.send(OTHER, "hi", name)
+        events = wire.welcome(me=3)
+        assert wire.said(m.ONE_CHAT) == []
+        if name:
+            wire.answer(wire.said(m.LOOKUP)[0], id=99, name="bo")
+            assert [frame["toid"] for frame in wire.said(m.ONE_CHAT)] == [99]
+        else:
+            assert type(only(events, SendFailed).refused) is Stranded
+
+    def test_groups(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.session.send("g9", "to ops", "ops")
+        wire.session.send("g8", "to another one", "dev")
+        wire.connect(epoch="restored")
+        (login,) = wire.said(m.LOGIN)
+        groups = [{"id": 4, "groupname": "ops", "groupdesc": "", "role": "normal"}]
+        events = wire.answer(login, id=ME, name="li", token="t", friends=[], groups=groups, convs=[])
+        assert only(events, Readdressed).conv == "g4"
+        assert only(events, SendFailed).text == "to another one"
+        assert [(frame["groupid"], frame["msg"]) for frame in wire.said(m.GROUP_CHAT)] == [(4, "to ops")]
+
+    def test_ones_own_id_is_another_one(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.session.send(OTHER, "hi", "bo")
+        wire.connect(epoch="restored")
+        wire.welcome(me=3)
+        wire.answer(wire.said(m.LOOKUP)[0], id=12, name="bo")
+        assert [frame["toid"] for frame in wire.said(m.ONE_CHAT)] == [12]
+
+    def test_of_an_earlier_run(self, wire: Wire) -> None:
+        """Kept on this machine while the server was another one."""
+        kept = [Pending("c1", CONV, "hi", "bo", "before"), Pending("c2", "g9", "hi", "ops", "before")]
+        wire.session.restore(ME, "li", kept, "before")
+        wire.log_in()
+        (lookup,) = wire.said(m.LOOKUP)
+        assert wire.said(m.GROUP_CHAT) == wire.said(m.ONE_CHAT) == []
+        wire.answer(lookup, id=99, name="bo")
+        assert [frame["toid"] for frame in wire.said(m.ONE_CHAT)] == [99]
+
+    def test_brought_after_the_login(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.session.restore(ME, "li", [Pending("c2", "g9", "hi", "ops", "before")], "before")
+        assert only(wire.wait(0.1), SendFailed).cid == "c2"
+
+    def test_written_since_goes_after_what_was_written_before(self, wire: Wire) -> None:
+        wire.log_in()
+        wire.lose()
+        wire.session.send(OTHER, "before", "bo")
+        wire.connect(epoch="restored")
+        wire.welcome()
+        for text in ("since 1", "since 2"):
+            wire.session.send(99, text)
+        (first,) = wire.said(m.ONE_CHAT)  # on its way
+        wire.answer(wire.said(m.LOOKUP)[0], id=99, name="bo")
+        texts = [first["msg"]]
+        for seq in (1, 2, 3):
+            wire.answer(first, conv="d12-99", seq=seq, ts=1)
+            sent = wire.said(m.ONE_CHAT)
+            texts += [frame["msg"] for frame in sent]
+            first = sent[0] if sent else first
+        assert texts == ["since 1", "before", "since 2"]

@@ -11,8 +11,17 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.commands.directory import Directory
 from client.commands.wording import Wording
-from client.protocol.events import Friend, Group, LoggedIn, LoggedOut, Notice, Problem, SendFailed
-from client.text import CONTINUATION, clean, clean_line, rows, shown_name, valid
+from client.protocol.events import (
+    Friend,
+    Group,
+    LoggedIn,
+    LoggedOut,
+    Notice,
+    Problem,
+    SendFailed,
+    Stranded,
+)
+from client.text import CONTINUATION, clean, clean_line, rows, shown_name, spoken, tidied, valid
 from forkchat.errors import Refused
 
 
@@ -30,12 +39,21 @@ from forkchat.errors import Refused
         ("\x1b]0;never ended", "0;never ended"),
         ("\x1b\x1b[0m[31m", "[31m"),
         ("a\x00b\x07c\x08d\x7fe\x85f", "abcde\nf"),
-        ("a\r\nb\rc\x0bd\u2028e\u2029f\tg", "a\nb\nc\nd\ne\nf g"),
+        ("a\r\nb\rc\x0bd\u2028e\u2029f", "a\nb\nc\nd\ne\nf"),
+        (
+            "a\tb\tc\n\td\n12345678\te\n你好吗\tf",
+            "a       b       c\n        d\n12345678        e\n你好吗  f",
+        ),
         ("\u202egnp.exe\u202c\u2066x\u2069\u200e\u200f\u061c", "gnp.exex"),
     ],
 )
 def test_clean(text: str, expected: str) -> None:
     assert clean(text) == expected
+
+
+def test_tabs_of_a_name_are_blanks() -> None:
+    assert clean_line("a\tb\nc") == "a b c"
+    assert tidied("a\tb\x07") == "a\tb"
 
 
 @given(st.text())
@@ -110,6 +128,11 @@ class TestWording:
         failed = SendFailed("d", "g9", "hi", Refused("no"))
         assert wording.tell(failed) == ["NOT SENT to [ops]: hi (no)"]
 
+    def test_failed_in_another_epoch(self, wording: Wording) -> None:
+        """The key is of a conversation with somebody else there."""
+        failed = SendFailed("d", "d12-57", "hi", Stranded("no mei", "mei"))
+        assert wording.tell(failed) == ["NOT SENT to mei: hi (no mei)"]
+
     def test_notices(self, wording: Wording) -> None:
         assert wording.tell(Notice("group_joined", 57, "bo", "g9")) == ["bo has joined [ops]"]
         assert wording.tell(Notice("group_removed", 12, "li", "g9")) == ["you were removed from [ops]"]
@@ -119,3 +142,17 @@ class TestWording:
     def test_a_problem_is_told_once(self, wording: Wording) -> None:
         assert wording.tell(Problem("the server is odd")) == ["the server is odd"]
         assert wording.tell(Problem("the server is odd")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("bo", "hi", "bo: hi"),
+        ("bo", "/me waves", "* bo waves"),
+        ("bo", "/me", "bo: /me"),
+        ("bo", "/me  ", "bo: /me  "),
+        ("*", "bo waves", '"*": bo waves'),
+    ],
+)
+def test_spoken(name: str, text: str, shown: str) -> None:
+    assert spoken(shown_name(name), text) == shown

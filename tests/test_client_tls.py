@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import signal
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,21 +18,26 @@ from typing import Any, Self
 
 import pytest
 
-from client.aio import backoff, tls
 from client.aio import client as transport
-from client.aio import server as address
+from client.aio import race, tls
 from client.aio.client import Client
 from client.aio.server import TLS_PORT
 from client.commands.directory import Directory
 from client.commands.wording import Wording
+from client.local.accounts import Account, Accounts
+from client.main import main
+from client.protocol import backoff
 from client.protocol.events import Disconnected, Event, LoggedIn, LoggedOut, Problem
 from client.script.codes import NETWORK, OK, USAGE
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
+from tests.network import Network
+from tests.pane import Pane, Tmux
+from tests.scripted import answer_all, scripted
 from tests.server import Server
 from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD
-from tests.test_chatcli import said, scripted, unique
+from tests.test_chatcli import said, unique
 
 #: Who signed what a front shows is "ca"; "stranger" has signed itself.
 CERTIFICATES = {"good": ("localhost", 2), "elsewhere": ("example.org", 2), "expired": ("localhost", -1)}
@@ -161,6 +168,27 @@ class TestTrust:
             assert said(waiting.stdout) == [f"{li}: {text}" for text in texts]
             assert front.arrivals == 3
 
+    def test_an_address_without_tls_hides_none_that_has_it(
+        self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look_up = socket.getaddrinfo
+        silent = "127.0.0.2"
+
+        def found(_host: str, port: int, *arguments: int, **options: int) -> list[Any]:
+            return [*look_up(silent, port, **options), *look_up("127.0.0.1", port, **options)]
+
+        async def run(front: Front) -> None:
+            async with Client("localhost", front.port, ssl=tls.context(papers / "ca.pem")) as client:
+                await client.register(unique("li"), PASSWORD)
+
+        with (
+            Front(server.port, server_context(papers, "good")) as front,
+            socket.create_server((silent, front.port)),
+        ):
+            monkeypatch.setattr(socket, "getaddrinfo", found)
+            asyncio.run(asyncio.wait_for(run(front), 5))
+            monkeypatch.undo()
+
     def test_an_authority_of_the_system(self, server: Server, papers: Path) -> None:
         with Front(server.port, server_context(papers, "good")) as front:
             done = chatcli("--tls", f"localhost:{front.port}", SSL_CERT_FILE=str(papers / "ca.pem"))
@@ -211,12 +239,12 @@ class TestNoTLS:
     def test_what_answers_speaks_none(self, papers: Path, greeting: bytes) -> None:
         with scripted(lambda connection: connection.sendall(greeting)) as port:
             done = chatcli("--tls", "--ca", papers / "ca.pem", f"localhost:{port}")
-        assert_no_connection(done, "no TLS connection", "leave out --tls")
+        assert_no_connection(done, "no TLS connection", "--plain connects without it")
 
     def test_a_plain_forkchat(self, server: Server, papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(address, "CONNECT_TIME", 0.5)
+        monkeypatch.setattr(race, "ADDRESS_TIME", 0.5)
         client = Client("localhost", server.port, ssl=tls.context(papers / "ca.pem"))
-        with pytest.raises(ConnectionError, match="leave out --tls"):
+        with pytest.raises(ConnectionError, match="--plain connects without it"):
             asyncio.run(asyncio.wait_for(client.connect(), 5))
 
     def test_nobody_listens(self, papers: Path) -> None:
@@ -238,6 +266,8 @@ class TestUsage:
         ("arguments", "complaint"),
         [
             (["--ca", "ca.pem"], "--ca is for --tls"),
+            (["--plain", "--ca", "ca.pem"], "--ca is for --tls"),
+            (["--plain", "--tls"], "--tls and --plain exclude each other"),
             (["--tls", "--ca", "missing.pem"], "--ca missing.pem: No such file or directory"),
             (["--tls", "--ca", "."], "--ca .: Is a directory"),
             (["--tls", "--ca", ""], "--ca .: Is a directory"),
@@ -256,6 +286,108 @@ class TestUsage:
     def test_the_port_when_none_is_given(self, papers: Path) -> None:
         done = chatcli("--tls", "--ca", papers / "ca.pem", "127.0.0.77")
         assert_no_connection(done, f"at 127.0.0.77, port {TLS_PORT}: ")
+
+
+class TestFromThenOn:
+    """An account that was used over TLS is used over TLS."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "lines", "password"),
+        [
+            (["-u", "li", "send", "bo", "hi"], [], ""),
+            (["-u", "li", "tail", "bo"], [], PASSWORD),
+            (["-u", "li"], [], ""),
+            ([], ["/friends"], ""),
+            ([], ["/login li"], PASSWORD),
+            (["--json", "-u", "li"], [], PASSWORD),
+            ([], ["/register another"], PASSWORD),
+        ],
+    )
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+    def test_nothing_goes_to_a_plain_server(
+        self, tmp_path: Path, host: str, arguments: list[str], lines: list[str], password: str
+    ) -> None:
+        heard: list[bytes] = []
+        with scripted(lambda connection: heard.append(connection.recv(65536))) as port:
+            accounts = Accounts(tmp_path / "chatcli/accounts.json", f"localhost:{port}")
+            accounts.is_tls = True
+            accounts.save(Account(12, "li", "the token of li"))
+            done = run_chatcli(
+                "-s",
+                f"{host}:{port}",
+                *arguments,
+                lines=lines,
+                password=password,
+                XDG_DATA_HOME=str(tmp_path),
+            )
+        assert done.returncode == NETWORK
+        assert "--plain connects without it, and others can read what is sent" in done.stderr + done.stdout
+        assert len(heard) == 1
+        assert heard[0].startswith(b"\x16\x03")  # a TLS handshake
+
+    def test_unless_the_user_says_so(self, tmp_path: Path) -> None:
+        heard: list[Any] = []
+        with scripted(lambda connection: heard.extend(answer_all(connection, b""))) as port:
+            accounts = Accounts(tmp_path / "chatcli/accounts.json", f"localhost:{port}")
+            accounts.is_tls = True
+            accounts.save(Account(12, "li", "the token of li"))
+            where = ["-s", f"127.0.0.1:{port}", "-u", "li"]
+            done = run_chatcli(*where, "--plain", "send", "bo", "hi", XDG_DATA_HOME=str(tmp_path))
+            assert (done.returncode, done.stderr) == (OK, "")
+            assert [each["token"] for each in heard if each["msgid"] == m.LOGIN] == ["the token of li"]
+            assert accounts.need_tls()  # it was said of this run alone
+
+    def test_on_the_screen(self, server: Server, papers: Path, tmux: Tmux) -> None:
+        li = unique("li")
+        with Front(server.port, server_context(papers, "good")) as front:
+            authority = ("--ca", str(papers / "ca.pem"))
+            pane = Pane(tmux, front.port, host="localhost", arguments=("--tls", *authority))
+            pane.enter("register", li)
+            pane.sees("🔒")
+            pane.leave()
+            again = Pane(tmux, front.port, host="LOCALHOST", home=pane.home, arguments=authority)
+            again.sees(f"welcome back, {li}", f"logged in as {li}", "🔒")
+            again.leave()
+        plain = Pane(tmux, server.port)
+        plain.sees("connected to")
+        plain.sees("🔒", "not encrypted", times=0)
+        plain.leave()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
+class TestToAnotherMachine:
+    """Without TLS: what is sent can be read on the way, and chatcli says so, once."""
+
+    @pytest.fixture
+    def network(self) -> Iterator[Network]:
+        with Network({"a": ("lan",)}) as network:
+            yield network
+
+    @pytest.mark.parametrize(("arguments", "times"), [([], 1), (["--json"], 1), (["--plain"], 0)])
+    def test_in_scripts(
+        self,
+        network: Network,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+        arguments: list[str],
+        times: int,
+    ) -> None:
+        monkeypatch.setenv("FORKCHAT_PASSWORD", PASSWORD)
+        host = network.address("a", "lan")
+        with network.at("a"), scripted(lambda connection: answer_all(connection, b""), host) as port:
+            assert main([*arguments, "-s", f"{host}:{port}", "-u", "li", "send", "bo", "hi"]) == OK
+        assert capfd.readouterr().err.count(f"-- the connection to {host} is not encrypted: ") == times
+
+    def test_on_the_screen(self, network: Network, tmux: Tmux) -> None:
+        host, namespace = network.address("a", "lan"), network.namespace("a")
+        with Server("-w", "1", "-b", "0.0.0.0", namespace=namespace) as server:
+            pane = Pane(tmux, server.port, host=host, namespace=namespace)
+            pane.enter("register", "li")
+            pane.sees(f"the connection to {host} is not encrypted", "│ not encrypted")
+            os.kill(server.workers()[1], signal.SIGKILL)
+            pane.sees("connected again")
+            pane.sees(f"the connection to {host} is not encrypted", "│ not encrypted")
+            pane.leave()
 
 
 class TestLostConnection:

@@ -19,7 +19,7 @@ from tests.talk import PASSWORD, Classic, Modern, Wire, new_name
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
+    cluster = Cluster(is_new=True)
     cluster.edit(
         "cluster.toml", "[listen]", "[limits]\nmessage_rate = 0\nregister_rate = 0\nchange_rate = 0\n[listen]"
     )

@@ -109,6 +109,9 @@ def test_a_bad_key_is_named(tmp_path: Path, text: str, expected: str) -> None:
     [
         (b"[server]\r\nworkers = 1\r\nworkers = 2\r\n[listen]\r\n", "Cannot overwrite a value (at line 3"),
         ("[server]\n".encode("utf-16"), "byte 1 is not UTF-8: save the file as UTF-8"),
+        (b"x = " + b"9" * 5000, "not TOML: Exceeds the limit"),
+        (b"[server]\ndrain_time = 0x" + b"f" * 5000, "not TOML: an integer has more than 64 bits"),
+        (b"[listen]\nproxy_from = [0x" + b"f" * 5000 + b"]", "not TOML: an integer has more than 64 bits"),
         (b"x = " + b"[" * 10_000, "not TOML: maximum recursion depth"),
         (b"x = " + b"{a = " * 10_000, "not TOML: maximum recursion depth"),
         (b"[servers]\n", "servers: no such key"),

@@ -103,11 +103,11 @@ def test_services_left_over_are_waited_for(data_dir: Path) -> None:
 
 
 def test_an_interrupted_initialisation_is_redone(data_dir: Path) -> None:
-    with Server("-w", "1", data_dir=data_dir, wait=False) as server:
+    with Server("-w", "1", data_dir=data_dir, wait=False, is_new=True) as server:
         until((data_dir / "mysql.new/ibdata1").exists, "it has begun")
         server.kill()
         assert not (data_dir / "mysql").exists()
-    with Server("-w", "1", data_dir=data_dir):
+    with Server("-w", "1", data_dir=data_dir, is_new=True):
         assert not (data_dir / "mysql.new").exists()
 
 

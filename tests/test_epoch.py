@@ -5,33 +5,46 @@ from __future__ import annotations
 import re
 from contextlib import closing
 
+import pytest
+
 from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, children, until
-from tests.talk import Modern
+from tests.talk import Modern, come_back
 
 
 def epoch(server: Server) -> str:
     return Modern(server.port, greet=False).done(m.HELLO)["epoch"]
 
 
-def test_a_conversation_that_goes_back_ends_the_epoch() -> None:
-    with Server("-w", "2") as server:
+def go_back(server: Server, conv: str) -> None:
+    """The conversation has its first message alone."""
+    match = re.search(r"--socket=(\S+)", " ".join(children(server.pid).values()))
+    assert match
+    with closing(connect(f"mysql://root@/forkchat?unix_socket={match[1]}")) as connection:
+        cursor, key = connection.cursor(), conv.encode()
+        cursor.execute("DELETE FROM message WHERE conv = %s AND seq > 1", (key,))
+        cursor.execute(
+            "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", (key,)
+        )
+
+
+@pytest.mark.parametrize("is_followed", [True, False], ids=["by those who are here", "by its numbers alone"])
+def test_a_conversation_that_goes_back_ends_the_epoch(is_followed: bool) -> None:
+    """It is noticed by what was delivered; if all have come anew since, by a number that is given twice."""
+    with Server("-w", "2" if is_followed else "1") as server:
         li, bo = (Modern(server.port).join_in() for _ in range(2))
         for n in range(3):
             li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
             bo.push(m.ONE_CHAT)
         before = epoch(server)
+        if not is_followed:
+            li, bo = (come_back(server.port, client) for client in (li, bo))
         greeted = [Modern(server.port) for _ in range(2)]
-        match = re.search(r"--socket=(\S+)", " ".join(children(server.pid).values()))
-        assert match
-        with closing(connect(f"mysql://root@/forkchat?unix_socket={match[1]}")) as connection:
-            cursor, conv = connection.cursor(), pair_key(li.id, bo.id).encode()
-            cursor.execute("DELETE FROM message WHERE conv = %s AND seq > 1", (conv,))
-            cursor.execute(
-                "UPDATE conversation SET last_seq = 1, touched = UTC_TIMESTAMP(3) WHERE conv = %s", (conv,)
-            )
+        go_back(server, pair_key(li.id, bo.id))
+        if not is_followed:
+            assert li.done(m.ONE_CHAT, toid=bo.id, msg="again")["seq"] == 2
         for client in (li, bo):
             assert client.push(m.BYE)["reason"] == "draining"
         until(lambda: epoch(server) != before, "the new epoch")

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from forkchat.bus import keys
+from forkchat.runtime import Future
+from forkchat.store.database import Database, Primary
 from forkchat.wire import msgid as m
 from tests.replication import MySQLPair, RedisPair, pairs, within
 from tests.server import Server, forkchat, until
@@ -324,6 +326,7 @@ def test_an_empty_redis_takes_the_place_of_one_that_refuses(
         arrive(host)
         for client in (li, bo):
             until(lambda client=client: new.client.get(keys.session(client.id)), "claimed again")  # type: ignore[misc]
+        for client in (li, bo):  # soon after each other: they are asked whether they live
             refused(host, client)
             stays(client)
         done(li, m.ONE_CHAT, toid=bo.id, msg="hi", cid="hi")
@@ -454,6 +457,45 @@ def test_what_is_read_is_never_older_than_what_was_acknowledged(site: Site, is_c
         li, lasts = login(hosts[n % 2], li, takeover=True)
         assert lasts.get(conv, last) == last
         assert stored(li, conv)[-1] == f"{n}"
+
+
+class AtOnce:
+    """A lane that runs in the caller's thread."""
+
+    backlog = 0
+
+    def run(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+        future = Future[Any]()
+        future.set_result(fn(*args))
+        return future
+
+    def close(self) -> None: ...
+
+
+def test_nothing_is_read_from_the_old_primary_once_something_is_written_to_the_new_one(site: Site) -> None:
+    """A connection that was replaced too early was led to the old one again."""
+    site.host()
+    primary = Primary()
+    reader, writer = (Database(site.mysql.url(site.database), AtOnce(), primary) for _ in range(2))
+
+    def read(cursor: Any) -> int:
+        cursor.execute("SELECT COUNT(*) FROM lane WHERE number = 4711")
+        return int(cursor.fetchone()[0])
+
+    def write(cursor: Any) -> None:
+        cursor.execute("INSERT INTO lane (id, number, used) VALUES ('x', 4711, UTC_DATE())")
+
+    old, new = site.mysql.primary, site.mysql.replica
+    old.run("SET GLOBAL read_only = 1")
+    new.catch_up(old)
+    new.run("STOP SLAVE", "SET GLOBAL read_only = 0")
+    assert reader.run(read, (), False).result() == 0
+    site.mysql.address.target = new.port
+    writer.run(write, (), True).result()
+    assert reader.run(read, (), False).result() == 1
+    for each in (reader, writer):
+        each.close()
+    site.mysql.fail_over()  # all of it
 
 
 def test_mysql_fails_back(site: Site) -> None:

@@ -102,20 +102,23 @@ def test_friends_and_groups_across_hosts(cluster: Cluster) -> None:
     assert bo.ask(m.GROUP_CHAT, groupid=group, msg="why?", cid="1")["errno"] == 10
 
 
-def test_the_users_of_a_killed_host(cluster: Cluster) -> None:
+def test_the_users_of_a_killed_host_and_of_a_stopped_one(cluster: Cluster) -> None:
     """They may log in elsewhere at once; those who do not are offline within 10 s."""
-    dying, other = cluster.host("-w", "2"), cluster.host("-w", "1")
+    dying, stopping, other = (cluster.host("-w", workers) for workers in "211")
     watcher = Modern(other.port).join_in()
     moves, stays_away = (Modern(dying.port).join_in() for _ in range(2))
-    for friend in (moves, stays_away):
+    was_sent_away = Modern(stopping.port).join_in()
+    for friend in (moves, stays_away, was_sent_away):
         befriend(watcher, friend)
     dying.kill()
+    stopping.send(signal.SIGTERM)
     died = time.monotonic()
     again = Modern(other.port)
     assert again.login(name=moves.name, password=PASSWORD)["errno"] == 0
     assert time.monotonic() - died < 3
     watcher.deadline(10 - (time.monotonic() - died))
-    watcher.push(m.PRESENCE, id=stays_away.id, state="offline")
+    for friend in (stays_away, was_sent_away):
+        watcher.push(m.PRESENCE, id=friend.id, state="offline")
     told = {(each["id"], each["state"]) for each in watcher.pushed() if each["msgid"] == m.PRESENCE}
     assert (moves.id, "offline") not in told
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.history import Ack, History, Loss, Message, Place, Shown, Span
+from tests.faults.history import Ack, Given, History, Life, Loss, Message, Place, Shown, Span
 from tests.faults.laws import LAWS, breaches
 
-LI, BO, OLD = 1, 2, 3
+LI, BO, OLD, BOT = 1, 2, 3, 4
 
 
 def said(history: History, cid: str, conv: str, seq: int, sender: int = LI, begun: float = 100.0) -> Message:
@@ -46,12 +46,74 @@ def a_good_round() -> History:
     history.messages["old"] = Message("old", LI, OLD, "", 100, [Ack(100.01, "d1-3", 1)])
     history.shown[LI].append(Shown(100.01, "d1-3", 0, 1, "old", LI, "old"))
     history.classic[OLD].append("old")
+    a_bot(history)
     history.kept = {
         (ack.conv, ack.seq): cid for cid, message in history.messages.items() for ack in message.acks
     }
     history.online = {LI: True, BO: True}
     history.seen = {(LI, BO): "online", (BO, LI): "online"}
     return history
+
+
+def a_bot(history: History) -> None:
+    """Li tells it four things; it is killed at the third, begins again with that one, and answers."""
+    history.shown[BOT] = []
+    for n, cid in enumerate(("p1", "p2", "p3", "p4", "re-p4"), 1):
+        message = said(history, cid, "d1-4", n, LI if n < 5 else BOT, begun=100 + n)
+        message.recipient = BOT if n < 5 else LI
+        for user in (LI, BOT):
+            shown(history, user, cid, "d1-4", n, at=100.02 + n)
+    one, two, three, four, answer = history.shown[BOT]
+    first = Life(100.5, 105.0, is_calm=True, given=[Given(one, 101.1), Given(two, 102.1), Given(three)])
+    second = Life(105.1, given=[Given(three, 105.2), Given(four, 105.3), Given(answer, 105.4)])
+    second.sent["re-p4"] = 1
+    history.lives[BOT] = [first, second]
+
+
+def lost_by_a_bot(history: History) -> None:
+    history.shown[BOT] = [each for each in history.shown[BOT] if each.cid != "p4"]
+
+
+def left_out_by_a_bot(history: History) -> None:
+    del history.lives[BOT][0].given[1]
+
+
+def left_out_between_lives(history: History) -> None:
+    del history.lives[BOT][0].given[1:]
+    history.lives[BOT][0].given[0].done = 0.0
+
+
+def given_twice_in_a_life(history: History) -> None:
+    history.lives[BOT][1].given.insert(0, history.lives[BOT][1].given[0])
+
+
+def confirmed_and_given_again(history: History) -> None:
+    history.lives[BOT][1].given.insert(0, Given(history.lives[BOT][0].given[1].shown))
+
+
+def begun_before_the_last_life(history: History) -> None:
+    """Though nothing of it had been confirmed for certain."""
+    one, two, three = history.lives[BOT][0].given
+    history.lives[BOT][0].given[:] = [three]
+    history.lives[BOT][1].given[:0] = [Given(one.shown), Given(two.shown)]
+
+
+def undone_and_gone(history: History) -> None:
+    del history.lives[BOT][1].given[0]
+
+
+def told_twice(history: History) -> None:
+    history.lives[BOT][1].sent["re-p4"] = 2
+
+
+def told_in_two_lives(history: History) -> None:
+    history.messages["own"] = Message("own", BOT, LI, "", 104, [Ack(104.1, "d1-4", 6)])
+    for life in history.lives[BOT]:
+        life.sent["own"] = 1
+
+
+def sent_away(history: History) -> None:
+    history.lives[BOT][0].logged_out = "replaced"
 
 
 def two_places(history: History) -> None:
@@ -177,6 +239,16 @@ def an_epoch_for_nothing(history: History) -> None:
         ("classic_clients_get_it_in_order", out_of_order_at_an_old_client),
         ("a_loss_is_noticed", a_loss_unnoticed),
         ("an_epoch_lasts", an_epoch_for_nothing),
+        ("nothing_is_lost", lost_by_a_bot),
+        ("bots_get_it_in_order", left_out_by_a_bot),
+        ("bots_get_it_in_order", left_out_between_lives),
+        ("bots_get_it_in_order", given_twice_in_a_life),
+        ("what_was_confirmed_comes_no_more", confirmed_and_given_again),
+        ("what_was_confirmed_comes_no_more", begun_before_the_last_life),
+        ("what_was_not_done_comes_again", undone_and_gone),
+        ("sent_tells_once", told_twice),
+        ("sent_tells_once", told_in_two_lives),
+        ("bots_are_left_alone", sent_away),
     ],
 )
 def test_a_law_notices(law: str, breakage: Callable[[History], None]) -> None:

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "service": COMMON | {"config", "wire"},
     "process": COMMON | {"config", "wire", "net", "store", "bus", "service"},
     "cli": COMMON | {"config", "process"},
-    "client": CLIENT | {"client.aio", "client.local", "client.commands", "client.script", "client.screen"},
+    "client": CLIENT
+    | {"forkchat", "client.aio", "client.local", "client.commands", "client.script", "client.screen"},
     "client.text": set(),
     "client.i18n": set(),
     "client.protocol": {"errors", "wire"},

@@ -195,9 +195,9 @@ if IS_ROOT:
             return logged.count(old) + logged.count() + logged.said(EVENT)
 
         before = lines()
-        subprocess.run(["mount", "--bind", small_disk, small_disk], check=True)
+        # In one step: a second command may read the list of mounts while another test changes it.
+        subprocess.run(["mount", "-o", "bind,ro", small_disk, small_disk], check=True)
         try:
-            subprocess.run(["mount", "-o", "remount,bind,ro", small_disk], check=True)
             logged.server.send(signal.SIGUSR1)
             for _ in range(3):
                 logged.talk()

@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import time
+from contextlib import closing
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import redis
 
 from forkchat.bus import keys
 from forkchat.process.embedded import run_dir
+from forkchat.store.connection import connect
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import pair_key
 from tests.server import Server, until
@@ -284,6 +286,28 @@ def test_takeover(server: Server, people: People, is_same: bool) -> None:
     assert second.push(m.ONE_CHAT)["msg"] == "to whom?"
     third = come_back(server.port, second)  # the token that both had is as good as before
     assert third.id == first.id
+
+
+@pytest.mark.parametrize("is_same", [True, False], ids=["same worker", "other worker"])
+def test_takeover_starts_where_the_other_stopped(server: Server, people: People, is_same: bool) -> None:
+    """What is confirmed, and not written yet, is written before the next session reads it."""
+    first = elsewhere(server, people.li, lambda: Modern(server.port)).join_in()
+    sent = people.li.done(m.ONE_CHAT, toid=first.id, msg="hi", cid=new_name("cid"))
+    first.push(m.ONE_CHAT)
+    first.say(m.RECV, c={sent["conv"]: sent["seq"]})
+    first.done(m.PING)
+    second = elsewhere(server, first, lambda: Modern(server.port), is_same)
+    url = f"mysql://root@/forkchat?unix_socket={run_dir(server.data_dir) / 'mysql.sock'}"
+    with closing(connect(url)) as database, database.cursor() as cursor:
+        database.begin()
+        cursor.execute("SELECT * FROM member WHERE user = %s FOR UPDATE", (first.id,))
+        login = second.say(m.LOGIN, token=first.token, takeover=True)
+        assert first.push(m.BYE)["reason"] == "replaced"
+        waiting = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'UPDATE member%'"
+        until(lambda: cursor.execute(waiting), "what is confirmed is being written")
+        database.rollback()
+    (conv,) = second.answer(login)["convs"]
+    assert (conv["last"], conv["recv"]) == (1, 1)
 
 
 # Chat.
@@ -699,6 +723,23 @@ def test_creator_who_leaves_is_followed_by_longest_standing_member(server: Serve
     bo.done(m.GROUPS, op="leave", groupid=group)
 
 
+def test_group_without_members_gets_a_creator(people: People) -> None:
+    """One of two who join at once. A member who was removed waits for the new creator's leave."""
+    group = new_group(people)
+    old, out, _ = people
+    old.done(m.GROUPS, op="remove", groupid=group, id=out.id)
+    for each in people:
+        if each is not out:
+            each.done(m.GROUPS, op="leave", groupid=group)
+    refused(out.ask(m.ADD_GROUP, groupid=group), 5)
+    rids = {each: each.say(m.ADD_GROUP, groupid=group) for each in people if each is not out}
+    roles = {each.answer(rid)["role"]: each for each, rid in rids.items()}
+    assert roles.keys() == {"creator", "normal"}
+    refused(roles["normal"].ask(m.GROUPS, op="readmit", groupid=group, id=out.id), 5)
+    roles["creator"].done(m.GROUPS, op="readmit", groupid=group, id=out.id)
+    assert out.done(m.ADD_GROUP, groupid=group)["role"] == "normal"
+
+
 def test_refusals(people: People) -> None:
     li, bo, _ = people
     for msgid, fields, errno in (
@@ -758,6 +799,19 @@ def test_pages_of_messages(people: People) -> None:
     assert bo.done(m.FETCH, conv=conv, after=404)["msgs"] == shown[-1:]  # fetched or live, it is the same
 
 
+@pytest.mark.parametrize("bounds", [{"before": 2**63 - 1}, {"after": 0}])
+def test_a_page_ends_where_it_says(people: People, bounds: dict[str, int]) -> None:
+    """Also one that is read while messages are stored."""
+    li, bo, _ = people
+    conv = f"g{new_group(people)}"
+    for n in range(90):
+        rids = [li.say(m.GROUP_CHAT, groupid=int(conv[1:]), msg=f"{n}") for _ in range(2)]
+        page = bo.done(m.FETCH, conv=conv, **bounds)
+        assert texts(page["msgs"], "seq") == [*range(1, page["last"] + 1)]
+        for rid in rids:
+            li.answer(rid)
+
+
 def test_a_page_is_bounded_in_bytes(people: People) -> None:
     li, bo, _ = people
     group = new_group(people)
@@ -787,6 +841,7 @@ def test_cursors(server: Server, people: People) -> None:
     conv = pair_key(li.id, bo.id)
     for n in range(3):
         li.done(m.ONE_CHAT, toid=bo.id, msg=f"{n}")
+    assert bo.push(m.ONE_CHAT, msg="2")
     bo.tell(m.RECV, c={conv: 2, "d1-2": 5, f"g{NOBODY}": 1})
     bo.done(m.READ, conv=conv, seq=1)
     bo = come_back(server.port, bo)

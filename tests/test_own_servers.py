@@ -322,9 +322,10 @@ def test_a_database_that_the_start_would_not_make(mysql: str) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis://127.0.0.1/?foo=geheim", "unknown parameter foo"),
-        ("redis://127.0.0.1/?ssl_ca_certs=/geheim", "unknown parameter ssl_ca_certs"),
-        ("redis://127.0.0.1/?max_connections=1", "unknown parameter max_connections"),
+        ("redis://127.0.0.1/?foo=geheim", "unknown parameter; known are db"),
+        ("redis://127.0.0.1/?ssl_ca_certs=/geheim", "unknown parameter"),
+        ("redis://127.0.0.1/?max_connections=1", "unknown parameter"),
+        ("redis://u:12?geheim=1@127.0.0.1/0", "unknown parameter"),
         ("redis://127.0.0.1/geheim", "the number of a database"),
         ("redis://127.0.0.1/-1", "the number of a database"),
         ("unix://geheim.sock", "of the form unix:///path"),

@@ -138,7 +138,7 @@ def test_workers_die_with_a_killed_master() -> None:
 def earlier(data: Path) -> tuple[str, str]:
     """Run on `data` as earlier versions did, and be tested: a user, and a conversation of theirs."""
     config = UNLIMITED.replace("[server]\n", "[server]\nuser = 'mysql'\n")
-    with Server("-w", "1", config=config, data_dir=data) as server:
+    with Server("-w", "1", config=config, data_dir=data, is_new=True) as server:
         for pid in children(server.pid):
             expect_unprivileged(pid, "mysql")
         tested = forkchat("--data-dir", str(data), "-t")

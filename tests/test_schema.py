@@ -30,7 +30,7 @@ from forkchat.store.connection import (
     keeps_connection,
     translate,
 )
-from tests.server import ROOT, Server
+from tests.server import ROOT, Server, frozen, until
 
 _database = itertools.count(1)
 
@@ -124,6 +124,29 @@ def test_hosts_that_start_together_all_succeed(url: str, sql_dir: Path) -> None:
     assert rows(url, "SELECT x FROM a") == [1, 2, 3]
 
 
+def test_a_host_that_freezes_while_it_migrates_is_not_waited_for(
+    url: str, sql_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema.migrate(url, schema.read(sql_dir), soon())
+    (sql_dir / "003-slow.sql").write_text(
+        "DO SLEEP(1);\nINSERT INTO a VALUES (3);\nINSERT INTO a VALUES (4);"
+    )
+    code = (
+        "import sys; from pathlib import Path; from forkchat.store import schema\n"
+        "schema._SILENCE = 2; schema.migrate(sys.argv[1], schema.read(Path(sys.argv[2])), 0)"
+    )
+    running = "SELECT id FROM information_schema.processlist WHERE info = 'DO SLEEP(1)'"
+    with subprocess.Popen([sys.executable, "-c", code, url, str(sql_dir)], cwd=ROOT) as host:
+        try:
+            (session,) = until(lambda: rows(url, running), "the host migrates")
+            with frozen(host.pid):
+                assert schema.migrate(url, schema.read(sql_dir), soon()).version == 3
+        finally:
+            host.kill()
+    assert rows(url, "SELECT x FROM a") == [1, 2, 3, 4]
+    assert f'schema.waiting why="another host migrates the database" connection={session}' in caplog.text
+
+
 def test_hosts_that_start_together_where_locks_do_not_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on two nodes of a Galera cluster, each of which has locks of its own."""
     monkeypatch.setattr(schema, "_lock", lambda connection, database: None)
@@ -192,7 +215,7 @@ def test_a_url_in_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["http://h/d", "mysql://h", "mysql://h/a/b", "mysql://u:secret/x@h/d", "mysql://h/d?x=1"]
+    "bad", ["http://h/d", "mysql://h", "mysql://h/a/b", "mysql://u:secret/x@h/d", "mysql://h/d?secret=1"]
 )
 def test_a_bad_url_is_not_quoted(bad: str) -> None:
     with pytest.raises(ValueError) as caught:

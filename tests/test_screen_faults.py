@@ -10,10 +10,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import repeat
 
 import pytest
 
+from client.local.journal import Journal
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from tests.clock import Clock
@@ -35,6 +37,13 @@ def kill(pane: Pane) -> None:
     pid = pane.pid()
     os.kill(pid, signal.SIGKILL)
     until(lambda: not is_alive(pid), "the client is dead")
+
+
+def is_told(person: Modern, text: str) -> bool:
+    """That, and nothing else."""
+    convs = person.done(m.SYNC)["convs"]
+    pages = [person.done(m.FETCH, conv=conv["conv"], after=0)["msgs"] for conv in convs]
+    return [each["msg"] for page in pages for each in page] == [text]
 
 
 class TestNothingTypedIsLost:
@@ -70,33 +79,69 @@ class TestNothingTypedIsLost:
             again.leave()
             two.leave()
 
-    def test_killed_right_after_enter(self, server: Server, tmux: Tmux) -> None:
-        """However little time there was: it is there exactly once."""
-        li = new_name("li")
+    @pytest.mark.parametrize("answer", ["y", "n"])
+    def test_commands_and_what_waits_behind_them(self, tmux: Tmux, answer: str) -> None:
+        """Killed before the server was back to say who carol is: they are asked about, and done in order."""
+        data_dir = make_data_dir()
+        with Server("-w", "1", data_dir=data_dir) as server:
+            port = server.port
+            for name in ("carol", "dave"):
+                Modern(port).register(name)
+            pane = Pane(tmux, port)
+            pane.enter("register", "li")
+            server.kill()
+        pane.sees("offline: ")
+        for text in ("/msg carol", "for carol", "/msg dave for dave"):
+            pane.type(text)
+        pane.sees("2 lines wait for an answer")
+        kill(pane)
+        again = Pane(tmux, port, home=pane.home)
+        again.sees("3 lines were entered and not done", "entered and not done: for carol")
+        again.type("typed blindly")  # neither is lost
+        again.sees("now? y/n: typed blindly")
+        again.press("C-c")
+        again.sees("now? y/n", times=0)
+        kill(again)
+        again = Pane(tmux, port, home=pane.home)
+        again.sees("3 lines were entered and not done")
+        again.type(answer)
+        again.sees("3 lines were entered and not done", times=0)
+        with Server("-w", "1", "-p", str(port), data_dir=data_dir):
+            again.shows(lambda screen: "li ●" in screen, "it is logged in again")
+            people = [Modern(port), Modern(port)]
+            for person, name in zip(people, ("carol", "dave"), strict=True):
+                person.login(name=name, password=PASSWORD)
+            if answer == "y":
+                again.sees("carol> ")
+                for person, name in zip(people, ("carol", "dave"), strict=True):
+                    until(partial(is_told, person, f"for {name}"), "it is there, once and alone")
+            else:
+                again.type("/who carol")
+                again.sees("carol, id 1")
+                assert not any(person.done(m.SYNC)["convs"] for person in people)
+            again.leave()
+        last = Pane(tmux, port, home=pane.home)
+        last.sees("welcome back, li")
+        last.sees("entered and not done", times=0)
+        last.leave()
+
+    def test_left_over_lines_stay_with_their_user(self, server: Server, tmux: Tmux) -> None:
+        """Who comes next has nothing to do with them, whatever else is taken along."""
         pane = Pane(tmux, server.port)
-        pane.enter("register", li)
-        with Modern(server.port).join_in(bo := new_name("bo")) as friend:
-            pane.type(f"/add {bo}")
-            pane.sees("is your friend now")
-            pane.press("M-1")
-            pane.sees(f"{bo}> ")
-            for number in range(5):
-                pane.type(f"number {number}")
-                kill(pane)
-                pane = Pane(tmux, server.port, home=pane.home)
-                pane.sees(f"logged in as {li}")
-                pane.press("M-1")
-                pane.sees(f"{bo}> ")
-                pane.sees("not sent yet", times=0)
-            pane.type("the last")
-            pane.sees("│ the last ✓")
-            shown = [row.split("│ ")[-1] for row in pane.screen().splitlines() if "│ number" in row]
-            got: list[str] = []
-            while not got or got[-1] != "the last":
-                got.append(friend.push(m.ONE_CHAT)["msg"])
-            assert [f"{text} ✓" for text in got[:-1]] == shown
-            assert got == sorted(set(got), key=got.index)
-            pane.leave()
+        pane.enter("register", li := new_name("li"))
+        pane.leave()
+        with pane.home.file("typed.jsonl").open("a") as journal:
+            journal.write('{"entered": "k1", "text": "/who carol"}\n')
+        again = Pane(tmux, server.port, home=pane.home)
+        again.sees("1 line was entered and not done")
+        again.press("C-c")
+        again.sees("now? y/n", times=0)
+        again.type("/logout")
+        again.sees(f"> /login {li}")
+        again.enter("register", eve := new_name("eve"))
+        again.leave()
+        kept = {name: Journal(pane.home.file(f"@{name}") / "typed.jsonl") for name in (li, eve)}
+        assert [[*kept[name].entered] for name in (li, eve)] == [["k1"], []]
 
     def test_a_line_that_is_begun_before_the_login(self, tmux: Tmux) -> None:
         """It stays in the line, whoever comes in."""
@@ -139,7 +184,18 @@ class TestNothingTypedIsLost:
             again.sees("> begun at home")
             again.press("C-u", "M-1")
             again.sees("[ops]> begun in ops")
+            again.press("M-Up")
+            again.write("kept at home")
             again.leave()
+            last = Pane(tmux, port, home=pane.home)
+            last.sees("who are you? li, yu")
+            last.write("li\rtyped since")
+            last.sees("logged in as li", "\n> typed since")
+            last.write("!")
+            last.sees("\n> typed since!")
+            last.press("Up")
+            last.sees("\n> kept at home")
+            last.leave()
 
     def test_refused_messages_stay(self, server: Server, tmux: Tmux) -> None:
         pane = Pane(tmux, server.port)
@@ -343,8 +399,8 @@ class TestDisk:
 
     def test_a_second_one_on_the_same_machine(self, server: Server, tmux: Tmux) -> None:
         one = Pane(tmux, server.port)
-        one.enter("register", new_name("li"))
-        two = Pane(tmux, server.port, home=one.home)
+        one.enter("register", li := new_name("li"))
+        two = Pane(tmux, server.port, home=one.home, arguments=("-u", li))
         two.sees("another chatcli is open for", "/takeover ends the session there and logs")
         two.press("C-u")
         two.type("/takeover")
@@ -360,7 +416,7 @@ class TestDisk:
             one.enter("register", "li")
             one.type("/group create ops")
             one.sees("[ops]> ")
-            two = Pane(tmux, server.port, home=one.home)
+            two = Pane(tmux, server.port, home=one.home, arguments=("-u", "li"))
             two.sees("another chatcli is open for li", "/takeover ends the session there")
             two.type("/takeover")
             two.sees("logged in as li")
@@ -654,8 +710,10 @@ class TestBadServer:
             pane.enter("login", "li")
             pane.type("/msg bo")
             pane.sees("bo> ")
-            pane.type("still here")
-            pane.shows(lambda screen: "still here" in screen, "what was typed")
+            pane.write("still here")
+            pane.sees("bo> still here")
+            pane.press("Enter")
+            pane.shows(lambda screen: "bo> still" not in screen, "it is entered")
             pane.press("PPage", "PPage", "NPage", "M-a", "M-Up")
             pane.type("/who bo")
             pane.shows(lambda screen: ", id 57" in screen, "the answer")

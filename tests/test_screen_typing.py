@@ -127,6 +127,15 @@ class TestTypedAhead:
             pane.type(f"/msg {bo}")
             pane.sees(f"{bo}> ")
             with stopped(server):
+                pane.type(f"/msg {new_name('carol')}")
+                pane.paste("a\nb\nc\nd\ne\nf")
+                pane.press("Enter")
+                pane.sees("send these 6 lines as one message? y/n:")
+            pane.sees("no such user")
+            pane.type("y")
+            pane.sees("not sent, because the command before it failed: a b c d e f", f"{bo}> a\n")
+            pane.press("C-c")
+            with stopped(server):
                 pane.type("/join 4711")
                 pane.type("meant for the group")
                 pane.sees("1 line waits for an answer")
@@ -141,17 +150,38 @@ class TestTypedAhead:
             pane.write("X")
             pane.sees(f"{bo}> /help nosucX")
             pane.press("C-c")
+            pane.leave()
+
+    def test_what_has_no_answer_when_chatcli_ends(self, server: Server, tmux: Tmux) -> None:
+        """It is asked about, and done where it was entered."""
+        pane = Pane(tmux, server.port)
+        pane.enter("register", new_name("li"))
+        with (
+            Modern(server.port).join_in(bo := new_name("bo")) as friend,
+            Modern(server.port).join_in(yu := new_name("yu")) as other,
+        ):
+            pane.type(f"/msg {bo}")
+            pane.sees(f"{bo}> ")
+            pane.press("M-Up")
+            pane.write("half a line")
+            pane.sees("\n> half a line")
+            pane.press("M-/")
+            pane.sees(f"\n{bo}> ")
             with stopped(server):
-                pane.type("/join 4712")
-                pane.type("of use later")
+                pane.type(f"/msg {yu} for yu")
+                pane.type("for bo")
                 pane.sees("1 line waits for an answer")
-                pane.press("C-q")
-                pane.sees("ended with 0")
-        again = Pane(tmux, server.port, home=pane.home)
-        again.sees("logged in as")
-        again.type(f"/msg {bo}")
-        again.sees(f"{bo}> of use later")
-        again.leave()
+                os.kill(pane.pid(), signal.SIGTERM)
+                pane.sees(f"ended with {128 + signal.SIGTERM}")
+            again = Pane(tmux, server.port, home=pane.home)
+            again.sees("2 lines were entered and not done when chatcli ended")
+            again.type("y")
+            assert other.push(m.ONE_CHAT)["msg"] == "for yu"
+            assert friend.push(m.ONE_CHAT)["msg"] == "for bo"
+            again.sees(f"\n{bo}> ", "│ for bo ✓")
+            again.press("M-Up")
+            again.sees("\n> half a line")
+            again.leave()
 
 
 class TestOffers:

@@ -293,7 +293,7 @@ def test_processes_that_cannot_be_started_are_waited_for(root: Path) -> None:
     account = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if IS_ROOT else {}
     if IS_ROOT:
         os.chown(root, STRANGER, STRANGER)
-    with Server("-w", "2", data_dir=root, command=[*WHO[-1], *PROGRAM]) as server:
+    with Server("-w", "2", data_dir=root, is_new=True, command=[*WHO[-1], *PROGRAM]) as server:
 
         def allow(processes: int) -> None:
             argv = ["prlimit", f"--pid={server.pid}", f"--nproc={processes}:"]

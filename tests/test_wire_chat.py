@@ -43,7 +43,7 @@ def unpadded(frames: list[bytes]) -> list[dict[str, Any]]:
 
 def test_modern_frame() -> None:
     assert frame("hi") == (
-        b'{"msgid":5,"conv":"d12-57","seq":42,"cid":"9d0c","id":12,"toid":57,"time":"%b",'
+        b'{"msgid":5,"conv":"d12-57","id":12,"toid":57,"seq":42,"cid":"9d0c","time":"%b",'
         b'"ts":1767225600123,"name":"li","msg":"hi"}\n' % TIME.encode()
     )
 

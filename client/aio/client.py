@@ -1,4 +1,4 @@
-"""An asyncio client on the session: it connects, reconnects, and lets requests be awaited.
+"""An asyncio client on the session: it connects, reconnects, and lets requests be awaited (docs/library.md).
 
 async with Client("localhost", 6000) as client:
     await client.login("li", password)
@@ -17,28 +17,52 @@ from ssl import SSLContext
 from typing import Any, Self, cast
 
 from client.aio import tls
-from client.aio.backoff import Backoff
+from client.aio.given import Given
 from client.aio.server import Server
-from client.aio.waiters import Waiters
+from client.aio.waiters import Waiters, message_key
+from client.aio.waiting import Waiting
 from client.protocol import parse
-from client.protocol.events import Answer, Event, LoggedIn, Problem, Retrying, Sent
+from client.protocol.backoff import Backoff
+from client.protocol.events import (
+    Answer,
+    ConnectionLost,
+    Event,
+    Greeted,
+    LoggedIn,
+    LoggedOut,
+    Message,
+    Problem,
+    Retrying,
+    Sent,
+    Stranded,
+)
 from client.protocol.outbox import Pending
 from client.protocol.session import Session, State
 from forkchat.errors import RateLimited
 from forkchat.wire import msgid as m
 
-#: Seconds for an answer: a login waits for its turn among other people's password hashes.
+#: Seconds that somebody waits for an answer, connections that break meanwhile with it.
 ANSWER_TIME = 30.0
 #: Seconds for what was written to leave when we close.
 CLOSE_TIME = 2.0
+_CLOSED = "this client was closed"
+#: The fields of requests that mean something else in another database.
+_IDS = frozenset(("id", "friendid", "groupid", "toid", "conv", "after"))
 
 
 class Client(asyncio.Protocol):
     """`on_event` gets every event as it happens; without it they are to be had by `async for`.
 
+    A message is confirmed to the server, which else gives it again to the user's next session, when
+    `on_event` has returned; or when the task that got it asks for the next event, or by `confirm`. What
+    `on_event` raises goes to `on_error`, without one to the event loop's exception handler; the message is
+    not confirmed then.
+
     `on_post` gets every message before it is sent: to keep it. `patience`: seconds that a request waits for a
     lost connection to come back. `ssl`: connect with TLS (`client.aio.tls.context`). `lag`: seconds that an
     answer took. `follows_all`: as `Session`'s.
+
+    A client that was closed stays closed: what is asked of it raises ConnectionLost.
 
     What is awaited raises the `forkchat.errors.Refused` that the server answers, TimeoutError when no answer
     comes, CertificateError (of `client.aio.tls`) when the server's certificate is refused, and another
@@ -51,6 +75,7 @@ class Client(asyncio.Protocol):
         port: int = 6000,
         *,
         on_event: Callable[[Event], None] | None = None,
+        on_error: Callable[[Exception], None] | None = None,
         patience: float = 30.0,
         ssl: SSLContext | None = None,
         on_post: Callable[[Pending], None] | None = None,
@@ -59,20 +84,25 @@ class Client(asyncio.Protocol):
         self.session = Session(follows_all=follows_all)
         self.lag = 0.0
         self._server = Server(host, port, ssl)
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._on_event = on_event or self._events.put_nowait
+        self._given = Given(self._confirmed)
+        self._waiting = Waiting(self._given, self._room_changed)
+        self._on_event = on_event
+        self._on_error = on_error
         self._patience = patience
         self._on_post = on_post
         self._socket: asyncio.Transport | None = None
         self._connected_at = 0.0
         self._backoff = Backoff()
-        self._is_closing = False
+        self._closing: asyncio.Task[None] | None = None
+        self._epoch, self._me = "", 0
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._waiters = Waiters()
         self._timed: tuple[str, float] | None = None  # an answer that is awaited, and since when
+        if not on_event:
+            self.session.make_room(False)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -85,31 +115,43 @@ class Client(asyncio.Protocol):
         return self
 
     async def __anext__(self) -> Event:
-        event = await self._events.get()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+        """Several tasks may iterate; each event goes to one of them."""
+        return await self._waiting.take()
+
+    def confirm(self, message: Message) -> None:
+        """The user is done with a message that `async for` has given."""
+        self._given.done(message)
 
     async def connect(self) -> None:
         """Returns when a server has greeted us. Raises TimeoutError when it does not, ConnectionError or
         another OSError when there is none."""
+        self._check_open()
         if self._opening is None or (self._opening.done() and not self._socket):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)  # others may wait for the same
 
     def begin(self) -> None:
         """After `session.login`: connect as soon as there is a server; Retrying and Greeted tell of it."""
+        self._check_open()
         self._reconnect_unless_done()
 
     async def close(self) -> None:
-        self._is_closing = True
+        """Tell the server what is confirmed, and end the connection and each `async for`. Once for all who
+        call it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._waiting.close()
         for task in (self._reconnecting, self._opening):
             if task:
                 task.cancel()
         await self.leave()
+        self._waiters.give_up(ConnectionLost(_CLOSED))
+        self._ready.set()  # for those who wait for it to hear that
         if self._timer:
             self._timer.cancel()
-        self._events.put_nowait(None)
 
     async def leave(self) -> None:
         """End the session with its connection: unlike LOGINOUT, that leaves the token good for another."""
@@ -123,6 +165,12 @@ class Client(asyncio.Protocol):
             await self._waiters.result("closed", closed, None)
             end.cancel()
 
+    @property
+    def is_exposed(self) -> bool:
+        """There is a connection, and what is sent can be read on the way."""
+        peer = self._socket.get_extra_info("peername") if self._socket else None
+        return peer is not None and self._server.exposes(peer[0])
+
     async def register(self, name: str, password: str) -> int:
         """Make an account; returns its id."""
         return parse.identifier(await self.request(m.REG, name=name, password=password), "id")
@@ -130,23 +178,37 @@ class Client(asyncio.Protocol):
     async def login(
         self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
     ) -> LoggedIn:
-        """As `Session.login`; from then on a lost connection is made again."""
+        """As `Session.login`; from then on a lost connection is made again.
+
+        `takeover` holds as long as this is awaited: coming back by itself never ends a session elsewhere.
+        """
+        self._check_open()
         if not self._socket and not self._reconnecting:
             await self.connect()
         self.session.login(who, password, token=token, takeover=takeover)
-        return cast(LoggedIn, await self._result("login", ANSWER_TIME))
+        self._reconnect_unless_done()  # it was greeted, and may have ended by now
+        try:
+            return cast(LoggedIn, await self._result("login", ANSWER_TIME))
+        finally:
+            self.session.withdraw_takeover()
 
     async def request(self, msgid: int, **fields: Any) -> dict[str, Any]:
         """The fields of the answer to any other request of docs/wire.md.
 
-        It waits out a rate limit that is not longer than `patience`.
+        It waits out a rate limit that is not longer than `patience`. Raises Stranded for a request with ids
+        when the server has another database by the time that it can be sent.
         """
+        epoch = self.session.epoch
         if not self._socket and not self._reconnecting:
             await self.connect()
         while True:
             if not self._ready.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._ready.wait(), self._patience)
+                    async with asyncio.timeout(self._patience):
+                        await self._ready.wait()
+            self._check_open()
+            if epoch not in ("", self.session.epoch) and not _IDS.isdisjoint(fields):
+                raise Stranded
             try:
                 rid = self._time(self.session.request(msgid, **fields))
                 return cast(dict[str, Any], await self._result(rid, ANSWER_TIME))
@@ -163,16 +225,17 @@ class Client(asyncio.Protocol):
             page = {parse.identifier(item, "id"): item for item in parse.objects(answer, key)}
             is_news = bool(page.keys() - found.keys())
             found |= page
-            if answer.get("more") is not True or not is_news:
+            if not parse.flag(answer, "more") or not is_news:
                 return list(found.values())
             fields["after"] = max(page)
 
-    def post(self, to: str | int, text: str) -> str:
+    def post(self, to: str | int, text: str, name: str = "", cid: str = "") -> str:
         """Send a message to a conversation, or a user's id, without waiting; returns its `cid`.
 
-        It is sent again until it is acknowledged: events tell of that.
+        It is sent again until it is acknowledged: events tell of that. `name`, `cid`: as `Session.send`'s.
         """
-        pending = self.session.send(to, text)
+        self._check_open()
+        pending = self.session.send(to, text, name, cid)
         if self._on_post:
             self._on_post(pending)
         if self.session.is_ready:  # else it is the waiting that would be measured
@@ -182,15 +245,15 @@ class Client(asyncio.Protocol):
 
     async def acknowledged(self, cid: str, timeout: float | None = None) -> Sent:
         """Wait until a message, posted just now, is stored."""
-        return cast(Sent, await self._result(cid, timeout))
+        return cast(Sent, await self._result(message_key(cid), timeout))
 
-    async def send(self, to: str | int, text: str) -> Sent:
-        """Send a message; returns when it is stored."""
-        return await self.acknowledged(self.post(to, text))
+    async def send(self, to: str | int, text: str, cid: str = "") -> Sent:
+        """Send a message; returns when it is stored. `cid`: as `Session.send`'s."""
+        return await self.acknowledged(self.post(to, text, cid=cid))
 
-    def follow(self, conv: str, after: int) -> None:
+    def follow(self, conv: str, first: int, last: int) -> None:
         """As `Session.follow`."""
-        self.session.follow(conv, after)
+        self.session.follow(conv, first, last)
         self._step([])
 
     def read(self, conv: str, seq: int) -> None:
@@ -239,8 +302,17 @@ class Client(asyncio.Protocol):
             await self._result("greeted", None)
 
     @property
+    def is_opening(self) -> bool:
+        """A connection is being made, or was made and is not greeted yet."""
+        return self._opening is not None and not self._opening.done()
+
+    @property
     def _is_needed(self) -> bool:
-        return self.session.is_wanted and not self._is_closing
+        return self.session.is_wanted and self._closing is None
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ConnectionLost(_CLOSED)
 
     def _reconnect_unless_done(self) -> None:
         if self._is_needed and not self._socket and not self._reconnecting:
@@ -264,9 +336,9 @@ class Client(asyncio.Protocol):
         self._reconnecting = None
 
     def _pause(self) -> float:
-        """Until the next try: a server's own word is the one that counts."""
-        retry_after, self.session.retry_after = self.session.retry_after, None
-        return self._backoff.pause() if retry_after is None else retry_after
+        """Until the next try; what the server asks for holds once."""
+        asked, self.session.retry_after = self.session.retry_after, None
+        return self._backoff.pause(asked)
 
     def _step(self, events: list[Event]) -> None:
         """After each call of the session: pass on what happened, send, and plan the next tick."""
@@ -274,7 +346,7 @@ class Client(asyncio.Protocol):
             self._waiters.wake(event)
             self._measure(event)
             if not isinstance(event, Answer):
-                self._on_event(event)
+                self._hand_on(event)
         if self.session.is_ready:
             self._ready.set()
         else:
@@ -286,6 +358,51 @@ class Client(asyncio.Protocol):
         if self.session.is_idle:
             self._waiters.resolve("idle")
         self._plan()
+
+    def _hand_on(self, event: Event) -> None:
+        if self._is_new_start(event):
+            self._given.forget()
+            self._waiting.forget()
+        if self._on_event is None:
+            self._waiting.put(event)
+            return
+        if isinstance(event, Message):
+            self._given.give(event)
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self._report(error)
+        else:
+            if isinstance(event, Message):
+                self._given.done(event)
+
+    def _is_new_start(self, event: Event) -> bool:
+        """The session has forgotten the messages of before: another database is there, or another user."""
+        before = self._epoch, self._me
+        match event:
+            case Greeted():
+                self._epoch = event.epoch
+            case LoggedIn():
+                self._me = event.id
+            case LoggedOut(reason="logout"):
+                self._me = 0
+        return before != (self._epoch, self._me)
+
+    def _report(self, error: Exception) -> None:
+        if self._on_error:
+            self._on_error(error)
+        else:
+            context = {"message": "on_event of a chat client has failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def _confirmed(self, conv: str, seq: int) -> None:
+        self.session.confirm(conv, seq)
+        self._plan()
+
+    def _room_changed(self, has_room: bool) -> None:
+        self.session.make_room(has_room)
+        if has_room:
+            self._step([])
 
     def _plan(self) -> None:
         if self._timer:

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from ssl import SSLContext
 
-from client.aio.tls import explained
+from client.aio.race import connect
 
 PORT, TLS_PORT = 6000, 8443
-#: Seconds for a connection to be made.
-CONNECT_TIME = 10.0
+#: Seconds for a connection to be made: to look up the name, and to try all its addresses.
+CONNECT_TIME = 20.0
 
 
 @dataclass(frozen=True)
 class Server:
+    """`tls`: None for a plain connection; `is_plain_meant`: the user knows of that, and wants it."""
+
     host: str
     port: int
     tls: SSLContext | None = None
+    is_plain_meant: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    async def open(self, protocol: asyncio.BaseProtocol) -> None:
-        """Connect. Raises CertificateError (of `client.aio.tls`), or another OSError."""
-        loop = asyncio.get_running_loop()
+    def exposes(self, address: str) -> bool:
+        """What is sent to this address of the server can be read on the way."""
+        found = ip_address(address)
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return self.tls is None and not (mapped or found).is_loopback
+
+    async def open(self, protocol: asyncio.Protocol) -> None:
+        """Connect. Raises CertificateError (of `client.aio.tls`), Unreachable (of `client.aio.race`), or
+        another OSError."""
         try:
             async with asyncio.timeout(CONNECT_TIME):
-                # The name that the certificate must have is `host`.
-                await loop.create_connection(lambda: protocol, self.host, self.port, ssl=self.tls)
-        except OSError as error:
-            if self.tls:
-                raise explained(error, self.host) from None
-            if isinstance(error, TimeoutError):
-                raise ConnectionError(f"{self.host} does not answer") from None
-            raise
+                await connect(protocol, self.host, self.port, self.tls)
+        except TimeoutError:
+            raise ConnectionError("no answer") from None
 
 
 def address(text: str, default_port: int = PORT) -> tuple[str, int]:
@@ -44,7 +49,9 @@ def address(text: str, default_port: int = PORT) -> tuple[str, int]:
         host, port = text, str(default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"no such port: {port}")
-    host = host.removeprefix("[").removesuffix("]") or "localhost"
+    host = (
+        host.removeprefix("[").removesuffix("]").removesuffix(".") or "localhost"
+    )  # as certificates have it
     try:
         host.encode("idna")
     except UnicodeError:

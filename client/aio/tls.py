@@ -45,4 +45,7 @@ def explained(error: OSError, host: str) -> OSError:
             why = "no answer"
         case _:
             return error
-    return ConnectionError(f"no TLS connection to {host}: {why}; if the port is a plain one, leave out --tls")
+    return ConnectionError(
+        f"no TLS connection to {host}: {why}; "
+        "if the server has no TLS, --plain connects without it, and others can read what is sent"
+    )

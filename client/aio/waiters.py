@@ -11,50 +11,71 @@ from client.protocol.events import (
     Event,
     Greeted,
     LoggedIn,
+    LoggedOut,
     LoginFailed,
     SendFailed,
     Sent,
 )
+from forkchat.errors import NotLoggedIn
+
+
+def message_key(cid: str) -> str:
+    """Unlike any other key, whatever the user has chosen as a `cid`."""
+    return f"message {cid}"
 
 
 class Waiters:
-    """The keys: an answer's `rid`, a message's `cid`, and `login`, `greeted`, `closed`, `idle`."""
+    """The keys: an answer's `rid`, `message_key`, and `login`, `greeted`, `closed`, `idle`. Several tasks may
+    wait for the same."""
 
     def __init__(self) -> None:
-        self._futures: dict[str, asyncio.Future[Any]] = {}
+        self._futures: dict[str, list[asyncio.Future[Any]]] = {}
 
     def expect(self, key: str) -> asyncio.Future[Any]:
-        future = self._futures[key] = asyncio.get_running_loop().create_future()
+        future = asyncio.get_running_loop().create_future()
+        self._futures.setdefault(key, []).append(future)
         return future
 
     async def result(self, key: str, future: asyncio.Future[Any], timeout: float | None) -> Any:
         """Raises what the key was resolved with, or TimeoutError."""
         try:
-            return await asyncio.wait_for(future, timeout)
+            async with asyncio.timeout(timeout):  # wait_for of Python 3.11 may swallow that it is cancelled
+                return await future
         finally:
-            self._futures.pop(key, None)
+            waiting = self._futures.get(key, [])
+            if future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._futures[key]
 
     def resolve(self, key: str, result: object = None, error: Exception | None = None) -> None:
-        future = self._futures.pop(key, None)
-        if future is None or future.done():
-            return
-        if error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        for future in self._futures.pop(key, []):
+            if future.done():
+                continue
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def give_up(self, error: Exception) -> None:
+        """Nothing will come any more."""
+        for key in list(self._futures):
+            self.resolve(key, None, error)
 
     def wake(self, event: Event) -> None:
         match event:
             case Answer():
                 self.resolve(event.rid, event.fields, event.refused)
             case Sent():
-                self.resolve(event.cid, event)
+                self.resolve(message_key(event.cid), event)
             case SendFailed():
-                self.resolve(event.cid, None, event.refused)
+                self.resolve(message_key(event.cid), None, event.refused)
             case LoggedIn():
                 self.resolve("login", event)
             case LoginFailed():
                 self.resolve("login", None, event.refused)
+            case LoggedOut():
+                self.resolve("login", None, NotLoggedIn(f"the server has ended it: {event.reason}"))
             case Greeted():
                 self.resolve("greeted")
             case Disconnected():

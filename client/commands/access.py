@@ -30,8 +30,19 @@ async def _register(shell: Shell, name: str, passwords: Passwords) -> dict[str, 
 
 
 def login(shell: Shell, who: str) -> Coroutine[Any, Any, dict[str, Any]]:
-    """By the password that was given or is typed; where nobody can type it, by the token of the last time."""
+    """By the password that was given, else the token of the last time, else the password that is typed.
+
+    It is asked for while someone is logged in: a logout that was entered before ends the token.
+    """
+    if shell.has_token(who) and not shell.client.session.me and not shell.given.get(PASSWORD):
+        return _login_again(shell, who)
     return _login(shell, who, Passwords(shell, Password(PASSWORD, _("password: "))))
+
+
+async def _login_again(shell: Shell, who: str) -> dict[str, Any]:
+    if not await shell.log_in_again(who):
+        raise NoPassword(_("the last login cannot be read; log in with the password"))
+    return _me(shell)
 
 
 async def _login(shell: Shell, who: str, passwords: Passwords) -> dict[str, Any]:

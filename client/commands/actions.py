@@ -10,9 +10,10 @@ from client.i18n import _, set_language
 from client.local.settings import SETTINGS
 from client.protocol import parse
 from client.protocol.events import Friend, Group, Message
-from client.text import shown_name
+from client.text import ACTION, shown_name
+from forkchat.errors import NotMember
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import group_key
+from forkchat.wire.conversation import group_key, parse_key
 from forkchat.wire.requests import MAX_SEQ
 
 
@@ -26,6 +27,12 @@ async def msg(shell: Shell, who: str, text: str = "") -> dict[str, Any] | None:
     return {"conv": conv}
 
 
+async def query(shell: Shell, who: str, text: str = "") -> dict[str, Any] | None:
+    conv = await shell.conversation(who)
+    shell.view.open(conv)
+    return await shell.say(conv, text) if text else {"conv": conv}
+
+
 async def group_msg(shell: Shell, group: str, text: str) -> dict[str, Any] | None:
     return await shell.say(group_key(shell.group(group)), text)
 
@@ -34,6 +41,10 @@ async def say(shell: Shell, text: str) -> dict[str, Any] | None:
     if not shell.view.conv:
         raise UsageError(_("to whom? /msg NAME TEXT says it to someone, /msg #GROUP TEXT in a group"))
     return await shell.say(shell.view.conv, text)
+
+
+async def me(shell: Shell, text: str) -> dict[str, Any] | None:
+    return await say(shell, ACTION + text)
 
 
 async def add(shell: Shell, who: str) -> dict[str, Any]:
@@ -107,10 +118,10 @@ async def join(shell: Shell, name: str) -> dict[str, Any]:
     return asdict(group)
 
 
-async def leave(shell: Shell, name: str) -> None:
+async def leave(shell: Shell, name: str = "") -> None:
     group = shell.group(name)
     title = shell.directory.title(group_key(group))
-    with naming(name):
+    with naming(name or title):
         await shell.client.request(m.GROUPS, op="leave", groupid=group)
     shell.directory.groups.pop(group, None)
     if shell.view.conv == group_key(group):
@@ -119,8 +130,8 @@ async def leave(shell: Shell, name: str) -> None:
 
 
 async def remove(shell: Shell, name: str, member: str) -> dict[str, Any]:
-    group, user = shell.group(name), await shell.user(member)
-    with naming(f"{name} {member}"):
+    user, group = await shell.user(member), shell.group(name)
+    with naming(f"{name} {member}".lstrip()):
         await shell.client.request(m.GROUPS, op="remove", groupid=group, id=user)
     removed = shell.directory.user(user)
     title = shell.directory.title(group_key(group))
@@ -133,8 +144,8 @@ async def remove(shell: Shell, name: str, member: str) -> dict[str, Any]:
 
 
 async def readmit(shell: Shell, name: str, person: str) -> dict[str, Any]:
-    group, user = shell.group(name), await shell.user(person)
-    with naming(f"{name} {person}"):
+    user, group = await shell.user(person), shell.group(name)
+    with naming(f"{name} {person}".lstrip()):
         await shell.client.request(m.GROUPS, op="readmit", groupid=group, id=user)
     readmitted = shell.directory.user(user)
     title = shell.directory.title(group_key(group))
@@ -142,9 +153,9 @@ async def readmit(shell: Shell, name: str, person: str) -> dict[str, Any]:
     return {"id": user, "name": readmitted}
 
 
-async def members(shell: Shell, name: str) -> list[dict[str, Any]]:
+async def members(shell: Shell, name: str = "") -> list[dict[str, Any]]:
     group = shell.group(name)
-    with naming(name):
+    with naming(name or shell.directory.title(group_key(group))):
         listed = await shell.client.listed(m.GROUPS, "users", op="members", groupid=group)
     found = []
     for user in listed:
@@ -191,7 +202,7 @@ def whose_history(who: str, number: str) -> tuple[str, int]:
 
 def count(number: str) -> int:
     """Raises UsageError."""
-    if not (number.isascii() and number.isdigit() and 0 < int(number) <= 10_000):
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and 0 < int(number) <= 10_000):
         raise UsageError(_("how many messages? a number from 1 to 10000"))
     return int(number)
 
@@ -210,18 +221,25 @@ def shown(message: Message) -> dict[str, Any]:
 
 
 async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
-    """The last messages of a conversation, ascending."""
-    found: list[dict[str, Any]] = []
+    """The last messages of a conversation, ascending; none where two people have not talked yet."""
+    found: list[Message] = []
     before, more = MAX_SEQ, True
     while more and len(found) < number:
         limit = min(shell.client.session.page, number - len(found))
         with naming(shell.directory.title(conv)):
-            fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
-        page = parse.objects(fields, "msgs")
-        found = page + found
-        more = fields.get("more") is True and bool(page)
-        before = parse.integer(page[0], "seq") if page else 0
-    return [parse.message(frame, shell.client.session.me) for frame in found]
+            try:
+                fields = await shell.client.request(m.FETCH, conv=conv, before=before, limit=limit)
+            except NotMember:
+                key = parse_key(conv)
+                if shell.client.session.me not in key.users:
+                    raise
+                await shell.client.request(m.LOOKUP, id=key.other(shell.client.session.me))
+                return []
+        page, _first, _last, is_more = parse.page(fields, conv, 0, shell.client.session.me)
+        found = [message for message in page if message.seq < before] + found
+        more = is_more and bool(page) and page[0].seq < before
+        before = page[0].seq if page else 0
+    return found
 
 
 async def set_(shell: Shell, name: str = "", value: str | None = None) -> dict[str, str]:

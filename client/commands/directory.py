@@ -17,14 +17,19 @@ from client.protocol.events import (
     Notice,
 )
 from client.text import shown_name
-from forkchat.wire.conversation import parse_key
+from forkchat.wire.conversation import MAX_ID, parse_key
 
-_ID = re.compile(r"[1-9][0-9]*")
+_ID = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def parse_id(text: str) -> int:
+    """The id of a user or group that is written there; 0 if none can be."""
+    return int(text) if _ID.fullmatch(text) and int(text) <= MAX_ID else 0
 
 
 def parse_who(who: str) -> int | str:
     """The id or the name that was typed: `57`, `bo`, and `@57` for someone who is called 57."""
-    return int(who) if _ID.fullmatch(who) else who.removeprefix("@")
+    return parse_id(who) or who.removeprefix("@")
 
 
 class Directory:
@@ -35,11 +40,13 @@ class Directory:
         self.groups: dict[int, Group] = {}
         self.me = (0, "")  # id and name
         self._users: dict[int, str] = {}
+        self._is_told = False  # by the server, of friends and groups
 
     def note(self, event: Event) -> bool:
         """Take in what the event says; whether it was news."""
         match event:
             case LoggedIn():
+                self._is_told = True
                 self.friends = {friend.id: friend for friend in event.friends}
                 self.groups = {group.id: group for group in event.groups}
                 self._users |= {friend.id: friend.name for friend in event.friends}
@@ -66,11 +73,20 @@ class Directory:
             "users": [[user, name] for user, name in self._users.items()],
         }
 
+    def clear(self) -> None:
+        """Another user is here now."""
+        self.friends, self.groups, self._users, self._is_told = {}, {}, {}, False
+
     def load(self, dumped: dict[str, Any]) -> None:
-        """What `dump` returned, of a time when nobody's state was known."""
-        self.friends = {user: Friend(user, name, "") for user, name in dumped.get("friends", [])}
-        self.groups = {group: Group(group, name, role) for group, name, role in dumped.get("groups", [])}
-        self._users = dict(dumped.get("users", []))
+        """What `dump` returned, of a time before anything that is known now."""
+        if not self._is_told:
+            self.friends = {user: Friend(user, name, "") for user, name in dumped.get("friends", [])}
+            self.groups = {group: Group(group, name, role) for group, name, role in dumped.get("groups", [])}
+        self._users = dict(dumped.get("users", [])) | self._users
+
+    def forget(self) -> None:
+        """The server has another database: all ids are someone else's."""
+        self.friends, self.groups, self._users = {}, {}, {}
 
     def add_friend(self, friend: Friend) -> None:
         self.friends[friend.id] = friend
@@ -81,6 +97,14 @@ class Directory:
 
     def user(self, user: int) -> str:
         return self._users.get(user, str(user))
+
+    def known(self, conv: str) -> str:
+        """The name of whom the conversation is with, or of the group; "" if it is not known."""
+        key = parse_key(conv)
+        if key.group:
+            group = self.groups.get(key.group)
+            return group.name if group else ""
+        return self._users.get(key.other(self.me[0]), "")
 
     def names(self) -> list[str]:
         """Of everyone we know."""

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from client.aio.client import Client
-from client.commands.directory import Directory, parse_who
+from client.commands.directory import Directory, parse_id, parse_who
 from client.commands.view import View
 from client.i18n import _
-from client.local.accounts import Accounts
+from client.local.accounts import Account, Accounts
 from client.local.settings import Settings
 from client.protocol import parse
+from client.protocol.events import Stranded
 from client.text import clean_line, shown_name
 from forkchat.errors import AlreadyOnline, BadRequest, NotFound, NotLoggedIn, NotMember, Refused, TokenExpired
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import group_key, pair_key
+from forkchat.wire.conversation import group_key, pair_key, parse_key
 
 if TYPE_CHECKING:
     from client.commands.table import Command
-
-_GROUP = re.compile(r"g?([1-9][0-9]*)")
-_CONVERSATION = re.compile(r"g[1-9][0-9]*|d[1-9][0-9]*-[1-9][0-9]*")
 
 
 class Quit(Exception):
@@ -50,7 +47,10 @@ def naming(what: str) -> Iterator[None]:
 
 class Shell:
     """`commands` are those that can be typed there, by name; `given` are the passwords that need not be asked
-    for, by what they are called in the environment.
+    for, by what they are called in the environment. `is_logging_in`: a login that the user has asked for is
+    under way, and its command will say how it went. `epoch`: of the server's database in which the line that
+    is being done was entered, or the script began; "": not known. `cid`: of the message that the line says;
+    "": a new one.
     """
 
     def __init__(
@@ -71,6 +71,9 @@ class Shell:
         self.given = given
         self._accounts = accounts
         self._login: dict[str, Any] = {}
+        self.is_logging_in = False
+        self.cid = self.epoch = ""
+        self._unreadable: set[int] = set()  # whose tokens the keyring does not give
 
     def is_logged_in(self, who: str = "") -> bool:
         """As `who`; "": as anyone."""
@@ -81,18 +84,27 @@ class Shell:
         self._login = {"who": parse_who(who), "password": password}
         await self._log_in()
 
+    def has_token(self, who: str) -> bool:
+        """The token of the last time is kept here, as far as we know."""
+        account = self._accounts.named(parse_who(who))
+        return account is not None and account.has_token and account.id not in self._unreadable
+
     async def log_in_again(self, who: str) -> bool:
-        """With the token of the last time; whether there is one."""
+        """With the token of the last time; whether it can be read.
+
+        Raises TokenExpired when it is refused; it is kept no more then.
+        """
         account = self._accounts.named(parse_who(who))
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
         if not account or not token:
+            self._unreadable |= {account.id} if account else set()
             return False
         self._login = {"token": token}
         try:
             await self._log_in()
         except TokenExpired:
             await self.renew_token(account.id, "")
-            raise
+            raise TokenExpired(_("the last login has expired; log in with the password")) from None
         if self.client.session.token != token:
             await self.renew_token(account.id, self.client.session.token)
         return True
@@ -108,10 +120,17 @@ class Shell:
         self._login = {"who": me, "password": new}
         await self.renew_token(me, self.client.session.token)
 
+    async def keep_login(self) -> None:
+        """Who is logged in does so again, here, by the token of this session."""
+        await self._keep(self._accounts.save, Account(*self.directory.me, self.client.session.token))
+
     async def renew_token(self, user: int, token: str) -> None:
         """In place of the one that is kept here; "" for none."""
+        await self._keep(self._accounts.renew, user, token)
+
+    async def _keep(self, change: Callable[..., None], *what: Any) -> None:
         try:
-            await asyncio.to_thread(self._accounts.renew, user, token)
+            await asyncio.to_thread(change, *what)
         except OSError as error:
             self.view.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
 
@@ -121,17 +140,15 @@ class Shell:
         self.client.session.login(token=token)
         self.client.begin()
 
-    @property
-    def is_resuming(self) -> bool:
-        """It was with a token, which nobody typed, that we last tried to log in."""
-        return "token" in self._login
-
     async def _log_in(self, takeover: bool = False) -> None:
+        self.is_logging_in = True
         try:
             await self.client.login(**self._login, takeover=takeover)
         except AlreadyOnline as error:
             hint = _("/takeover ends the session there and logs in here")
             raise AlreadyOnline(f"{_(clean_line(error.errmsg))}; {hint}") from None
+        finally:
+            self.is_logging_in = False
 
     async def take_over(self) -> None:
         if not self._login:
@@ -159,12 +176,13 @@ class Shell:
         """Send a message without waiting; returns its `cid`. Raises UsageError for one that says nothing."""
         if not text.strip():
             raise UsageError(_("there is no text to send"))
-        return self.client.post(conv, text)
+        return self.client.post(conv, text, self.directory.known(conv), self.cid)
 
     async def user(self, who: str) -> int:
         """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""
         named = parse_who(who)
         if isinstance(named, int):
+            self._check_epoch()
             if self.directory.user(named) == who and self.client.session.is_ready:
                 await self._look_up(who, id=named)
             return named
@@ -172,9 +190,14 @@ class Shell:
         return known[0] if len(known) == 1 else await self._look_up(who, name=named)
 
     def group(self, group: str) -> int:
-        """The id of a group: `9`, `g9`, or `#` and the name of one of ours."""
-        if match := _GROUP.fullmatch(group):
-            return int(match[1])
+        """The id of a group: `9`, `g9`, `#` and the name of one of ours, "" for that which the user is in."""
+        if not group:
+            if self.view.conv[:1] != "g":
+                raise UsageError(_("which group? name one, or go to one first"))
+            return parse_key(self.view.conv).group
+        if number := parse_id(group.removeprefix("g")):
+            self._check_epoch()
+            return number
         name = group.removeprefix("#")
         found = self.directory.groups_named(name)
         if not found:
@@ -186,9 +209,12 @@ class Shell:
 
     async def conversation(self, name: str) -> str:
         """The key of a conversation: a key, `#` and a group's name, or whom it is with."""
+        is_key = _is_key(name)
+        if is_key or parse_id(name):
+            self._check_epoch()  # first: the server may have forgotten us, too
         if not self.client.session.me:
             raise NotLoggedIn(_("log in first: /login NAME"))
-        if _CONVERSATION.fullmatch(name):
+        if is_key:
             return name
         if name.startswith("#"):
             return group_key(self.group(name))
@@ -197,9 +223,21 @@ class Shell:
             raise BadRequest(_("this is yourself"))
         return pair_key(self.client.session.me, user)
 
+    def _check_epoch(self) -> None:
+        """Raises Stranded for an id, or the key of a conversation, that was entered in another epoch."""
+        if self.epoch not in ("", self.client.session.epoch):
+            raise Stranded
+
     async def _look_up(self, who: str, **fields: str | int) -> int:
         with naming(who):
             found = await self.client.request(m.LOOKUP, **fields)
         user, name = parse.identifier(found, "id"), parse.text(found, "name")
         self.directory.add_user(user, name)
         return user
+
+
+def _is_key(name: str) -> bool:
+    with suppress(BadRequest):
+        parse_key(name)
+        return True
+    return False

@@ -16,7 +16,8 @@ from client.i18n import N_, _
 @dataclass(frozen=True)
 class Command:
     """`usage` names the arguments, those in brackets may be left out; the last takes the rest, unless the
-    command `asks_password`: else one could be taken for a part of a name, and be kept.
+    command `asks_password`: else one could be taken for a part of a name, and be kept. `is_local`: it acts on
+    the conversation that the user is in.
 
     `run` asks for passwords when it is called, and does the rest when it is awaited.
     """
@@ -26,6 +27,7 @@ class Command:
     help: str
     run: Callable[..., Coroutine[Any, Any, object]]
     asks_password: bool = False
+    is_local: bool = False
 
     @property
     def parameters(self) -> list[str]:
@@ -44,19 +46,23 @@ Table = Mapping[str, Command]
 
 async def help_(shell: Shell, name: str = "") -> dict[str, str]:
     table = shell.commands
-    commands = [_command(name.removeprefix("/"), table)] if name else list(table.values())
-    width = max(len(str(command)) for command in commands)
-    for command in commands:
-        shell.view.tell(f"{command!s:{width}}  {_(command.help)}")
-    if not name:
-        shell.view.tell(
-            _('WHO is a name or an id; a name with blanks is put in "quotes", @57 is someone called 57')
-        )
-        shell.view.tell(_("GROUP is an id, or # and the name of one of yours; #GROUP can stand for WHO, too"))
-        shell.view.tell(_("a line without a command goes to the conversation that you are in"))
-        classic = "  ".join(f"{word}:{usage}" for word, (_command_, usage) in CLASSIC.items() if usage)
-        shell.view.tell(_("the original's commands work as well: {commands}").format(commands=classic))
-    return {str(command): command.help for command in commands}
+    if name:
+        command = _command(name.removeprefix("/"), table)
+        shell.view.tell(f"{command}  {_(command.help)}")
+        return {str(command): command.help}
+    width = max(len(str(command)) for command in table.values())
+    classic = "  ".join(f"{word}:{usage}" for word, (_command_, usage) in CLASSIC.items() if usage)
+    lines = [
+        *(f"{command!s:{width}}  {_(command.help)}" for command in table.values()),
+        _('WHO is a name or an id; a name with blanks is put in "quotes", @57 is someone called 57'),
+        _("GROUP is an id, or # and the name of one of yours; #GROUP can stand for WHO, too"),
+        _("a line without a command goes to the conversation that you are in"),
+        _("on the home page and in pipes the original's commands work as well: {commands}").format(
+            commands=classic
+        ),
+    ]
+    shell.view.page(_("Commands"), lines)
+    return {str(command): command.help for command in table.values()}
 
 
 #: Those that there are everywhere; the screen has some more.
@@ -69,9 +75,12 @@ COMMANDS: Table = {
         Command("logout", "", N_("log out"), access.logout),
         Command("passwd", "", N_("change your password"), access.passwd, True),
         Command("msg", "WHO [TEXT]", N_("say something to someone, or in a #GROUP"), actions.msg),
-        Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say),
+        Command("query", "WHO [TEXT]", N_("open a conversation, and say something there"), actions.query),
+        Command("say", "TEXT", N_("say it as it is, to whom you talked last"), actions.say, is_local=True),
+        Command("me", "TEXT", N_("say what you do: * li waves"), actions.me, is_local=True),
         Command(
-            "history", "[WHO] [NUMBER]", N_("what was said, the last 20 or NUMBER messages"), actions.history
+            *("history", "[WHO] [NUMBER]", N_("what was said, the last 20 or NUMBER messages")),
+            *(actions.history, False, True),
         ),
         Command("add", "WHO", N_("add a friend: you see when they come and go"), actions.add),
         Command("unfriend", "WHO", N_("take a friend off your list"), actions.unfriend),
@@ -79,10 +88,18 @@ COMMANDS: Table = {
         Command("who", "WHO", N_("a person's name, id and state"), actions.who),
         Command("group create", "NAME [DESC]", N_("make a group"), actions.create_group),
         Command("join", "ID", N_("join a group"), actions.join),
-        Command("leave", "GROUP", N_("leave a group"), actions.leave),
-        Command("members", "GROUP", N_("list who is in a group"), actions.members),
-        Command("remove", "GROUP WHO", N_("take someone out of a group that you made"), actions.remove),
-        Command("readmit", "GROUP WHO", N_("let someone join again whom you removed"), actions.readmit),
+        Command("leave", "[GROUP]", N_("leave this group, or another one"), actions.leave, is_local=True),
+        Command("part", "[GROUP]", N_("the same as /leave"), actions.leave, is_local=True),
+        Command("members", "[GROUP]", N_("list who is in a group"), actions.members, is_local=True),
+        Command("names", "[GROUP]", N_("the same as /members"), actions.members, is_local=True),
+        Command(
+            *("remove", "[GROUP] WHO", N_("take someone out of a group that you made")),
+            *(actions.remove, False, True),
+        ),
+        Command(
+            *("readmit", "[GROUP] WHO", N_("let someone join again whom you removed")),
+            *(actions.readmit, False, True),
+        ),
         Command("groups", "", N_("list your groups"), actions.groups),
         Command("set", "[NAME] [VALUE]", N_("settings: list them, see one, change one"), actions.set_),
         Command("help", "[COMMAND]", N_("this list, or one command"), help_),
@@ -105,12 +122,15 @@ CLASSIC: dict[str, tuple[Command, str]] = {
 _WORD = re.compile(r'\s*(?:"([^"]*)"|(\S+))\s*')
 
 
-def parse_line(line: str, table: Table = COMMANDS) -> tuple[Command, list[str]]:
-    """What a line asks for, and its arguments. Raises UsageError."""
+def parse_line(line: str, table: Table = COMMANDS, *, has_classic: bool = True) -> tuple[Command, list[str]]:
+    """What a line asks for, and its arguments. Without `has_classic` the original's commands are texts.
+
+    Raises UsageError.
+    """
     if line.startswith("/"):
         return _slash(line[1:], table)
     name, colon, rest = line.partition(":")
-    if name in CLASSIC and bool(colon) == bool(CLASSIC[name][1]):
+    if has_classic and name in CLASSIC and bool(colon) == bool(CLASSIC[name][1]):
         return _classic(name, rest)
     return COMMANDS["say"], [line]
 
@@ -155,7 +175,13 @@ def _arguments(command: Command, rest: str) -> list[str]:
         raise UsageError(text.format(command=command))
     if len(found) < command.required or rest[at:].strip():
         raise UsageError(_("usage: {command}").format(command=command))
-    return found
+    return _completed(command, found)
+
+
+def _completed(command: Command, arguments: list[str]) -> list[str]:
+    """With "" for a group that may be left out before WHO."""
+    is_without = len(arguments) < len(command.parameters) and command.parameters[0] == "[GROUP]"
+    return ["", *arguments] if is_without and command.required else arguments
 
 
 def without_password(line: str, table: Table = COMMANDS) -> str:
@@ -176,7 +202,7 @@ def check_arguments(command: Command, arguments: list[str]) -> list[str]:
     """Those of a program, which needs no quotes. Raises UsageError."""
     if not command.required <= len(arguments) <= len(command.parameters):
         raise UsageError(_("usage: {command}").format(command=command))
-    return arguments
+    return _completed(command, arguments)
 
 
 def _classic(name: str, rest: str) -> tuple[Command, list[str]]:

@@ -25,6 +25,9 @@ class View(Protocol):
     def complain(self, text: str) -> None:
         """Say what went wrong."""
 
+    def page(self, title: str, lines: list[str]) -> None:
+        """Show a text that is longer than an answer."""
+
     def show(self, message: Message) -> None:
         """Show a message of the past."""
 

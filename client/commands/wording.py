@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from client.aio.race import Unreachable
 from client.aio.server import Server
 from client.commands.directory import Directory
 from client.i18n import N_, _
@@ -21,6 +22,7 @@ from client.protocol.events import (
     Notice,
     Problem,
     SendFailed,
+    Stranded,
 )
 from client.text import clean_line, shown_name
 from forkchat.errors import Refused
@@ -66,8 +68,10 @@ _FROM_THE_SERVER = [
     N_("log in first"),
     N_("there is no connection"),
     N_("the connection was lost before the answer came"),
+    N_("the server has another database now, in which ids belong to other people"),
     N_("what answers there is no forkchat server"),
     N_("the server has closed the connection at once"),
+    N_("no answer"),
 ]
 
 
@@ -109,6 +113,8 @@ class Wording:
 
     def waiting(self, event: SendFailed) -> str:
         title = self._directory.title(event.conv)
+        if isinstance(event.refused, Stranded):  # the key is of another epoch
+            title = shown_name(event.refused.who)
         return f"{title}: {clean_line(event.text)} ({_(clean_line(event.refused.errmsg))})"
 
     def _logged_in(self, event: LoggedIn) -> list[str]:
@@ -138,14 +144,20 @@ def complaint(error: Exception) -> str:
 def no_server(server: Server, error: OSError) -> list[str]:
     """What to say when nothing answers."""
     where = {"host": server.host, "port": server.port}
-    reason = error.strerror or str(error)
+    reason = error.told(_) if isinstance(error, Unreachable) else _(error.strerror or str(error))
     if isinstance(error, socket.gaierror):
         return [_("there is no host, nor a command, called {host}: {reason}").format(reason=reason, **where)]
-    if isinstance(error, ConnectionError) and error.errno:  # asyncio's words say the address again
-        reason = os.strerror(error.errno)
-    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=_(reason), **where)]
-    can_start = isinstance(error, ConnectionRefusedError) and not server.tls
+    found = [_("nothing to chat with at {host}, port {port}: {reason}").format(reason=reason, **where)]
+    can_start = isinstance(error, Unreachable) and error.is_refused and not server.tls
     return [*found, start_hint(server.port)] if can_start else found
+
+
+def not_encrypted(server: Server) -> str:
+    text = _(
+        "the connection to {host} is not encrypted: others can read and change what is sent, passwords too; "
+        "--tls encrypts it, --plain says that you know"
+    )
+    return text.format(host=server.host)
 
 
 def put_aside(file: Path) -> str:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
-SETTINGS = platformdirs.user_config_path("forkchat") / "chatcli.toml"
-DATA = platformdirs.user_data_path("chatcli")
+
+def _place(find: Callable[[str], Path], program: str) -> Path:
+    """Where the user's files are. Without a home it is where nothing is, and nothing can be kept."""
+    try:
+        return find(program)
+    except RuntimeError:
+        return Path(os.devnull)
+
+
+SETTINGS = _place(platformdirs.user_config_path, "forkchat") / "chatcli.toml"
+DATA = _place(platformdirs.user_data_path, "chatcli")
 
 
 def make_private_folder(path: Path) -> None:

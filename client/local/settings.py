@@ -48,11 +48,14 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("server", "localhost", N_("the server, HOST or HOST:PORT"), in_file_only=True),
-        Setting("user", "", N_("who logs in; empty: whoever did last"), in_file_only=True),
+        Setting("user", "", N_("who logs in; empty: the only one known here"), in_file_only=True),
         Setting("tls", False, N_("connect with TLS"), in_file_only=True),
         Setting("ca", "", N_("with TLS: a PEM file with the authorities to trust"), in_file_only=True),
         Setting("lang", "", N_("the language; empty: as the system has it"), ("", *LANGUAGES)),
+        Setting("presence", True, N_("say when friends come and go")),
+        Setting("membership", True, N_("say who joins and leaves groups")),
         Setting("mouse", False, N_("the wheel scrolls, a click opens; selecting then needs Shift")),
+        Setting("links", True, N_("make links of addresses, where the terminal has them (OSC 8)")),
         Setting("bell", True, N_("ring for direct messages and mentions")),
         Setting(
             "notify",
@@ -112,13 +115,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         return tomllib.loads(content.decode())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise BadSettings(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BadSettings(f"{path}: not UTF-8 (at {_end(content[: error.start])})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or too long for `int`
         where = str(error).replace("end of document", _end(content))
         raise BadSettings(f"{path}: {where}") from None
 

@@ -14,20 +14,33 @@ from client.protocol.events import (
     Answer,
     ConnectionLost,
     Event,
+    LoggedIn,
     Message,
     Problem,
+    Readdressed,
     SendDelayed,
     SendFailed,
     Sent,
     Standing,
+    Stranded,
 )
 from client.protocol.link import Link
 from client.protocol.login import RETRY_TIME
 from client.protocol.outbox import Outbox, Pending, destination
 from client.protocol.timelines import FETCH_PAUSE, Timelines
-from forkchat.errors import Forbidden, NotFound, NotLoggedIn, NotMember, RateLimited, TooLarge, Unavailable
+from forkchat.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    NotLoggedIn,
+    NotMember,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
 from forkchat.wire import msgid as m
-from forkchat.wire.conversation import group_key
+from forkchat.wire.conversation import group_key, pair_key, parse_key
 
 #: A login answer with so many conversations may have left some out.
 MAX_LOGIN_CONVS = 500
@@ -39,29 +52,69 @@ class Chats:
     def __init__(self, link: Link, follows_all: bool):
         self.me = 0
         self.name = ""
+        self.epoch = ""
         self.outbox = Outbox()
+        self._me_in = ""  # the epoch in which the user has that id
+        self._names: dict[str, str] = {}  # of people and groups, by conversation, in this epoch
         self._link = link
-        self._followed: set[str] | None = None if follows_all else set()
-        self._timelines = Timelines(self._followed)
+        self._follows_all = follows_all
+        self._timelines = Timelines(follows_all)
         self._cursors = Cursors()
         self._sync_at = 0.0
         self._is_syncing = False
+        self._looks_again = False
 
-    def start(self, me: int, name: str, standings: list[Standing]) -> list[Event]:
+    def start(self, logged_in: LoggedIn, standings: list[Standing]) -> list[Event]:
         """Logged in. What another user has left is dropped; the same one goes on where he was."""
         events: list[Event] = []
-        if self.me not in (0, me):
+        me, name = logged_in.id, logged_in.name
+        if self.is_someone_else(logged_in):
             events += self.drop("someone else has logged in")
-        self.me, self.name = me, name
-        self._is_syncing = False
+        self.me, self.name, self._me_in = me, name, self.epoch
+        self._names |= {
+            pair_key(me, friend.id): friend.name for friend in logged_in.friends if friend.id != me
+        }
+        self._names |= {group_key(group.id): group.name for group in logged_in.groups}
+        self._is_syncing = self._looks_again = False
         self._timelines.is_synced = len(standings) < MAX_LOGIN_CONVS
+        for standing in standings:
+            self._timelines.correct(standing)
         return events + self._stand(standings)
 
-    def restore(self, me: int, name: str, unsent: Iterable[Pending]) -> None:
-        self.me, self.name = me, name
+    def doubt(self, logged_in: LoggedIn, standings: list[Standing]) -> str:
+        """What contradicts what we know, of an answer to coming back; "" for nothing."""
+        if self.is_someone_else(logged_in):
+            return f"it logs in {logged_in.name}, {logged_in.id}, whom nobody has asked for"
+        ends = (f"{each.conv} ends with {each.last}" for each in standings if self._timelines.is_beyond(each))
+        return next(ends, "")
+
+    @property
+    def known_in(self) -> str:
+        """The epoch of the ids that the user knows: that of the last login. "": not known."""
+        return self._me_in or self.epoch
+
+    def is_someone_else(self, logged_in: LoggedIn) -> bool:
+        """Another user than the last one, or than nobody. In another epoch ids say nothing."""
+        is_same_epoch = self._me_in in ("", self.epoch)
+        return logged_in.id != self.me if is_same_epoch else logged_in.name != self.name
+
+    def begin(self, epoch: str) -> bool:
+        """The server's database is in this epoch; whether in another one than before, in which all ids and
+        numbers meant something else."""
+        before, self.epoch = self.epoch, epoch
+        if epoch != before:
+            self.forget_cursors()
+            self._names.clear()
+            self.outbox.adopt(epoch)
+        return before not in ("", epoch)
+
+    def restore(self, me: int, name: str, unsent: Iterable[Pending], epoch: str) -> None:
+        if (me, name) != (self.me, self.name):
+            self.me, self.name, self._me_in = me, name, epoch
+        self.epoch = self.epoch or epoch
         for pending in unsent:
-            if pending.cid not in self.outbox:
-                self.outbox.add(Pending(pending.cid, pending.conv, pending.text))
+            if not self.outbox.find(pending.cid):
+                self.outbox.add(replace(pending, epoch=pending.epoch or self.epoch, is_sent=False, at=0.0))
 
     def drop(self, reason: str) -> list[Event]:
         """Forget everything of this user; messages that were not acknowledged have failed."""
@@ -72,21 +125,35 @@ class Chats:
 
     def forget_cursors(self) -> None:
         """The server's database is another one now (`epoch`), or the user is."""
-        self._timelines = Timelines(self._followed)
+        self._timelines = Timelines(self._follows_all, self._timelines.has_room)
         self._cursors = Cursors()
 
-    def follow(self, conv: str, after: int) -> None:
-        self._cursors.shown(conv, after, self._link.now)
-        self._timelines.follow(conv, after, self._link.now)
+    def make_room(self, has_room: bool) -> None:
+        """Whether messages are handed on; without room they wait at the server."""
+        self._timelines.has_room = has_room
 
-    def send(self, to: str | int, text: str) -> Pending:
-        """Raises BadRequest, TooLarge; UnicodeEncodeError for text that is no Unicode."""
+    def confirm(self, conv: str, seq: int) -> None:
+        self._cursors.confirm(conv, seq, self._link.now)
+
+    def follow(self, conv: str, first: int, last: int) -> None:
+        if first > 1:
+            self._cursors.hold(conv, first)
+        self._cursors.confirm(conv, last, self._link.now)
+        self._timelines.follow(conv, last, self._link.now)
+
+    def send(self, to: str | int, text: str, name: str, cid: str) -> Pending:
+        """Raises BadRequest, TooLarge, Conflict; UnicodeEncodeError for text that is no Unicode."""
         limit, size = self._link.limits["text"], len(text.encode())
         if size > limit:
             raise TooLarge(f"a text may have {limit} bytes, this one has {size}")
-        conv = destination(to, self.me)
-        self._link.check_size(*Pending("0" * 32, conv, text).fields(self.me))
-        pending = Pending(secrets.token_hex(16), conv, text)
+        conv, epoch = destination(to, self.me), self.known_in
+        if cid and (pending := self.outbox.find(cid)):
+            if text != pending.text or (pending.epoch == epoch and conv != pending.conv):
+                raise Conflict("the cid was used for something else")
+            return pending
+        name = name or self._names.get(conv, "")
+        pending = Pending(cid or secrets.token_hex(16), conv, text, name, epoch)
+        self._link.check_size(*pending.fields(self.me))
         self.outbox.add(pending)
         return pending
 
@@ -100,9 +167,18 @@ class Chats:
                 self._forget(group_key(asked["groupid"]))
             return []
         conv = parse.conversation(answer.fields)
+        if answer.msgid == m.ADD_GROUP and conv != group_key(asked.get("groupid", 0)):
+            raise BadRequest("it is another group")
+        self._names[conv] = asked.get("groupname", "") or parse.text(answer.fields, "groupname", "")
         first, last = parse.integer(answer.fields, "first", 1), parse.integer(answer.fields, "last", 0)
         standing = Standing(conv, last, max(first - 1, 0), 0, first)
-        return self._show(self._timelines.stand(standing, self._link.now))
+        return list(self._timelines.stand(standing, self._link.now))
+
+    def on_found(self, fields: dict[str, Any]) -> None:
+        """Somebody was looked up."""
+        user, name = parse.identifier(fields, "id"), parse.text(fields, "name")
+        if user != self.me:
+            self._names[pair_key(self.me, user)] = name
 
     def on_notice(self, frame: parse.Frame) -> list[Event]:
         notice = parse.notice(frame)
@@ -124,26 +200,73 @@ class Chats:
         events: list[Event] = []
         message = self._recognise(parse.message(frame, self.me), events)
         if not message.seq:
-            return [message] if self._timelines.follows(message.conv) else []
-        return events + self._show(self._timelines.live(message, self._link.now))
+            is_wanted = self._timelines.has_room and self._timelines.follows(message.conv)
+            return [message] if is_wanted else []
+        return events + self._timelines.live(message, self._link.now)
 
     def on_standings(self, frame: parse.Frame) -> list[Event]:
         """An unsolicited 112: some deliveries were left out."""
-        return self._stand(parse.standings(frame))
+        return self._stand(parse.standings(frame, self.me))
 
-    def advance(self) -> None:
+    def look_again(self) -> None:
+        """Something has come that could not be read, a message perhaps: ask where all conversations stand."""
+        if not self._looks_again:
+            self._looks_again = True
+            self._sync_at = max(self._sync_at, self._link.now + RETRY_TIME)
+
+    def advance(self) -> list[Event]:
         """Send what is due."""
         now = self._link.now
-        if not self._timelines.is_synced and not self._is_syncing and self._sync_at <= now:
-            self._sync({})
+        events: list[Event] = []
+        if self._is_sync_due and self._sync_at <= now:
+            self._sync()
         for conv, after in self._timelines.due(now):
             fields = {"conv": conv, "after": after, "limit": self._link.limits["page"]}
-            self._link.ask(m.FETCH, fields, partial(self._on_page, conv))
+            self._link.ask(m.FETCH, fields, partial(self._on_page, conv, after))
+        for pending in self.outbox.due(now):
+            if pending.epoch != self.epoch:
+                events += self._seek(pending)
         for pending in self.outbox.due(now):
             pending.is_sent = True
             self._link.ask(*pending.fields(self.me), partial(self._on_acknowledged, pending))
         if self._cursors.deadline is not None and self._cursors.deadline <= now:
             self.flush_cursors()
+        return events
+
+    def _seek(self, head: Pending) -> list[Event]:
+        """Find whom a message of another epoch is for in this one, with those that were written behind it:
+        people by asking for them, groups among the user's own."""
+        if head.name and not parse_key(head.conv).group:
+            head.is_sent = True
+            self._link.ask(m.LOOKUP, {"name": head.name}, partial(self._on_sought, head))
+            return []
+        groups = [conv for conv, name in self._names.items() if conv[0] == "g" and name == head.name]
+        return self._readdress(head, groups[0]) if head.name and len(groups) == 1 else self._strand(head)
+
+    def _on_sought(self, head: Pending, answer: Answer) -> list[Event]:
+        if self.outbox.get(head.cid) is not head:
+            return []
+        if isinstance(answer.refused, Unavailable | RateLimited):
+            is_lost = isinstance(answer.refused, ConnectionLost)
+            head.is_sent = False
+            head.at = self._link.now + (0.0 if is_lost else answer.refused.retry_after or RETRY_TIME)
+            return []
+        if answer.refused or (user := parse.identifier(answer.fields, "id")) == self.me:
+            return self._strand(head)
+        self.on_found(answer.fields)
+        return self._readdress(head, pair_key(self.me, user))
+
+    def _readdress(self, head: Pending, conv: str) -> list[Event]:
+        moved = self.outbox.move(head.epoch, head.conv, self.epoch, conv)
+        return [Readdressed(pending.cid, conv) for pending in moved]
+
+    def _strand(self, head: Pending) -> list[Event]:
+        who = head.name or head.conv
+        refused = Stranded(
+            f"the server has another database now, and nobody called {who} is found there", who
+        )
+        taken = self.outbox.take(head.epoch, head.conv)
+        return [SendFailed(pending.cid, pending.conv, pending.text, refused) for pending in taken]
 
     def flush_cursors(self) -> None:
         for msgid, fields in self._cursors.flush(self._link.now):
@@ -155,7 +278,7 @@ class Chats:
     def deadline(self) -> float | None:
         """When `advance` has something to do."""
         times = [self._timelines.deadline(), self.outbox.deadline(), self._cursors.deadline]
-        if not self._timelines.is_synced and not self._is_syncing:
+        if self._is_sync_due:
             times.append(self._sync_at)
         return min((time for time in times if time is not None), default=None)
 
@@ -174,53 +297,55 @@ class Chats:
             self._cursors.read_refused(conv, self._link.now + (answer.refused.retry_after or RETRY_TIME))
         return []
 
-    def _show(self, messages: list[Message]) -> list[Event]:
-        for message in messages:
-            self._cursors.shown(message.conv, message.seq, self._link.now)
-        return list(messages)
-
     def _stand(self, standings: list[Standing]) -> list[Event]:
         now = self._link.now
-        shown = []
+        shown: list[Event] = []
         for standing in standings:
             self._cursors.stand(standing, now)
             shown += self._timelines.stand(standing, now)
-        return self._show(shown)
+        return shown
 
-    def _sync(self, after: dict[str, str]) -> None:
-        self._is_syncing = True
-        self._link.ask(m.SYNC, after, self._on_synced)
+    @property
+    def _is_sync_due(self) -> bool:
+        return not self._is_syncing and (self._looks_again or not self._timelines.is_synced)
 
-    def _on_synced(self, answer: Answer) -> list[Event]:
+    def _sync(self, after: str = "", known: frozenset[str] = frozenset()) -> None:
+        """`known`: the conversations of the pages before."""
+        self._is_syncing, self._looks_again = True, False
+        self._link.ask(m.SYNC, {"after": after} if after else {}, partial(self._on_synced, known))
+
+    def _on_synced(self, known: frozenset[str], answer: Answer) -> list[Event]:
         if answer.refused:
             self._is_syncing = False
             self._sync_at = self._link.now + (answer.refused.retry_after or RETRY_TIME)
             return []
-        standings = parse.standings(answer.fields)
+        standings, more = parse.standings(answer.fields, self.me), parse.flag(answer.fields, "more")
         events = self._stand(standings)
-        if answer.fields.get("more") is True and standings:
-            self._sync({"after": standings[-1].conv})
+        convs = known | {standing.conv for standing in standings}
+        if more and convs != known:
+            self._sync(standings[-1].conv, convs)
             return events
         self._is_syncing = False
-        return events + self._show(self._timelines.synced(self._link.now))
+        return events + self._timelines.synced(self._link.now)
 
-    def _on_page(self, conv: str, answer: Answer) -> list[Event]:
+    def _on_page(self, conv: str, after: int, answer: Answer) -> list[Event]:
         refused, now = answer.refused, self._link.now
         if isinstance(refused, NotMember | NotFound | Forbidden):
-            self._forget(conv)
+            if self._timelines.refuse(conv, now):
+                self._forget(conv)
         elif refused:
             self._timelines.retry(conv, now + (refused.retry_after or FETCH_PAUSE))
         if refused:
             return []
-        page = [parse.message(item, self.me) for item in parse.objects(answer.fields, "msgs")]
-        first, last = parse.integer(answer.fields, "first", 1), parse.integer(answer.fields, "last", 0)
-        more = answer.fields.get("more") is True
+        page, first, last, more = parse.page(answer.fields, conv, after, self.me)
         events: list[Event] = []
         known = [self._recognise(message, events) for message in page]
-        return events + self._show(self._timelines.page(conv, known, first, last, more, now))
+        return events + self._timelines.page(conv, known, first, last, more, now)
 
     def _recognise(self, message: Message, events: list[Event]) -> Message:
         """A message of ours that comes before, or instead of, its acknowledgement is acknowledged."""
+        if not message.is_own and message.conv[0] == "d":
+            self._names[message.conv] = message.name
         pending = self.outbox.get(message.cid) if message.is_own else None
         if pending is None:
             return message
@@ -240,8 +365,7 @@ class Chats:
         if refused:
             self.outbox.remove(cid)
             return [SendFailed(cid, conv, text, refused)]
-        seq, ts = parse.integer(answer.fields, "seq"), parse.stored_at(answer.fields)
+        seq, ts = parse.number(answer.fields, "seq"), parse.stored_at(answer.fields)
         self.outbox.remove(cid)
         message = Message(conv, seq, self.me, self.name, text, ts, cid, is_own=True, is_echo=True)
-        shown = self._timelines.own(message, self._link.now)
-        return [Sent(cid, conv, seq, text, ts), *self._show(shown)]
+        return [Sent(cid, conv, seq, text, ts), *self._timelines.own(message, self._link.now)]

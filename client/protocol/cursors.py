@@ -16,9 +16,14 @@ _MAX_CURSORS = 1000
 
 
 class Cursors:
-    """The last message shown (`recv`) and read of each conversation, and which are not told yet."""
+    """The last message confirmed (`recv`) and read of each conversation, and which are not told yet.
+
+    RECV confirms everything before it. So nothing is told of a conversation that is `_held`: the user got the
+    messages from that number on, and may lack some before it.
+    """
 
     def __init__(self) -> None:
+        self._held: dict[str, int] = {}
         self._recv: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._untold_recv: set[str] = set()
@@ -27,11 +32,14 @@ class Cursors:
         self._flushed_at = 0.0
         self.deadline: float | None = None
 
-    def shown(self, conv: str, seq: int, now: float) -> None:
+    def hold(self, conv: str, first: int) -> None:
+        """Tell nothing of the conversation until the server says that all before `first` is confirmed."""
+        self._held[conv] = first
+
+    def confirm(self, conv: str, seq: int, now: float) -> None:
         if seq > self._recv.get(conv, 0):
             self._recv[conv] = seq
-            self._untold_recv.add(conv)
-            self._plan(now)
+            self._tell_recv(conv, now)
 
     def read(self, conv: str, seq: int, now: float) -> None:
         if seq > self._read.get(conv, 0):
@@ -42,9 +50,10 @@ class Cursors:
     def stand(self, standing: Standing, now: float) -> None:
         """The server's cursors; what a lost connection has kept from it is told again."""
         conv = standing.conv
+        if self._held.get(conv, 0) <= max(standing.recv + 1, standing.first):
+            self._held.pop(conv, None)
         if self._recv.get(conv, 0) > standing.recv:
-            self._untold_recv.add(conv)
-            self._plan(now)
+            self._tell_recv(conv, now)
         if self._read.get(conv, 0) > standing.read:
             self._untold_read.add(conv)
             self._plan(now)
@@ -77,11 +86,17 @@ class Cursors:
             self.deadline = at
 
     def forget(self, conv: str) -> None:
+        self._held.pop(conv, None)
         self._recv.pop(conv, None)
         self._read.pop(conv, None)
         self._untold_recv.discard(conv)
         self._told_recv.discard(conv)
         self._untold_read.discard(conv)
+
+    def _tell_recv(self, conv: str, now: float) -> None:
+        if conv not in self._held:
+            self._untold_recv.add(conv)
+            self._plan(now)
 
     def _plan(self, now: float) -> None:
         if self.deadline is None:

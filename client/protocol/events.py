@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from forkchat.errors import Refused, Unavailable
+from forkchat.errors import Failed, Refused, Unavailable
+
+_OF_OTHERS = "the server has another database now, in which ids belong to other people"
 
 
 class ConnectionLost(Unavailable):
@@ -13,6 +15,22 @@ class ConnectionLost(Unavailable):
 
     def __init__(self, errmsg: str = "the connection was lost before the answer came"):
         super().__init__(errmsg, retry_after=0.0)
+
+
+class NotUnderstood(Unavailable):
+    """The server's answer makes no sense: whether the request was done is not known."""
+
+
+class Stranded(Failed):
+    """The server has another database now, and whom the message or the request is for is not known there: it
+    was not sent. `who`: the receiver's name, or the conversation's key of before.
+
+    No class of `Refused` itself: those are what the server refuses, by its errno.
+    """
+
+    def __init__(self, errmsg: str = _OF_OTHERS, who: str = ""):
+        super().__init__(errmsg)
+        self.who = who
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,9 @@ class LoginFailed:
 
 @dataclass(frozen=True)
 class LoggedOut:
-    """`reason`: `logout`, or a BYE's `replaced` or `kicked`, after which nobody reconnects unasked."""
+    """`reason`: `logout`; `replaced` (another session has ended this one, or was found in its place after a
+    lost connection) or `kicked`, after which nobody reconnects unasked.
+    """
 
     reason: str
 
@@ -124,6 +144,14 @@ class SendDelayed:
     conv: str
     text: str
     refused: Refused
+
+
+@dataclass(frozen=True)
+class Readdressed:
+    """The server has another database now; a message that is still to be sent goes to this conversation."""
+
+    cid: str
+    conv: str
 
 
 @dataclass(frozen=True)
@@ -196,6 +224,7 @@ Event = (
     | Message
     | Sent
     | SendDelayed
+    | Readdressed
     | SendFailed
     | Answer
     | FriendState

@@ -12,11 +12,18 @@ from forkchat.wire.conversation import pair_key, parse_key
 
 @dataclass
 class Pending:
-    """`is_sent`: it is on its way and its answer has not come; else it may go from `at` on."""
+    """`name` is whom it is for, a person or a group, and `conv` their conversation in that `epoch` of the
+    server's database; each is "" if it is not known.
+
+    `is_sent`: it is on its way, or it is asked whom it is for, and the answer has not come; else it may go
+    from `at` on.
+    """
 
     cid: str
     conv: str
     text: str
+    name: str = ""
+    epoch: str = ""
     is_sent: bool = False
     at: float = 0.0
 
@@ -36,13 +43,38 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[Pending]] = {}
+        self._queues: dict[tuple[str, str], deque[Pending]] = {}  # by epoch and conversation
         self._heads: dict[str, Pending] = {}
 
     def add(self, pending: Pending) -> None:
-        queue = self._queues.setdefault(pending.conv, deque())
+        queue = self._queues.setdefault((pending.epoch, pending.conv), deque())
         queue.append(pending)
         self._heads[queue[0].cid] = queue[0]
+
+    def adopt(self, epoch: str) -> None:
+        """What was written when no epoch was known is of this one."""
+        for _, conv in [key for key in self._queues if not key[0]]:
+            self.move("", conv, epoch, conv)
+
+    def move(self, epoch: str, conv: str, to_epoch: str, to: str) -> list[Pending]:
+        """Another epoch has the conversation under another key: what was written before goes before what was
+        written since. Returns it."""
+        moved = self.take(epoch, conv)
+        queue = self._queues.setdefault((to_epoch, to), deque())
+        under_way = [queue.popleft()] if queue and queue[0].is_sent else []
+        if queue:
+            self._heads.pop(queue[0].cid, None)
+        for pending in moved:
+            pending.conv, pending.epoch, pending.is_sent = to, to_epoch, False
+        queue.extendleft(reversed([*under_way, *moved]))
+        self._heads[queue[0].cid] = queue[0]
+        return moved
+
+    def take(self, epoch: str, conv: str) -> list[Pending]:
+        """Take out all that waits there."""
+        taken = list(self._queues.pop((epoch, conv)))
+        del self._heads[taken[0].cid]
+        return taken
 
     def due(self, now: float) -> list[Pending]:
         return [head for head in self._heads.values() if not head.is_sent and head.at <= now]
@@ -55,16 +87,17 @@ class Outbox:
 
     def remove(self, cid: str) -> None:
         """It was acknowledged, or refused for good."""
-        conv = self._heads.pop(cid).conv
-        queue = self._queues[conv]
+        head = self._heads.pop(cid)
+        queue = self._queues[head.epoch, head.conv]
         queue.popleft()
         if queue:
             self._heads[queue[0].cid] = queue[0]
         else:
-            del self._queues[conv]
+            del self._queues[head.epoch, head.conv]
 
-    def __contains__(self, cid: str) -> bool:
-        return any(pending.cid == cid for queue in self._queues.values() for pending in queue)
+    def find(self, cid: str) -> Pending | None:
+        """As `get`, for any of a queue."""
+        return next((each for queue in self._queues.values() for each in queue if each.cid == cid), None)
 
     def clear(self) -> list[Pending]:
         """Everything that was not acknowledged; none of it will be sent any more."""

@@ -27,6 +27,8 @@ Frame = dict[str, Any]
 
 #: In the year 9892: `datetime` ends with 9999.
 _MAX_TS = 250_000_000_000_000
+#: Seconds before a refused request is made again, at least: whatever the server says, it is not overrun.
+_LEAST_WAIT = 0.1
 _REFUSALS = {refused.errno: refused for refused in Refused.__subclasses__()}
 
 
@@ -34,6 +36,21 @@ def integer(frame: Frame, key: str, default: int | None = None, most: int = MAX_
     value = frame.get(key, default)
     if type(value) is not int or not 0 <= value <= most:
         raise BadRequest(f"{key} is missing or no number")
+    return value
+
+
+def number(frame: Frame, key: str) -> int:
+    """Of a message."""
+    value = integer(frame, key)
+    if not value:
+        raise BadRequest(f"{key} is 0")
+    return value
+
+
+def flag(frame: Frame, key: str) -> bool:
+    value = frame.get(key)
+    if type(value) is not bool:
+        raise BadRequest(f"{key} is missing or neither true nor false")
     return value
 
 
@@ -60,8 +77,8 @@ def seconds(frame: Frame, key: str) -> float | None:
     return min(float(value), 60.0)
 
 
-def objects(frame: Frame, key: str) -> list[Frame]:
-    value = frame.get(key, [])
+def objects(frame: Frame, key: str, default: list[Frame] | None = None) -> list[Frame]:
+    value = frame.get(key, default)
     if type(value) is not list or not all(type(item) is dict for item in value):
         raise BadRequest(f"{key} is no list of objects")
     return value
@@ -79,13 +96,17 @@ def refusal(frame: Frame) -> Refused | None:
     if errno == 0:
         return None
     kind = _REFUSALS.get(errno, Refused)
-    return kind(text(frame, "errmsg", f"error {errno}"), seconds(frame, "retry_after"))
+    wait = seconds(frame, "retry_after")
+    return kind(text(frame, "errmsg", f"error {errno}"), None if wait is None else max(wait, _LEAST_WAIT))
 
 
 def message(frame: Frame, me: int) -> Message:
     conv = conversation(frame)
     sender = identifier(frame, "id")
-    seq = 0 if frame.get("ephemeral") is True else integer(frame, "seq")
+    users = parse_key(conv).users
+    if users and not {me, sender} <= set(users):
+        raise BadRequest(f"{conv} is a conversation of others")
+    seq = 0 if frame.get("ephemeral") is True else number(frame, "seq")
     return Message(
         conv,
         seq,
@@ -103,17 +124,32 @@ def stored_at(frame: Frame) -> int:
     return integer(frame, "ts", most=_MAX_TS)
 
 
-def standings(frame: Frame) -> list[Standing]:
-    return [
-        Standing(
-            conversation(item),
-            integer(item, "last"),
-            integer(item, "recv"),
-            integer(item, "read", 0),
-            integer(item, "first", 1),
-        )
-        for item in objects(frame, "convs")
-    ]
+def standing(item: Frame, me: int) -> Standing:
+    conv, last = conversation(item), integer(item, "last")
+    users = parse_key(conv).users
+    if users and me not in users:
+        raise BadRequest(f"{conv} is a conversation of others")
+    recv, read = integer(item, "recv", most=last), integer(item, "read", 0, most=last)
+    return Standing(conv, last, recv, read, integer(item, "first", 1, most=last + 1))
+
+
+def standings(frame: Frame, me: int) -> list[Standing]:
+    return [standing(item, me) for item in objects(frame, "convs")]
+
+
+def page(frame: Frame, conv: str, after: int, me: int) -> tuple[list[Message], int, int, bool]:
+    """Messages of a conversation, ascending from `after` on, its first and last number, and whether there are
+    more.
+    """
+    last = integer(frame, "last")
+    first = integer(frame, "first", 1, most=last + 1)
+    messages = [message(item, me) for item in objects(frame, "msgs")]
+    before = max(after, first - 1)
+    for each in messages:
+        if each.conv != conv or not before < each.seq <= last:
+            raise BadRequest("what was fetched is something else")
+        before = each.seq
+    return messages, first, last, flag(frame, "more")
 
 
 def friend(item: Frame) -> Friend:
@@ -121,7 +157,7 @@ def friend(item: Frame) -> Friend:
 
 
 def friends(frame: Frame) -> list[Friend]:
-    return [friend(item) for item in objects(frame, "friends")]
+    return [friend(item) for item in objects(frame, "friends", [])]
 
 
 def group(item: Frame) -> Group:
@@ -129,7 +165,7 @@ def group(item: Frame) -> Group:
 
 
 def groups(frame: Frame) -> list[Group]:
-    return [group(item) for item in objects(frame, "groups")]
+    return [group(item) for item in objects(frame, "groups", [])]
 
 
 def logged_in(frame: Frame, is_resumed: bool) -> LoggedIn:
@@ -140,7 +176,7 @@ def logged_in(frame: Frame, is_resumed: bool) -> LoggedIn:
 def limits(frame: Frame) -> dict[str, int]:
     given = frame.get("limits")
     pairs = given.items() if type(given) is dict else ()
-    return {key: value for key, value in pairs if type(value) is int and value > 0}
+    return {key: value for key, value in pairs if type(value) is int and 0 < value <= MAX_SEQ}
 
 
 def notice(frame: Frame) -> Notice:

@@ -25,11 +25,13 @@ from client.protocol.events import (
     Greeted,
     LoggedOut,
     LoginFailed,
+    NotUnderstood,
+    Problem,
 )
 from client.protocol.link import FIRST_LIMIT, Link
 from client.protocol.login import Login
 from client.protocol.outbox import Pending
-from forkchat.errors import BadRequest, NotLoggedIn, Refused
+from forkchat.errors import AlreadyOnline, BadRequest, NotLoggedIn, RateLimited, Refused, Unavailable
 from forkchat.wire import msgid as m
 
 
@@ -45,8 +47,8 @@ class State(Enum):
 class Session:
     """`retry_after`: seconds that the server asks us to stay away; None: it has not said.
 
-    With `follows_all` every message that comes or waits is handed on, and confirmed to the server. Without it
-    those of `follow` alone are: the others wait for the user's next session.
+    With `follows_all` every message that comes or waits is handed on; without it those of `follow` alone are.
+    The server keeps each for the user's next session until it is confirmed.
     """
 
     def __init__(self, agent: str = "chatcli", *, follows_all: bool = True) -> None:
@@ -55,6 +57,7 @@ class Session:
         self._link = Link(agent)
         self._chats = Chats(self._link, follows_all)
         self._login: Login | None = None
+        self._events: list[Event] = []  # of what came due in a call that returns none
         self._handlers: dict[int, Callable[[parse.Frame], list[Event]]] = {
             m.ONE_CHAT: self._chats.on_chat,
             m.GROUP_CHAT: self._chats.on_chat,
@@ -64,12 +67,16 @@ class Session:
             m.BYE: self._on_bye,
             m.EVENT: self._chats.on_notice,
         }
-        self._epoch = ""  # that our cursors belong to
 
     @property
     def me(self) -> int:
         """The id of whom we are logged in as, also while the connection is away; else 0."""
         return self._chats.me if self._login else 0
+
+    @property
+    def epoch(self) -> str:
+        """Of the server's database, as it was last known; "" for not at all."""
+        return self._chats.epoch
 
     @property
     def is_wanted(self) -> bool:
@@ -117,15 +124,18 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         events = self._link.receive(data, now, self._on_frame)
+        if self._link.has_missed and self.state is State.LOGGED_IN:
+            self._link.has_missed = False
+            self._chats.look_again()
         self._advance()
-        return events
+        return events + self._take_events()
 
     def tick(self, now: float) -> list[Event]:
         if not self._link.is_up or self.is_finished:
             return []
         events = self._link.tick(now)
         self._advance()
-        return events
+        return events + self._take_events()
 
     def data_to_send(self) -> bytes:
         return self._link.data_to_send()
@@ -135,7 +145,7 @@ class Session:
         """When `tick` has something to do."""
         if not self._link.is_up or self.is_finished:
             return None
-        times: list[float | None] = [self._link.deadline]
+        times: list[float | None] = [self._link.now if self._events else self._link.deadline]
         if self.state is State.GREETED and self._login:
             times.append(self._login.at)
         elif self.state is State.LOGGED_IN:
@@ -148,7 +158,9 @@ class Session:
         """Log in now, or when there is a connection; LoggedIn or LoginFailed tells how it went.
 
         `who`: name or id. From then on the session logs in again by itself. `takeover` ends a session
-        of the same user elsewhere. Raises BadRequest for what no account can have.
+        of the same user elsewhere, unless it is withdrawn before there is an answer.
+
+        Raises BadRequest for what no account can have.
         """
         if self.state in (State.LOGGING_IN, State.LOGGED_IN):
             raise BadRequest("log out first")
@@ -157,14 +169,20 @@ class Session:
         self._login = login
         self._advance()
 
-    def restore(self, me: int, name: str, unsent: Iterable[Pending]) -> None:
-        """Go on as this user, once logged in: with what an earlier run of the client has left unsent."""
-        self._chats.restore(me, name, unsent)
+    def restore(self, me: int, name: str, unsent: Iterable[Pending], epoch: str = "") -> None:
+        """Go on as this user, once logged in: with what an earlier run of the client has left unsent, which
+        had the server in that epoch."""
+        self._chats.restore(me, name, unsent, epoch)
+
+    def withdraw_takeover(self) -> None:
+        """The user no longer waits for the login: it goes on, but ends no session elsewhere."""
+        if self._login:
+            self._login.takeover = False
 
     def request(self, msgid: int, **fields: Any) -> str:
         """Send a request; an Answer with the returned `rid` tells how it went.
 
-        Raises ConnectionLost, NotLoggedIn or TooLarge when it cannot be sent.
+        Raises ConnectionLost, NotLoggedIn, BadRequest or TooLarge when it cannot be sent.
         """
         if self.state not in (State.GREETED, State.LOGGED_IN):
             raise ConnectionLost("there is no connection")
@@ -175,25 +193,45 @@ class Session:
         self._link.check_size(msgid, fields, None if self.me else FIRST_LIMIT)
         return self._link.ask(msgid, fields, partial(self._on_answer, fields))
 
-    def send(self, to: str | int, text: str) -> Pending:
+    def send(self, to: str | int, text: str, name: str = "", cid: str = "") -> Pending:
         """Send a message to a conversation, or a user's id; Sent or SendFailed with its `cid` tells how it
         went. Without a connection it is kept until there is one.
 
-        Raises NotLoggedIn, BadRequest or TooLarge when it cannot be sent at all.
+        `name`: of the person or group. If the server has another database by the time that it can be sent, it
+        goes to whoever has that name there, or fails with Stranded.
+
+        `cid`: of 1 to 64 bytes (docs/wire.md), a new one if it is "". What is sent for the second time under
+        the same one is stored once.
+
+        Raises NotLoggedIn, BadRequest or TooLarge when it cannot be sent at all, Conflict when something else
+        waits under that `cid`.
         """
         if not self.me:
             raise NotLoggedIn("log in first")
-        pending = self._chats.send(to, text)
+        pending = self._chats.send(to, text, name, cid)
         self._advance()
         return pending
 
-    def follow(self, conv: str, after: int) -> None:
-        """The user has seen what was said there up to the `seq` `after`; what comes after it is handed on."""
-        self._chats.follow(conv, after)
+    def follow(self, conv: str, first: int, last: int) -> None:
+        """The user has seen what was said there, from `first` to `last`; what comes after it is handed on.
+
+        Nothing of the conversation is confirmed as long as something before `first` is not.
+        """
+        self._chats.follow(conv, first, last)
+        self._advance()
+
+    def confirm(self, conv: str, seq: int) -> None:
+        """The user has got the messages up to `seq`, and is done with them: they do not come again."""
+        self._chats.confirm(conv, seq)
+
+    def make_room(self, has_room: bool) -> None:
+        """Whether more messages are handed on now; without room they are fetched later."""
+        self._chats.make_room(has_room)
         self._advance()
 
     def read(self, conv: str, seq: int) -> None:
-        """The user has read the conversation up to `seq`."""
+        """The user has read the conversation up to `seq`. Raises BadRequest for what cannot be sent."""
+        self._link.check_size(m.READ, {"conv": conv, "seq": seq})
         self._chats.read(conv, seq)
 
     def typing(self, conv: str) -> None:
@@ -202,7 +240,7 @@ class Session:
             self._link.tell(m.TYPING, {"conv": conv})
 
     def leave(self) -> None:
-        """The owner will close for good: tell the server what was shown and read, want nothing more."""
+        """The owner will close for good: tell the server what was confirmed and read, want nothing more."""
         if self.state is State.LOGGED_IN:
             self._chats.flush_cursors()
         self._login = None
@@ -211,34 +249,53 @@ class Session:
         """Send what is due."""
         login = self._login
         if self.state is State.LOGGED_IN:
-            self._chats.advance()
+            self._events += self._chats.advance()
         elif self.state is State.GREETED and login and login.at is not None and login.at <= self._link.now:
             login.at = None
             self.state = State.LOGGING_IN
             self._link.ask(m.LOGIN, login.fields(), partial(self._on_login, login))
 
+    def _take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
     def _on_hello(self, answer: Answer) -> list[Event]:
         if answer.refused:
-            return [] if isinstance(answer.refused, ConnectionLost) else self._give_up(answer.refused)
-        if self._epoch != self._link.epoch:
-            self._epoch = self._link.epoch
-            self._chats.forget_cursors()
+            is_passing = isinstance(answer.refused, Unavailable | RateLimited)
+            return [] if is_passing else self._give_up(answer.refused)
+        if self._chats.begin(self._link.epoch) and self._login:
+            self._login.who = self._chats.name or self._login.who  # the id is someone else's
         self.state = State.GREETED
         if self._login:
-            self._login.at = self._link.now
-        return [Greeted(self._epoch)]
+            self._login.greeted(self._link.now)
+        return [Greeted(self._link.epoch)]
 
     def _on_login(self, login: Login, answer: Answer) -> list[Event]:
         if answer.refused:
             if isinstance(answer.refused, ConnectionLost):
                 return []
             self.state = State.GREETED
-            return [] if login.retries(answer.refused, self._link.now) else self._give_up(answer.refused)
+            if isinstance(answer.refused, BadRequest | NotUnderstood):
+                # The server may have logged us in: neither side knows the other's state.
+                self._link.is_finished = True
+            if isinstance(answer.refused, NotUnderstood) and login.is_known:
+                return [Problem(answer.refused.errmsg)]
+            if login.retries(answer.refused, self._link.now):
+                return []
+            if login.is_resumed and isinstance(answer.refused, AlreadyOnline):
+                self._login = None
+                return [LoggedOut("replaced")]
+            return self._give_up(answer.refused)
         logged_in = parse.logged_in(answer.fields, login.is_resumed)
-        standings, token = parse.standings(answer.fields), parse.text(answer.fields, "token")
+        standings, token = parse.standings(answer.fields, logged_in.id), parse.text(answer.fields, "token")
+        doubt = self._chats.doubt(logged_in, standings) if login.is_resumed else ""
+        if doubt != login.doubted:
+            login.doubted = doubt  # told again it is believed
+            if doubt:
+                raise BadRequest(doubt)
         login.succeeded(token)
         self.state = State.LOGGED_IN
-        return [logged_in, *self._chats.start(logged_in.id, logged_in.name, standings)]
+        return [logged_in, *self._chats.start(logged_in, standings)]
 
     def _give_up(self, refused: Refused) -> list[Event]:
         was_wanted, self._login = self.is_wanted, None
@@ -250,9 +307,11 @@ class Session:
             return [answer]
         if answer.msgid in (m.ADD_GROUP, m.CREATE_GROUP, m.GROUPS):
             return [answer, *self._chats.on_group_answer(asked, answer)]
-        if answer.msgid == m.ACCOUNT and self._login:
+        if answer.msgid == m.ACCOUNT and "new" in asked and self._login:
             self._login.password = asked["new"]
             self._login.token = parse.text(answer.fields, "token", self._login.token)
+        elif answer.msgid == m.LOOKUP:
+            self._chats.on_found(answer.fields)
         elif answer.msgid == m.LOGINOUT:
             self._login = None
             self.state = State.GREETED

@@ -24,9 +24,20 @@ MAX_FETCHES = 8
 
 @dataclass
 class _Timeline:
+    """`start`: the last number before it. `asked`: what was known to exist when the latest fetch was sent,
+    `heard`: the highest number that was told of since. `hole`: that after which the server had no next one
+    when it was asked; it is believed when it says so twice. `is_refused`: it has said that this is no
+    conversation of ours, which is believed the second time, too.
+    """
+
+    start: int
     sequence: Sequence[Message]
     fetch_at: float | None = None
     is_fetching: bool = False
+    asked: int = 0
+    heard: int = 0
+    hole: int = -1
+    is_refused: bool = False
 
 
 @dataclass
@@ -40,11 +51,14 @@ class _Unplaced:
 class Timelines:
     """`is_synced`: the server has told of every conversation in which something is unconfirmed.
 
-    `followed`: the conversations whose messages are handed on, those of others are ignored; None: all.
+    `follows_all`: the messages of all conversations are handed on; else those of `follow` alone.
+    `has_room`: messages are handed on. While there is none, it is only noted that there are some, and they
+    are fetched later.
     """
 
-    def __init__(self, followed: set[str] | None = None) -> None:
-        self._followed = followed
+    def __init__(self, follows_all: bool = True, has_room: bool = True) -> None:
+        self.has_room = has_room
+        self._followed: set[str] | None = None if follows_all else set()
         self._timelines: dict[str, _Timeline] = {}
         self._unplaced: dict[str, _Unplaced] = {}
         self.is_synced = True
@@ -53,11 +67,15 @@ class Timelines:
         return self._followed is None or conv in self._followed
 
     def follow(self, conv: str, after: int, now: float) -> None:
-        """The messages after `after` are to be handed on; what has come of them already is fetched."""
+        """The messages after `after` are to be handed on; what has come of them already is fetched.
+
+        The server is to be asked where the conversations stand (`is_synced` becomes False).
+        """
         if self._followed is not None:
             self._followed.add(conv)
             self.open(conv, after, now)
             self._timelines[conv].fetch_at = now
+            self.is_synced = False
 
     def live(self, message: Message, now: float) -> list[Message]:
         """A message that came by itself. Returns those whose turn it is."""
@@ -94,9 +112,22 @@ class Timelines:
         shown = self.open(standing.conv, start, now)
         timeline = self._timelines[standing.conv]
         timeline.sequence.note(standing.last)
+        timeline.heard = max(timeline.heard, standing.last)
         shown += timeline.sequence.skip_to(standing.first)
         self._look_for_gap(timeline, now)
         return shown
+
+    def is_beyond(self, standing: Standing) -> bool:
+        """We have had more of the conversation than the server says that there is."""
+        timeline = self._timelines.get(standing.conv)
+        return timeline is not None and timeline.sequence.last > standing.last
+
+    def correct(self, standing: Standing) -> None:
+        """At a login: of what we had before, nothing can be after the last message that there is."""
+        if self.is_beyond(standing):
+            was_wrong_from_the_start = self._timelines[standing.conv].start > standing.last
+            start = standing.recv if was_wrong_from_the_start else standing.last
+            self._timelines[standing.conv] = _Timeline(start, Sequence(start))
 
     def synced(self, now: float) -> list[Message]:
         """`stand` was told of every conversation: the others begin with what came live."""
@@ -108,13 +139,15 @@ class Timelines:
         """The messages after `start` are to be shown, unless the conversation is open already."""
         if conv in self._timelines:
             return []
-        timeline = self._timelines[conv] = _Timeline(Sequence(start))
+        timeline = self._timelines[conv] = _Timeline(start, Sequence(start))
         unplaced = self._unplaced.pop(conv, _Unplaced())
         return self._feed(timeline, unplaced.messages, now + GAP_TIME)
 
     def due(self, now: float) -> list[tuple[str, int]]:
         """The conversations to fetch now and after which `seq`; each must end in `page` or `retry`."""
         found: list[tuple[str, int]] = []
+        if not self.has_room:
+            return found
         room = self._room()
         for conv, timeline in self._timelines.items():
             if len(found) == room:
@@ -122,6 +155,7 @@ class Timelines:
             if timeline.fetch_at is not None and timeline.fetch_at <= now:
                 timeline.fetch_at = None
                 timeline.is_fetching = True
+                timeline.asked, timeline.heard = timeline.sequence.known, 0
                 found.append((conv, timeline.sequence.last))
         return found
 
@@ -132,18 +166,34 @@ class Timelines:
         timeline = self._timelines.get(conv)
         if timeline is None:
             return []
+        if not self.has_room:
+            self.retry(conv, now)
+            return []
         sequence = timeline.sequence
-        before = sequence.last
+        before, hole, page = sequence.last, timeline.hole, list(messages)
+        if last < timeline.asked:
+            sequence.correct(max(last, timeline.heard))
         sequence.note(last)
+        for message in page:
+            sequence.renew(message.seq, message)
         shown = sequence.skip_to(first)
-        for message in messages:
-            shown += _pass_over(sequence, message.seq)
+        for message in page:
             shown += sequence.feed(message.seq, message)
-        if not more:
-            shown += _pass_over(sequence, last + 1)
-        timeline.is_fetching = False
-        self._look_for_gap(timeline, now if sequence.last > before else now + FETCH_PAUSE)
+        upto = last if not more else max((message.seq for message in page), default=0)
+        shown += _pass_over(timeline, upto)
+        timeline.is_fetching = timeline.is_refused = False
+        pause = 0.0 if sequence.last > before else GAP_TIME if timeline.hole != hole else FETCH_PAUSE
+        self._look_for_gap(timeline, now + pause)
         return shown
+
+    def refuse(self, conv: str, now: float) -> bool:
+        """The server says that the conversation is not ours; whether to believe it."""
+        timeline = self._timelines.get(conv)
+        if timeline is None or timeline.is_refused:
+            return True
+        timeline.is_refused = True
+        self.retry(conv, now + GAP_TIME)
+        return False
 
     def retry(self, conv: str, at: float) -> None:
         """The fetch failed; what is missing is asked for again from `at` on."""
@@ -158,7 +208,7 @@ class Timelines:
 
     def deadline(self) -> float | None:
         """When `due` has something."""
-        if not self._room():
+        if not self.has_room or not self._room():
             return None
         return min((t.fetch_at for t in self._timelines.values() if t.fetch_at is not None), default=None)
 
@@ -167,7 +217,9 @@ class Timelines:
 
     @property
     def is_whole(self) -> bool:
-        """Nothing that is known to exist is missing."""
+        """Nothing is missing that is known to exist and that there is room for."""
+        if not self.has_room:
+            return True
         return self.is_synced and not any(t.sequence.gap() for t in self._timelines.values())
 
     def _place(self, conv: str, now: float) -> list[Message]:
@@ -176,7 +228,13 @@ class Timelines:
         return self.open(conv, start, now)
 
     def _feed(self, timeline: _Timeline, messages: list[Message], fetch_at: float) -> list[Message]:
-        shown = [shown for message in messages for shown in timeline.sequence.feed(message.seq, message)]
+        shown: list[Message] = []
+        for message in messages:
+            timeline.heard = max(timeline.heard, message.seq)
+            if self.has_room:
+                shown += timeline.sequence.feed(message.seq, message)
+            else:
+                timeline.sequence.note(message.seq)
         self._look_for_gap(timeline, fetch_at)
         return shown
 
@@ -188,13 +246,19 @@ class Timelines:
             timeline.fetch_at = at if timeline.fetch_at is None else min(at, timeline.fetch_at)
 
 
-def _pass_over(sequence: Sequence[Message], seq: int) -> list[Message]:
-    """The server has nothing more below `seq`: wait for none of it, hand on what is held."""
+def _pass_over(timeline: _Timeline, upto: int) -> list[Message]:
+    """The server has nothing more up to `upto`. If it has said so before, wait for none of it, and hand on
+    what is held after it.
+    """
+    sequence = timeline.sequence
     shown: list[Message] = []
-    sequence.note(seq - 1)
-    while gap := sequence.gap():
-        after, upto = gap
-        if after + 1 >= seq:
+    while sequence.last < upto and (gap := sequence.gap()):
+        after, end = gap
+        if timeline.hole != after:
+            timeline.hole = after
             break
-        shown += sequence.skip_to(min(upto + 1, seq))
+        if end >= upto:  # at the end no number is given up: a message may come that has it
+            sequence.correct(timeline.heard)
+            break
+        shown += sequence.skip_to(end + 1)
     return shown

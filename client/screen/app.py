@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import sys
 import time
@@ -14,24 +13,29 @@ from client.aio.client import Client
 from client.aio.server import Server
 from client.commands.directory import Directory
 from client.commands.shell import Shell
+from client.commands.wording import not_encrypted
 from client.i18n import _, ngettext
-from client.local import files
+from client.local import files, servers
 from client.local.accounts import Accounts
 from client.local.settings import Settings
-from client.protocol.events import Event, Greeted, LoggedIn, LoggedOut, Message, Retrying
+from client.protocol.events import Event, Greeted, LoggedIn, LoggedOut, LoginFailed, Message, Retrying
 from client.screen import panes
 from client.screen.bare import Bare
 from client.screen.commands import screen_commands
 from client.screen.composer import Composer
-from client.screen.conversations import Conversation
+from client.screen.conversations import HOME, Conversation
 from client.screen.desk import Desk
+from client.screen.ending import Ending
 from client.screen.entrance import Entrance
 from client.screen.failures import Failures
+from client.screen.hyperlinks import Hyperlinks
 from client.screen.keys import KEYS, NUMBERS
 from client.screen.layout import build
+from client.screen.links import Links
 from client.screen.notify import Notifier
+from client.screen.pager import Pager
 from client.screen.reader import Reader
-from client.text import shown_name
+from client.text import action, shown_name
 from forkchat.wire.conversation import parse_key
 
 #: Seconds between two drawings for what comes by itself; a key is shown at once.
@@ -53,9 +57,19 @@ class App:
     def __init__(self, server: Server, settings: Settings, accounts: Accounts, given: Mapping[str, str]):
         self.server = server
         self.settings = settings
+        self.accounts = accounts
         self.directory = Directory()
-        folder = files.DATA / re.sub(r"[^A-Za-z0-9.-]", "_", str(server))
-        self.desk = Desk(folder, self.directory, self._on_news, self.draw_soon)
+        folder = servers.folder(files.DATA, str(server))
+        self.desk = Desk(
+            folder,
+            self.directory,
+            settings,
+            on_news=self._on_news,
+            on_change=self.draw_soon,
+            on_other_epoch=lambda: self.go_to(HOME),
+            on_inputs=self._on_inputs,
+            on_stray=self._on_stray,
+        )
         self.client = Client(
             server.host, server.port, on_event=self._on_event, ssl=server.tls, on_post=self.desk.keep
         )
@@ -65,35 +79,61 @@ class App:
         )
         self.composer: Composer = Composer(self)
         self.reader: Reader = Reader(self)
+        self.links: Links = Links(self)
+        self.hyperlinks = Hyperlinks(settings)
         self.bare: Bare = Bare(self)
         self.retry_at: float | None = None
         self.retry_reason = ""
         self.is_replaced = False
-        self._entrance = Entrance(self, accounts)
+        self._is_warned = False
+        self._entrance = Entrance(self)
         self._notifier = Notifier(settings)
         self._failures = Failures(_FAILURES)
         self._frame: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._application = build(self)
+        self._code = 0  # of the exit
+        self.application = build(self)
+        self.pager = Pager(self)
 
-    async def run(self, user: str) -> int:
-        """Until the user leaves; the exit code."""
+    async def run(self, user: str, usual: str) -> int:
+        """Until the user leaves, or a signal comes; the exit code. `user`, `usual`: as the entrance's."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_failure)
         loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is one in the plain view alone
+        ending = Ending(self.end)
         self.start(self.composer.turns.work())
         self.start(self._tick())
-        self.start(self._entrance.begin(user))
+        self.start(self._entrance.begin(user, usual))
         try:
-            await self._application.run_async(handle_sigint=False, set_exception_handler=False)
+            await self.application.run_async(
+                pre_run=self._exit_if_ended, handle_sigint=False, set_exception_handler=False
+            )
+        except EOFError:  # the terminal is gone
+            self.end(signal.SIGHUP)
+        except BaseException:
+            ending.restore()
+            raise
         finally:
+            ending.begin(self._code)
+            await self.composer.close()
             for task in self._tasks:
                 task.cancel()
-            self.composer.close()
             await self.client.close()
             self.desk.close()
-        self._say_what_waits()
-        return 0
+        if self._code != 128 + signal.SIGHUP:  # else nobody reads it
+            self._say_what_waits()
+        return self._code
+
+    def end(self, number: int) -> None:
+        """A signal has come: what is typed is kept, and nothing asked."""
+        self._code = self._code or 128 + number
+        self.composer.keep_draft()
+        self.bare.end()
+        self._exit()
+
+    def _exit_if_ended(self) -> None:
+        if self._code:
+            self._exit()
 
     def _say_what_waits(self) -> None:
         unsent, lost = len(self.desk.journal.unsent), self.desk.journal.unkept
@@ -126,6 +166,9 @@ class App:
         self.desk.note(self.conv, text, "error")
         self.draw_soon()
 
+    def page(self, title: str, lines: list[str]) -> None:
+        self.pager.show(title, lines)
+
     def show(self, message: Message) -> None:
         """It is in the conversation already."""
 
@@ -140,7 +183,7 @@ class App:
 
     def _switch(self, conv: str, treat_line: Callable[[str], None]) -> None:
         if conv != (left := self.conv):
-            self.reader.end_search()
+            self.reader.leave()
             self.desk.switch(conv)
             treat_line(left)
             self.draw_soon()
@@ -154,8 +197,8 @@ class App:
         """Ctrl-C: the plain view, a question, a search, the line, a command."""
         if self.bare.is_shown:
             self.bare.end()
-        elif self.reader.is_searching and not self.composer.question.is_open:
-            self.reader.end_search()
+        elif self.reader.search.has_marks and not self.composer.question.is_open:
+            self.reader.search.end()
         elif not self.composer.cancel():
             hint, notes = _("Ctrl+q or /quit leaves"), self.desk.current.notes
             if not notes or notes[-1].text != hint:
@@ -164,14 +207,14 @@ class App:
 
     def help(self) -> None:
         width = max(len(key.name) for key in KEYS)
-        for key in (*KEYS[:5], NUMBERS, *KEYS[5:]):
-            self.tell(f"{key.name:{width}}  {_(key.help)}")
+        keys = (*KEYS[:5], NUMBERS, *KEYS[5:])
+        self.page(_("Keys"), [f"{key.name:{width}}  {_(key.help)}" for key in keys])
 
     def suspend(self) -> None:
-        self._application.suspend_to_background()
+        self.application.suspend_to_background()
 
     def redraw(self) -> None:
-        self._application.renderer.clear()
+        self.application.renderer.clear()
 
     def leave(self) -> None:
         """What would be lost with that is asked about."""
@@ -189,8 +232,8 @@ class App:
         self.composer.question.confirm(label.format(number=lost), self._exit)
 
     def _exit(self) -> None:
-        if self._application.is_running and not self._application.is_done:
-            self._application.exit()
+        if self.application.is_running and not self.application.is_done:
+            self.application.exit()
 
     # --- what happens -------------------------------------------------------------------------------
 
@@ -211,9 +254,8 @@ class App:
 
     def _draw(self) -> None:
         self._frame = None
-        if self._application.is_running:
-            self.desk.commit()
-            self._application.invalidate()
+        if self.application.is_running:
+            self.application.invalidate()
 
     async def _tick(self) -> None:
         """What changes with the time alone: the seconds until the next try, who types."""
@@ -232,13 +274,20 @@ class App:
                 self.retry_reason = event.reason
             case Greeted():
                 self.retry_at = None
-            case LoggedIn():
+                self._warn()
+            case LoggedIn() | LoginFailed():
                 self.is_replaced = False
             case LoggedOut():
                 self.is_replaced = event.reason == "replaced"
         self._entrance.on_event(event)
         self.desk.on_event(event)
         self.draw_soon()
+
+    def _warn(self) -> None:
+        """Once: a connection that is made again is no other one."""
+        if self.client.is_exposed and not self.server.is_plain_meant and not self._is_warned:
+            self._is_warned = True
+            self.complain(not_encrypted(self.server))
 
     def _on_news(self, chat: Conversation, message: Message) -> None:
         """Ring for what is for the user, unless they look at it."""
@@ -248,8 +297,16 @@ class App:
             return
         name = shown_name(message.name)
         where = name if is_direct else f"{name} {self.directory.title(message.conv)}"
-        self._application.output.write_raw(self._notifier.notice(where, message.text))
-        self._application.output.flush()
+        done = action(message.text)
+        text = f"* {name} {done}" if done else message.text
+        self.application.output.write_raw(self._notifier.notice(where, text))
+        self.application.output.flush()
+
+    def _on_inputs(self, typed: list[str]) -> None:
+        self.composer.bring_inputs(typed)
+
+    def _on_stray(self, conv: str, text: str) -> None:
+        self.composer.take_in(conv, text)
 
     def _on_failure(self, _loop: object, context: dict[str, Any]) -> None:
         """A mistake of ours: it must not cost the user what they have on the screen."""
@@ -267,10 +324,10 @@ class App:
 
 
 def run(server: Server, settings: Settings, accounts: Accounts, user: str, given: Mapping[str, str]) -> int:
-    """`user`: who is to log in; "" for whoever did last. `given`: as the shell's. Returns the exit code."""
+    """`user`: who is to log in; "" if that was not said. `given`: as the shell's. Returns the exit code."""
 
     async def go() -> int:
-        return await App(server, settings, accounts, given).run(user or settings.text("user"))
+        return await App(server, settings, accounts, given).run(user, settings.text("user"))
 
     try:
         return asyncio.run(go())

@@ -1,4 +1,4 @@
-"""The plain view: the last messages without columns or colours, to be selected and copied."""
+"""The plain view: messages without columns or colours, to be selected and copied."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.application import in_terminal
 
 from client.i18n import _
-from client.text import clean, rows, shown_name
+from client.text import clean, rows, shown_name, spoken
 
 if TYPE_CHECKING:
     from client.screen.app import App
 
-_END = 1 << 60
 #: Messages that it shows, and bytes of a line that ends it.
 _MESSAGES, _LINE = 200, 4096
 
@@ -57,8 +56,8 @@ class Bare:
 
     def _print(self) -> None:
         """A message's further lines are marked: one could pass for another's message."""
-        for message in self._app.desk.history.before(self._app.conv, _END, _MESSAGES):
-            for row in rows(f"{shown_name(message.name)}: {clean(message.text)}"):
+        for message in self._app.desk.transcript.seen(self._app.desk.current, _MESSAGES):
+            for row in rows(spoken(shown_name(message.name), clean(message.text))):
                 print(row)
         print(_("-- Enter goes back "), end="", flush=True)
 

@@ -8,6 +8,7 @@ from client.commands import actions
 from client.commands.shell import Shell
 from client.commands.table import COMMANDS, Command, Table
 from client.i18n import N_, _, ngettext
+from client.screen.ignoring import ignoring_commands
 
 if TYPE_CHECKING:
     from client.screen.app import App
@@ -17,7 +18,8 @@ def screen_commands(app: App) -> Table:
     """All commands, in the order of their help."""
 
     async def search(shell: Shell, text: str) -> None:
-        if not app.reader.find(text):
+        if not await app.reader.search.find(text):
+            app.reader.search.end()
             app.tell(_("nothing that is here has that in it: {text}").format(text=text))
 
     async def history(shell: Shell, who: str = "", number: str = "") -> None:
@@ -27,7 +29,7 @@ def screen_commands(app: App) -> Table:
         app.reader.show_last(wanted)
 
     async def retry(shell: Shell) -> None:
-        number = app.desk.retry(app.conv)
+        number = app.desk.undelivered.retry(app.conv)
         app.tell(
             ngettext("{number} message is sent again", "{number} messages are sent again", number).format(
                 number=number
@@ -35,7 +37,7 @@ def screen_commands(app: App) -> Table:
         )
 
     async def discard(shell: Shell) -> None:
-        number = app.desk.discard(app.conv)
+        number = app.desk.undelivered.discard(app.conv)
         app.tell(
             ngettext("{number} message is let go", "{number} messages are let go", number).format(
                 number=number
@@ -43,9 +45,12 @@ def screen_commands(app: App) -> Table:
         )
 
     ours = [
-        Command("search", "TEXT", N_("find it in this conversation; Ctrl+s goes on"), search),
-        Command("history", "[WHO] [NUMBER]", N_("go back that many messages, 20 if not said"), history),
-        Command("retry", "", N_("send again what was refused in this conversation"), retry),
-        Command("discard", "", N_("let go of what was refused in this conversation"), discard),
+        Command("search", "TEXT", N_("find it in this conversation; Ctrl+s goes on"), search, is_local=True),
+        Command(
+            *("history", "[WHO] [NUMBER]", N_("go back that many messages, 20 if not said")),
+            *(history, False, True),
+        ),
+        Command("retry", "", N_("send again what was refused in this conversation"), retry, is_local=True),
+        Command("discard", "", N_("let go of what was refused in this conversation"), discard, is_local=True),
     ]
-    return {**COMMANDS, **{command.name: command for command in ours}}
+    return {**COMMANDS, **{command.name: command for command in [*ours, *ignoring_commands(app)]}}

@@ -10,7 +10,9 @@ from prompt_toolkit.document import Document
 from client.commands.directory import Directory
 from client.commands.table import Command
 from client.i18n import _
+from client.local.accounts import Accounts
 from client.local.settings import SETTINGS
+from client.screen.order import natural
 from client.screen.plain import plainly
 from client.text import clean_line, shown_name
 
@@ -23,9 +25,10 @@ _NO_RANK = 3
 class InputCompleter(Completer):
     """`/com`, what comes after it, and anywhere in a message whom it is about."""
 
-    def __init__(self, commands: Mapping[str, Command], directory: Directory):
+    def __init__(self, commands: Mapping[str, Command], directory: Directory, accounts: Accounts):
         self._commands = commands
         self._directory = directory
+        self._accounts = accounts
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         text = document.text_before_cursor
@@ -38,7 +41,7 @@ class InputCompleter(Completer):
         for at in beginnings:  # the earliest first: a name may have blanks
             is_argument = command is not None and at == start
             if text[at:] or is_argument:
-                words = self._words(command.parameters[0] if command and is_argument else "")
+                words = self._words(command if is_argument else None)
                 if found := list(_beginning_with(text[at:], words, ": " if at == 0 else " ")):
                     yield from found
                     return
@@ -56,8 +59,13 @@ class InputCompleter(Completer):
         found = (each for each in self._commands.values() if text.startswith(f"/{each.name} "))
         return next((command for command in found if command.parameters), None)
 
-    def _words(self, parameter: str) -> list[Word]:
-        """What can stand there: people and groups, if nothing else is asked for."""
+    def _words(self, command: Command | None) -> list[Word]:
+        """What can stand there, or as the first argument of `command`: people and groups, if nothing else is
+        asked for.
+        """
+        if command and command.name == "login":
+            return [word for account in self._accounts.known() for word in _typed(account.name)]
+        parameter = command.parameters[0] if command else ""
         match parameter:
             case "[COMMAND]":
                 return [(name, name) for name in self._commands]
@@ -66,10 +74,10 @@ class InputCompleter(Completer):
         names, groups = self._directory.names(), self._directory.group_names()
         words = [word for name in names for word in _typed(name)]
         words += [word for name in groups for word in _typed(name, "#")]
-        if parameter == "GROUP":
+        if command and command.parameters in (["GROUP"], ["[GROUP]"]):
             words = [(clean_line(name), _marked(name, "#")) for name in groups]
             words += [word for name in groups for word in _typed(name, "#")]
-        return sorted(words, key=lambda word: word[1].strip('"').casefold())
+        return sorted(words, key=lambda word: natural(word[1].strip('"')))
 
 
 def _typed(name: str, mark: str = "") -> list[Word]:

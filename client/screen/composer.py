@@ -7,16 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 
-from client.commands.shell import UsageError
+from client.commands.shell import Shell, UsageError
 from client.commands.table import Command, parse_line, without_password
-from client.i18n import _
+from client.i18n import _, ngettext
+from client.local.journal import Journal
 from client.screen.completion import InputCompleter
 from client.screen.conversations import HOME
 from client.screen.question import Question
 from client.screen.turns import Entered, Turns
-from client.text import clean, clean_line, valid
+from client.text import clean_line, tidied, valid
 from forkchat.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,9 +27,18 @@ if TYPE_CHECKING:
 #: Lines of a message above which one is asked whether it is meant; characters that can be pasted.
 _MAX_LINES, _MAX_PASTE = 5, 65_536
 #: The commands whose last argument is a message.
-_MESSAGES = ("say", "msg", "groupchat")
-#: Seconds between two signs that one is typing, and after the last key until a draft is kept.
-_TYPING_PAUSE, _DRAFT_PAUSE = 4.0, 1.0
+_MESSAGES = ("say", "me", "msg", "query", "groupchat")
+#: Seconds between two signs that one is typing, and after a key until the draft is on the disk, too.
+_TYPING_PAUSE, _SYNC_PAUSE = 4.0, 0.3
+
+
+async def _when_due(shell: Shell, line: str) -> object:
+    """Of a line that waited for its turn: where it goes is known now."""
+    command, arguments = parse_line(line, shell.commands, has_classic=not shell.view.conv)
+    return await command.run(shell, *arguments)
+
+
+_LATER = Command("say", "TEXT", "", _when_due, is_local=True)
 
 
 class Composer:
@@ -39,20 +50,21 @@ class Composer:
         self.turns = Turns(app)
         self.buffer: Buffer = Buffer(
             multiline=True,
-            completer=InputCompleter(app.shell.commands, app.directory),
+            completer=InputCompleter(app.shell.commands, app.directory, app.accounts),
             history=InMemoryHistory(),
             tempfile_suffix=".txt",
             on_text_changed=self._on_text,
         )
         self.typed_at = float("-inf")
         self._told_typing = HOME, 0.0
-        self._draft: asyncio.TimerHandle | None = None
+        self._sync: asyncio.TimerHandle | None = None
         self._offered = ""
 
-    def close(self) -> None:
-        """What could not be sent is a draft, with what was being typed."""
-        self._take_back(self.turns.close())
+    async def close(self) -> None:
         self.keep_draft()
+        await self.turns.close()
+        if self._sync:
+            self._sync.cancel()
 
     def enter(self) -> None:
         if self.question.is_open:
@@ -83,14 +95,15 @@ class Composer:
         self.buffer.open_in_editor()
 
     def paste(self, text: str) -> None:
-        text = clean(text).rstrip("\n")  # what was copied with its line end
         if len(text) > _MAX_PASTE:
             self._app.complain(
                 _("that is too long to be pasted: {number} characters, at most {most}").format(
                     number=len(text), most=_MAX_PASTE
                 )
             )
-        elif self.question.is_open:
+            return
+        text = tidied(text).rstrip("\n")  # what was copied with its line end
+        if self.question.is_open:
             self.question.buffer.insert_text(clean_line(text))
         else:
             self.buffer.insert_text(text)
@@ -107,96 +120,195 @@ class Composer:
         self._app.desk.keep_draft(self._app.conv, self._keepable())
 
     def _keepable(self) -> str:
-        return without_password(valid(self.buffer.text), self._app.shell.commands)
+        return without_password(valid(self.buffer.text), self._app.shell.commands) if self._is_typed else ""
+
+    @property
+    def _is_typed(self) -> bool:
+        """Someone has typed what is in the line."""
+        return self.buffer.text not in ("", self._offered)
 
     def _draft_here(self) -> str:
-        return self._app.desk.journal.drafts.get(self._app.conv, "")
+        return self._app.desk.journal.text(self._app.conv)
 
     def swap_draft(self, left: str) -> None:
         """A key has led here, from `left`: what was begun there, and what waits there, stays there."""
-        self._take_back(self.turns.let_go())
-        self._app.desk.keep_draft(left, self._keepable())
+        self._take_back(self.turns.let_go(), left)
         self._set(self._draft_here())
 
     def bring_along(self, left: str) -> None:
         """A command has led here, from `left`: what is typed behind it was meant for here. The draft that was
         here can be had by Up.
         """
-        if not self.buffer.text:
-            self._set(self._draft_here())
+        self._meet_draft()
+        if self._is_typed:
+            self._app.desk.keep_draft(left, "")
+
+    def take_in(self, conv: str, text: str) -> None:
+        """What was begun for that conversation comes before what is begun there now."""
+        if conv != self._app.conv:
+            draft = self._app.desk.journal.text(conv)
+            self._app.desk.keep_draft(conv, f"{text}\n{draft}" if draft else text)
             return
-        if draft := self._draft_here():
-            self.buffer.history.append_string(draft)
-            self._app.desk.history.add_input(draft)
-            self.buffer.reset(self.buffer.document)
-        self._app.desk.keep_draft(left, "")
+        line = self.buffer.document if self._is_typed else Document()
+        head = f"{text}\n" if line.text else text
+        self.buffer.reset(Document(head + line.text, len(head) + line.cursor_position))
         self.keep_draft()
 
     def put_away(self) -> None:
-        """Another user is about to come: what was begun in a conversation is this one's draft."""
+        """Another user is about to come: what was begun in a conversation is this one's draft, and a
+        question was this one's, unless it is for a password.
+        """
+        if not self.question.is_secret:
+            self.question.cancel()
         if self._app.conv:
             self.keep_draft()
             self.buffer.reset()
 
-    def bring_inputs(self) -> None:
+    def come_in(self) -> None:
         """Another user is here now. What was begun on the home page stays in the line."""
-        self.buffer.history = InMemoryHistory(self._app.desk.history.inputs()[::-1])
+        self.buffer.history = InMemoryHistory()
         self.buffer.reset(self.buffer.document)
-        if not self.buffer.text:
-            self._set(self._draft_here())
+        self._meet_draft()
 
-    def _take_back(self, messages: list[str]) -> None:
-        self._set("\n".join(filter(None, [*messages, self.buffer.text])))
+    def _meet_draft(self) -> None:
+        """What is typed stays in the line, and is the draft here; the one that was here can be had by Up."""
+        draft, is_typed = self._draft_here(), self._is_typed
+        if draft and not is_typed:
+            self._set(draft)
+        elif draft:
+            self._remember(draft)
+        if is_typed:
+            self.keep_draft()
+
+    def bring_inputs(self, earlier: list[str]) -> None:
+        """The lines that this user has typed before."""
+        self.buffer.history = InMemoryHistory([*earlier, *self.buffer.history.get_strings()])
+        self.buffer.reset(self.buffer.document)
+
+    def resume(self) -> None:
+        """What was entered in an earlier run and not done is done now, if the user says so. Until they have
+        answered it is kept."""
+        left_over = self._app.desk.left_over
+        if self.question.is_open or not left_over:
+            return
+        label = ngettext(
+            "{number} line was entered and not done when chatcli ended: do it now? y/n: ",
+            "{number} lines were entered and not done when chatcli ended: do them now? y/n: ",
+            len(left_over),
+        )
+        for line in left_over.values():
+            self._app.tell(_("entered and not done: {text}").format(text=clean_line(line.text)))
+
+        def do() -> None:
+            self._app.desk.left_over = {}
+            last = [*left_over.values()][-1]
+            self._app.go_to(self._app.desk.journal.place(last))
+            for key, line in left_over.items():
+                self._again(key, line.text, line.conv == last.conv)
+
+        def let_go() -> None:
+            for key in left_over:
+                self._app.desk.over(key)
+
+        self.question.confirm(label.format(number=len(left_over)), do, let_go)
+
+    def _again(self, key: str, text: str, leads: bool) -> None:
+        """Do what was entered in an earlier run. `leads`: the user did not go elsewhere after it."""
+        self._remember(text)
+        is_behind = self.turns.is_busy
+        try:
+            command, arguments = self._parse(text)
+            job = command.run(self._app.shell, *arguments)
+        except (UsageError, Refused) as error:
+            self._app.desk.over(key)
+            self.turns.tell(error)
+            self.offer(text)
+        else:
+            self.turns.put(Entered(key, text, job, command.is_local, leads), is_behind)
+
+    def _remember(self, text: str) -> None:
+        """Up brings it back; what is in the line stays there."""
+        self.buffer.history.append_string(text)
+        self._app.desk.history.add_input(text)
+        self.buffer.reset(self.buffer.document)
+
+    def _take_back(self, messages: list[Entered], conv: str) -> None:
+        """They are a draft of that conversation, with what is in the line."""
+        texts = [entered.text for entered in messages]
+        self._app.desk.keep_draft(conv, "\n".join(filter(None, [*texts, self._keepable()])))
+        for entered in messages:
+            self._app.desk.over(entered.key)
 
     def _set(self, text: str) -> None:
-        self.buffer.text = text
-        self.buffer.cursor_position = len(text)
+        """Without `_on_text`: nobody has typed it."""
+        self._offered = ""
+        self.buffer.reset(Document(text, len(text)))
 
     def _on_text(self, _: object) -> None:
-        if self._replaces_offer():
-            return  # it is called again
+        self._replace_offer()
         app, text = self._app, self.buffer.text
         self.typed_at = now = time.monotonic()
         conv, told_at = self._told_typing
         if text and app.conv and text[0] != "/" and (conv != app.conv or now > told_at + _TYPING_PAUSE):
             self._told_typing = app.conv, now
             app.client.typing(app.conv)
-        if self._draft:
-            self._draft.cancel()
-        self._draft = asyncio.get_running_loop().call_later(_DRAFT_PAUSE, self.keep_draft)
+        self.keep_draft()
+        self._sync = self._sync or asyncio.get_running_loop().call_later(_SYNC_PAUSE, self._have_synced)
 
-    def _replaces_offer(self) -> bool:
+    def _have_synced(self) -> None:
+        self._sync = None
+        self._app.desk.change_journal(Journal.sync)
+
+    def _replace_offer(self) -> None:
         offered, self._offered = self._offered, ""
         typed = self.buffer.text.removeprefix(offered)
-        if not offered or typed in ("", self.buffer.text) or (offered[-1] == " " and typed[0] != "/"):
-            return False
-        self._set(typed)
-        return True
+        if offered and typed not in ("", self.buffer.text) and (offered[-1] != " " or typed[0] == "/"):
+            self._set(typed)
 
     def _accept(self, text: str) -> None:
         """What fails stays in the line; so does, until one has said yes, what is long and perhaps a slip."""
+        is_behind, asked = self.turns.is_busy, self._asked
         try:
-            command, arguments = parse_line(text, self._app.shell.commands)
+            command, arguments = self._parse(text)
         except UsageError as error:
             self.turns.tell(error)
             return
         lines = arguments[-1].count("\n") + 1 if command.name in _MESSAGES else 0
         if lines > _MAX_LINES:
             label = _("send these {number} lines as one message? y/n: ").format(number=lines)
-            self.question.confirm(label, lambda: self._do(command, arguments, text))
-        else:
-            self._do(command, arguments, text)
 
-    def _do(self, command: Command, arguments: list[str], text: str) -> None:
-        """Send a message at once, unless it is behind a command that has no answer yet."""
-        app = self._app
-        is_message = command.name == "say"
+            def send() -> None:
+                if self._asked == asked:  # else it is not what was asked about, and stays where it is
+                    self._do(command, arguments, text, is_behind)
+
+            self.question.confirm(label, send)
+        else:
+            self._do(command, arguments, text, is_behind)
+
+    @property
+    def _asked(self) -> tuple[str, str]:
+        """What is in the line, and the epoch of the server's database, in which it may name someone."""
+        return self.buffer.text, self._app.desk.journal.epoch
+
+    def _parse(self, text: str) -> tuple[Command, list[str]]:
+        """Where someone is talked to, `help` is said to them."""
+        if self.turns.is_busy and not text.startswith("/"):
+            return _LATER, [text]
+        return parse_line(text, self._app.shell.commands, has_classic=not self._app.conv)
+
+    def _do(self, command: Command, arguments: list[str], text: str, is_behind: bool) -> None:
+        """Send a message at once, unless it was entered behind a command that had no answer yet."""
+        app, key = self._app, ""
         try:
-            if is_message and app.conv and app.client.session.me and not self.turns.is_busy:
-                app.client.post(app.conv, arguments[0])
+            is_plain = command.name == "say" and app.conv and app.client.session.me
+            if is_plain and not is_behind:
+                app.shell.post(app.conv, arguments[0])
             else:
-                self.turns.put(Entered(text, command.run(app.shell, *arguments), is_message))
+                key = app.desk.enter(text)
+                job = command.run(app.shell, *arguments)
+                self.turns.put(Entered(key, text, job, command.is_local), is_behind)
         except (UsageError, Refused) as error:
+            app.desk.over(key)
             self.turns.tell(error)
             return
         self.buffer.reset(append_to_history=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from client.commands.directory import Directory
 from client.local.history import Stand
+from client.local.quiet import Quiet
+from client.screen.order import natural
 from forkchat.wire.conversation import group_key, pair_key, parse_key
 
 #: The page that is there before anyone is logged in, and for what belongs to no conversation.
 HOME = ""
-#: Notes of ours that a conversation keeps.
-_MAX_NOTES = 500
+#: Notes of ours that a conversation keeps, and messages after which one is gone.
+_MAX_NOTES, _NOTES_REACH = 500, 50
 
 #: Where an item of a conversation stands: the number of a message, and what comes right after (notes of ours:
 #: 1, 2, …) or before it (-1: messages that are not here).
@@ -21,11 +24,15 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Note:
-    """A line of ours in a conversation; `style` is "note" or "error"."""
+    """A line of ours in a conversation.
+
+    `kind`: "note" and "error" are answers to the user, "presence" and "membership" tell of others, "said" is
+    what someone says who wants it kept nowhere.
+    """
 
     key: Key
     text: str
-    style: str
+    kind: str
 
 
 @dataclass
@@ -44,7 +51,9 @@ class Conversation:
     typing: dict[int, tuple[str, float]] = field(default_factory=dict)
     void: set[tuple[int, int]] = field(default_factory=set)
     is_fetching: bool = False
+    ignored: set[int] = field(default_factory=set)  # numbers of messages that count nowhere
     written: int = 0  # notes so far
+    came: int = 0  # the latest message of another's that was news
     missed: str = ""  # the latest note that came while the end was below the screen
 
     @property
@@ -53,21 +62,46 @@ class Conversation:
 
     @property
     def unread(self) -> int:
-        return max(0, self.stand.last - max(self.stand.read, self.stand.first - 1))
+        return self.news_since(max(self.stand.read, self.stand.first - 1))
 
-    def note(self, text: str, style: str) -> None:
+    def news_since(self, seq: int) -> int:
+        """Messages after that one, but for the ignored ones."""
+        return max(0, self.stand.last - seq - sum(ignored > seq for ignored in self.ignored))
+
+    def note(self, text: str, kind: str) -> None:
+        """Of presence the latest is enough: it is of the one person that a conversation is with."""
+        if kind == "presence":
+            self._keep(lambda note: note.kind != kind)
         self.written += 1
-        self.notes.append(Note((self.stand.last, self.written), text, style))
+        self.notes.append(Note((self.stand.last, self.written), text, kind))
         if self.bottom is not None:
             self.missed = text
 
+    def left(self) -> None:
+        """The user goes elsewhere: what was told has been seen, and does not stay among the messages."""
+        self.divider = None
+        if self.conv != HOME:
+            self._keep(lambda note: note.kind == "said")
+
+    def grown(self) -> None:
+        """Messages have come: what was told long before them goes."""
+        reach = self.stand.last - _NOTES_REACH
+        if self.notes and self.notes[0].key[0] < reach:
+            self._keep(lambda note: note.kind == "said" or note.key[0] >= reach)
+
+    def _keep(self, is_kept: Callable[[Note], bool]) -> None:
+        self.notes = deque(filter(is_kept, self.notes), maxlen=_MAX_NOTES)
+
 
 class Conversations:
+    """`quiet`: what the user does not want to hear of."""
+
     def __init__(self, directory: Directory):
         self._directory = directory
         self._all: dict[str, Conversation] = {}
         self.current = HOME
         self.previous = HOME
+        self.quiet = Quiet(None)
 
     def __getitem__(self, conv: str) -> Conversation:
         found = self._all.get(conv)
@@ -75,24 +109,36 @@ class Conversations:
             found = self._all[conv] = Conversation(Stand(conv))
         return found
 
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter([*self._all.values()])
+
     def clear(self) -> None:
         """Another user is here now."""
         self.reset()
-        self.current = self.previous = HOME
+        self.current = HOME
 
-    def load(self, stands: list[Stand]) -> None:
-        for stand in stands:
-            self[stand.conv].stand = stand
+    def load(self, stands: list[Stand]) -> list[Stand]:
+        """As they were kept; returns those that have come further since."""
+        further = []
+        for kept in stands:
+            stand = self[kept.conv].stand
+            is_known = stand != Stand(kept.conv)
+            stand.first, stand.last = max(stand.first, kept.first), max(stand.last, kept.last)
+            stand.read, stand.seen = max(stand.read, kept.read), max(stand.seen, kept.seen)
+            if is_known and stand != kept:
+                further.append(stand)
+        return further
 
     def reset(self) -> None:
         """Nothing of them is known any more; the home page stays."""
         self._all = {HOME: self[HOME]}
+        self.previous = HOME
 
     def switch(self, conv: str) -> None:
         """The user comes to look at `conv`, what was new in the other one is no longer so."""
         if conv == self.current:
             return
-        self[self.current].divider = None
+        self[self.current].left()
         self.previous, self.current = self.current, conv
         found = self[conv]
         found.divider = max(found.stand.read, found.stand.first - 1) if found.unread else None
@@ -105,21 +151,38 @@ class Conversations:
         people |= {conv for conv, each in self._all.items() if conv[:1] == "d" and each.stand.last}
         if self.current:
             (groups if self.current[0] == "g" else people).add(self.current)
+        closed = {conv for conv in self.quiet.closed if self.is_closed(conv)}
+        groups, people = groups - closed, people - closed
         return [HOME, *sorted(groups, key=self._by_title), *sorted(people, key=self._by_title)]
+
+    def is_closed(self, conv: str) -> bool:
+        """The user has closed it, and nothing has come since."""
+        since = self.quiet.closed.get(conv)
+        return conv != self.current and since is not None and not self[conv].news_since(since)
+
+    def back(self) -> str:
+        """The conversation before this one; the home page in place of one that was left or closed."""
+        group = parse_key(self.previous).group if self.previous else 0
+        is_left = group and group not in self._directory.groups
+        return HOME if is_left or self.is_closed(self.previous) else self.previous
 
     def next_unread(self) -> str | None:
         """Mentions and direct messages first, then groups; after the current one, in the list's order."""
         listed = self.listed()
         at = listed.index(self.current)
-        unread = [conv for conv in listed[at + 1 :] + listed[:at] if conv and self[conv].unread]
+        unread = [conv for conv in listed[at + 1 :] + listed[:at] if self.is_news(conv)]
         return min(unread, key=lambda conv: not self.is_urgent(conv), default=None)
+
+    def is_news(self, conv: str) -> bool:
+        """Something is unread there that the user wants to hear of."""
+        return conv != HOME and self[conv].unread > 0 and not self.quiet.is_muted(conv)
 
     def is_urgent(self, conv: str) -> bool:
         return self[conv].has_mention or (bool(conv) and not parse_key(conv).group)
 
     def unread_elsewhere(self) -> int:
-        """Conversations with unread messages, but the current one."""
-        return sum(bool(self[conv].unread) for conv in self.listed() if conv not in (HOME, self.current))
+        """Conversations with news, but the current one."""
+        return sum(self.is_news(conv) for conv in self.listed() if conv != self.current)
 
-    def _by_title(self, conv: str) -> tuple[str, str]:
-        return self._directory.title(conv).strip('["').casefold(), conv
+    def _by_title(self, conv: str) -> tuple[tuple[tuple[int, bytes], ...], str]:
+        return natural(self._directory.title(conv).strip('[]"')), conv

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +20,83 @@ from client.aio.client import Client
 from client.commands.directory import Directory
 from client.commands.wording import Wording
 from client.i18n import _
-from client.local.history import History
-from client.local.journal import Journal
-from client.protocol import parse
+from client.local.journal import Journal, Line
+from client.local.lane import HistoryLane
+from client.local.quiet import Quiet
+from client.local.servers import is_open
+from client.local.settings import SETTINGS, Settings
 from client.protocol.events import (
     Event,
     FriendState,
     Greeted,
     LoggedIn,
+    LoginFailed,
     Message,
     Notice,
+    Readdressed,
     Receipt,
     SendFailed,
     Sent,
-    Standing,
     Typing,
 )
 from client.protocol.outbox import Pending
 from client.screen.conversations import HOME, Conversation, Conversations
+from client.screen.fetching import Fetching
+from client.screen.kept import Kept, kept_of
 from client.screen.transcript import Transcript
+from client.screen.undelivered import Undelivered
+from client.screen.weight import Scale, mentions
+from client.screen.window import Window
 from client.text import clean_line, shown_name
-from forkchat.errors import Forbidden, NotFound, NotLoggedIn, NotMember, Refused
-from forkchat.wire import msgid as m
-from forkchat.wire.conversation import pair_key, parse_key
+from forkchat.errors import NotLoggedIn
+from forkchat.wire.conversation import pair_key
 
+#: What a folder's name must not have, on some file systems.
+_UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f\x7f]')
 #: Seconds for which someone types, after they were last said to.
 _TYPING_TIME = 6.0
-#: Messages that are fetched at once as one scrolls up; the pause after a fetch that failed.
-_PAGE, _FETCH_PAUSE = 100, 2.0
+#: Seconds for which a history may go on being written at the end, and when another user has come.
+_LEAVE, _LINGER = 1.0, 60.0
 
 
 class Desk:
     """`on_news(conversation, message)` is called for what came for the user, is not theirs and not old;
-    `on_change` when there is something else to be seen than before.
+    `on_change` when there is something else to be seen than before; `on_other_epoch` when the server has
+    another database, while everyone's names are still known; `on_inputs` with the lines that were typed here
+    earlier, in that order; `on_stray(conv, text)` when a draft of an earlier epoch has its conversation.
     """
 
     def __init__(
         self,
         folder: Path,
         directory: Directory,
+        settings: Settings,
         on_news: Callable[[Conversation, Message], None],
         on_change: Callable[[], None],
+        on_other_epoch: Callable[[], None],
+        on_inputs: Callable[[list[str]], None],
+        on_stray: Callable[[str, str], None],
     ):
         self.directory = directory
         self.conversations = Conversations(directory)
         self.client: Client
-        self.history: History
+        self.history: HistoryLane
+        self.window: Window
         self.journal: Journal
+        self.quiet: Quiet
         self._folder = folder
         self._on_news = on_news
-        self._on_change = on_change
+        self.on_change = on_change
+        self._on_other_epoch = on_other_epoch
+        self._settings = settings
+        self._on_inputs = on_inputs
+        self.on_stray = on_stray
         self._wording = Wording(directory)
+        self.left_over: dict[str, Line] = {}  # by key: of an earlier run, not done nor begun in this one
         self._epoch = ""  # the server's, as it said last
+        self._is_read = False  # what is kept of this user
+        self.fetching = Fetching(self)
+        self.undelivered = Undelivered(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open(None)
 
@@ -78,72 +106,117 @@ class Desk:
 
     def restore(self, user: int, name: str) -> None:
         """This user's conversations, as they were left; what was not sent goes out once they log in."""
-        if self.directory.me[0] != user:
+        if self.directory.me != (user, name):
             self._bring(user, name)
-        self.client.session.restore(user, name, self.journal.unsent.values())
+        self.client.session.restore(user, name, self.journal.unsent.values(), self.journal.epoch)
 
     def _bring(self, user: int, name: str) -> None:
         self.directory.me = user, name
         self.conversations.clear()
-        self._open(self._folder / str(user))
-        self.directory.load(json.loads(self.history.fact("directory") or "{}"))
-        self.conversations.load(self.history.stands())
-        for conv in self.conversations.listed():
-            self._look_for_mentions(self.conversations[conv])
+        self.directory.clear()
+        self._is_read = False
+        self._open(self._folder_of(name))
         self._check_epoch()
+        self.start(self._read(self.history))
+
+    async def _read(self, history: HistoryLane) -> None:
+        """What is kept of this user comes as soon as it can be read; they may have begun to write."""
+        scale = Scale(self.directory.me[1], self.quiet)
+        kept = await history.read(partial(kept_of, scale=scale))
+        if history is not self.history:
+            return  # another user has come
+        if kept.damaged:
+            text = _("the messages kept here cannot be read; they are put into {file}, and fetched anew")
+            self.note(HOME, text.format(file=kept.damaged), "error")
+        if not self._is_read:
+            self._is_read = True
+            self._take(kept, scale)
+        self.save()
+        self._on_inputs(kept.inputs[::-1])
+        self.on_change()
+
+    def _take(self, kept: Kept, scale: Scale) -> None:
+        """What is here already came from the server just now."""
+        if not self.journal.epoch and kept.epoch:
+            self.change_journal(lambda journal: journal.begin(kept.epoch))
+        if kept.epoch not in ("", self.journal.epoch):  # chatcli was killed before this was forgotten
+            self._forget()
+            for chat in self.conversations:
+                self.history.save(chat.stand)
+            return
+        self.directory.load(kept.directory)
+        for stand in self.conversations.load(kept.stands):
+            self.history.save(stand)
+        for stand, weight in zip(kept.stands, kept.weights, strict=True):
+            scale.settle(self.conversations[stand.conv], weight, self.history)
+
+    def is_open_elsewhere(self, name: str) -> bool:
+        """They are at it in another chatcli on this machine."""
+        return is_open(self._folder_of(name))
+
+    def _folder_of(self, name: str) -> Path:
+        """A user's files are kept by their name: in another epoch the id is someone else's."""
+        return self._folder / ("@" + _UNSAFE.sub(lambda unsafe: f"%{ord(unsafe[0]):02X}", name))
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        self._save()
-        self.history.close()
-        self._journal(Journal.close)
+        self.change_journal(Journal.close)
+        self.save()
+        self.history.close(_LEAVE)
+        self.history.join()
 
     def unkept(self) -> int:
         """How many messages and drafts will be lost when we end now. The disk is tried once more."""
         if self.journal.unkept:
-            self._journal(Journal.tidy)
+            self.change_journal(Journal.tidy)
         return self.journal.unkept
 
-    def commit(self) -> None:
-        self.history.commit()
-
-    def note(self, conv: str, text: str, style: str = "note") -> None:
-        self.conversations[conv].note(text, style)
+    def note(self, conv: str, text: str, kind: str = "note") -> None:
+        """`kind`: as a Note's; those that have a setting can be switched off."""
+        if kind not in SETTINGS or self._settings.is_on(kind):
+            self.conversations[conv].note(text, kind)
 
     def keep(self, pending: Pending) -> None:
         """A message of ours is about to be sent."""
         self.conversations[pending.conv].bottom = None
         self.conversations[pending.conv].divider = None
-        self._journal(lambda journal: journal.send(pending))
+        self.change_journal(lambda journal: journal.send(pending))
 
     def keep_draft(self, conv: str, text: str) -> None:
-        self._journal(lambda journal: journal.draft(conv, text))
+        """It outlives this process at once, and the machine's once `Journal.sync` was called."""
+        name = self.directory.known(conv) if conv else ""
+        self.change_journal(lambda journal: journal.draft(conv, text, name))
 
-    def retry(self, conv: str) -> int:
-        """Send again what was refused there; returns how many that are."""
-        found = [pending for pending, _ in self.journal.failed.values() if pending.conv == conv]
-        for pending in found:
-            self.client.post(conv, pending.text)
-            self._done(pending.cid)
-        return len(found)
+    def enter(self, text: str) -> str:
+        """A line is about to be acted on; the key that `over` takes."""
+        key, line = secrets.token_hex(16), Line(text, self.conversations.current, self.journal.epoch)
+        self.change_journal(lambda journal: journal.enter(key, line))
+        return key
 
-    def discard(self, conv: str) -> int:
-        """Let go of what was refused there; returns how many that are."""
-        found = [pending.cid for pending, _ in self.journal.failed.values() if pending.conv == conv]
-        for cid in found:
-            self._done(cid)
-        return len(found)
+    def over(self, key: str) -> None:
+        self.change_journal(lambda journal: journal.over(key))
 
     def switch(self, conv: str) -> None:
         self.conversations.switch(conv)
-        self._save()  # whom this is with may have been looked up just now
+        self._quieten(lambda quiet: quiet.reopen(conv))
+        self.save()  # whom this is with may have been looked up just now
+
+    def put_away(self, conv: str) -> None:
+        """Off the list, until there is news. Raises OSError."""
+        self.quiet.close(conv, self.conversations[conv].stand.last)
+
+    def weigh_all(self) -> None:
+        """See in all conversations which messages are news: who is ignored has changed."""
+        scale = Scale(self.directory.me[1], self.quiet)
+        self.start(scale.weigh_all(self.history, [*self.conversations], self.on_change))
 
     def read(self) -> bool:
         """The user has seen the end of the current conversation; whether that is news."""
         chat = self.current
-        if chat.conv and chat.unread:
+        if chat.conv and chat.stand.last > chat.stand.read:
             chat.stand.read = chat.stand.last
+            chat.ignored.clear()
             chat.has_mention = False
             self.history.save(chat.stand)
             self.client.read(chat.conv, chat.stand.last)
@@ -156,10 +229,7 @@ class Desk:
         return [name for name, until in self.conversations[conv].typing.values() if until > now]
 
     def mentions(self, text: str) -> bool:
-        name = re.escape(self.directory.me[1])
-        # A boundary where there are words: names in Chinese stand in the text without blanks.
-        pattern = rf"(?<![A-Za-z0-9_]){name}(?![A-Za-z0-9_])"
-        return bool(name) and bool(re.search(pattern, text, re.IGNORECASE))
+        return mentions(self.directory.me[1], text)
 
     def on_event(self, event: Event) -> None:
         is_news = self.directory.note(event)
@@ -168,143 +238,135 @@ class Desk:
                 self._epoch = event.epoch
                 self._check_epoch()
             case LoggedIn():
-                self._save()
-                self._start(self._catch_up())
+                self.save()
+                self.start(self.fetching.catch_up())
+                self.start(self.undelivered.find_strays())
             case Message() if event.seq:
                 self._message(event)
-            case Message():
-                self.note(event.conv, f"{shown_name(event.name)}: {clean_line(event.text)}")
+            case Message() if not self._is_of_ignored(event):
+                self.note(event.conv, f"{shown_name(event.name)}: {clean_line(event.text)}", "said")
             case Sent():
                 self._sent(event)
+            case Readdressed() if event.cid in self.journal.unsent:
+                pending = replace(self.journal.unsent[event.cid], conv=event.conv, epoch=self._epoch)
+                self.change_journal(lambda journal: journal.send(pending))
             case SendFailed() if not isinstance(event.refused, NotLoggedIn):
-                self._journal(lambda journal: journal.fail(event.cid, clean_line(event.refused.errmsg)))
+                self.change_journal(lambda journal: journal.fail(event.cid, clean_line(event.refused.errmsg)))
             case Receipt():
                 stand = self.conversations[event.conv].stand
                 stand.seen = max(stand.seen, event.seq)
                 self.history.save(stand)
-            case Typing():
+            case Typing() if not self.quiet.is_ignored(event.name):
                 until = time.monotonic() + _TYPING_TIME
                 self.conversations[event.conv].typing[event.id] = shown_name(event.name), until
-        if is_news and not isinstance(event, SendFailed):
+        if is_news and not isinstance(event, SendFailed | LoginFailed) and not self._is_of_ignored(event):
+            conv, kind = self._place_of(event)
             for text in self._wording.tell(event):
-                self.note(self._place_of(event), text)
-
-    def fetch(self, chat: Conversation, gap: tuple[int, int]) -> None:
-        """Get the end of what is missing there, unless that is under way."""
-        if self.client.session.is_ready and not chat.is_fetching:
-            chat.is_fetching = True
-            self._start(self._fetch(chat, gap))
-
-    async def _fetch(self, chat: Conversation, gap: tuple[int, int]) -> None:
-        _after, before = gap
-        try:
-            fields = await self.client.request(m.FETCH, conv=chat.conv, before=before, limit=_PAGE)
-            me = self.directory.me[0]
-            page = [parse.message(item, me) for item in parse.objects(fields, "msgs")]
-            first = parse.integer(fields, "first", 1)
-        except (NotMember, NotFound, Forbidden):
-            chat.void.add(gap)
-        except (Refused, OSError):
-            await asyncio.sleep(_FETCH_PAUSE)  # what is drawn then asks again
-        else:
-            if not self.history.add(page):
-                chat.void.add(gap)
-            chat.stand.first = max(chat.stand.first, first)
-            self.history.save(chat.stand)
-        finally:
-            chat.is_fetching = False
-            self._on_change()
-
-    async def _catch_up(self) -> None:
-        """Where every conversation stands."""
-        after: dict[str, str] = {}
-        more = True
-        try:
-            while more:
-                fields = await self.client.request(m.SYNC, **after)
-                standings = parse.standings(fields)
-                for standing in standings:
-                    self._stand(standing)
-                more = fields.get("more") is True and bool(standings)
-                after = {"after": standings[-1].conv} if standings else {}
-            await self._name_the_unknown()
-        except (Refused, OSError):
-            pass  # the next login does it again
-
-    async def _name_the_unknown(self) -> None:
-        """People whom we have a conversation with, and know by their ids alone."""
-        for conv in self.conversations.listed():
-            if conv and not (key := parse_key(conv)).group:
-                other = key.other(self.directory.me[0])
-                if self.directory.user(other) == str(other):
-                    found = await self.client.request(m.LOOKUP, id=other)
-                    self.directory.add_user(other, parse.text(found, "name"))
-        self._save()
-        self._on_change()
-
-    def _stand(self, standing: Standing) -> None:
-        stand = self.conversations[standing.conv].stand
-        stand.last = max(stand.last, standing.last)
-        stand.read = max(stand.read, standing.read)
-        stand.first = max(stand.first, standing.first)
-        self.history.save(stand)
+                self.note(conv, text, kind)
 
     def _message(self, message: Message) -> None:
         chat = self.conversations[message.conv]
-        is_new = bool(self.history.add([message])) and message.seq > chat.stand.read
+        is_new = message.seq > max(chat.stand.read, chat.came)
+        self.keep_messages([message])
         chat.typing.pop(message.sender, None)
         chat.stand.last = max(chat.stand.last, message.seq)
         if message.is_own:
-            chat.stand.read = max(chat.stand.read, message.seq)
+            self._wrote(chat, message.seq)
+        elif self.quiet.is_ignored(message.name):
+            chat.ignored |= {message.seq} if message.seq > chat.stand.read else set()
         elif is_new:
+            chat.came = message.seq
             chat.has_mention = chat.has_mention or self.mentions(message.text)
-            self._on_news(chat, message)
+            if not self.quiet.is_muted(message.conv):
+                self._on_news(chat, message)
         self.history.save(chat.stand)
+        chat.grown()
+
+    def _wrote(self, chat: Conversation, seq: int) -> None:
+        """A message of the user's own is no news. It is read if all before it was: they may have written it
+        elsewhere, or yesterday, and not seen what others wrote before it."""
+        stand = chat.stand
+        read = max(stand.read, stand.first - 1)
+        chat.ignored.add(seq)
+        if seq - read == sum(read < each <= seq for each in chat.ignored):
+            stand.read = seq
+        chat.ignored = {each for each in chat.ignored if each > stand.read}
 
     def _sent(self, sent: Sent) -> None:
         me, name = self.directory.me
         self._message(Message(sent.conv, sent.seq, me, name, sent.text, sent.ts, sent.cid, is_own=True))
-        self._done(sent.cid)
+        self.done(sent.cid)
 
-    def _done(self, cid: str) -> None:
-        self._journal(lambda journal: journal.done(cid))
+    def done(self, cid: str) -> None:
+        self.change_journal(lambda journal: journal.done(cid))
 
-    def _place_of(self, event: Event) -> str:
-        """The conversation that a note about it belongs to."""
+    def _place_of(self, event: Event) -> tuple[str, str]:
+        """The conversation that a note about it belongs to, and its kind."""
         match event:
             case FriendState():
-                return pair_key(self.directory.me[0], event.id)
+                return pair_key(self.directory.me[0], event.id), "presence"
             case Notice() if event.conv:
-                return event.conv
-        return HOME
+                return event.conv, "membership"
+        return HOME, "note"
 
-    def _look_for_mentions(self, chat: Conversation) -> None:
-        if chat.conv and chat.unread:
-            unread = self.history.after(chat.conv, chat.stand.read, _PAGE)
-            chat.has_mention = any(self.mentions(message.text) for message in unread if not message.is_own)
+    def _is_of_ignored(self, event: Event) -> bool:
+        """It tells of what someone does whom the user ignores."""
+        match event:
+            case FriendState() | Notice():
+                return self.quiet.is_ignored(event.name or self.directory.user(event.id))
+            case Message():
+                return self.quiet.is_ignored(event.name)
+        return False
+
+    def keep_messages(self, messages: list[Message]) -> None:
+        self.history.add(messages)
+        self.window.add(messages)
 
     def _check_epoch(self) -> None:
-        """With another database the numbers mean other messages. It is kept with each user's history: one may
+        """With another database the numbers mean other messages. Each user's journal knows theirs: they may
         have been away when it changed.
         """
         if not self.directory.me[0] or not self._epoch:
             return
-        if self.history.fact("epoch") not in ("", self._epoch):
-            self.history.forget()
+        if is_other := self.journal.epoch not in ("", self._epoch):
+            self._on_other_epoch()
+        self.change_journal(lambda journal: journal.begin(self._epoch))
+        if is_other:
             self.conversations.reset()
-            self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
-        self.history.set_fact("epoch", self._epoch)
+            self.directory.forget()
+            self._is_read = True
+            self._forget()
+        self.save()
+
+    def _forget(self) -> None:
+        """What is kept is of another database."""
+        self.history.forget()
+        self.window.clear()
+        self.save()
+        self._quieten(Quiet.forget_conversations)
+        self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
 
     def _open(self, folder: Path | None) -> None:
-        """The user's files; what cannot be opened is in memory alone, and said so."""
+        """The user's files; what cannot be opened is in memory alone, and said so. Lines that were entered in
+        this run and are not done yet come along, to the home page.
+        """
+        entered: dict[str, Line] = {}
         if folder:
-            self.history.close()
-            self._journal(Journal.close)
+            for key, line in self.journal.entered.items():
+                if key not in self.left_over:
+                    entered[key] = line._replace(conv=HOME, epoch=line.epoch or self._epoch)
+            for key in entered:
+                self.over(key)
+            self.history.close(_LINGER)
+            self.change_journal(Journal.close)
         me = self.directory.me
-        self.history = History(folder and folder / "history.sqlite", me[0], self._on_problem)
-        if self.history.damaged:
-            text = _("the messages kept here cannot be read; they are put into {file}, and fetched anew")
-            self.note(HOME, text.format(file=self.history.damaged), "error")
+        self.history = HistoryLane(folder and folder / "history.sqlite", me[0], self._on_problem)
+        self.quiet = Quiet(folder and folder / "quiet.json")
+        if self.quiet.damaged:
+            text = _("whom you ignore and what is muted cannot be read; it was put into {file}")
+            self.note(HOME, text.format(file=self.quiet.damaged), "error")
+        self.conversations.quiet = self.quiet
+        self.window = Window(self.history, self.quiet, self.start, self.on_change)
         try:
             self.journal = Journal(folder and folder / "typed.jsonl")
         except BlockingIOError:
@@ -315,28 +377,40 @@ class Desk:
         except OSError as error:
             self.journal = Journal(None)
             self._on_problem(str(error))
-        self._journal(Journal.tidy)
+        self.change_journal(Journal.tidy)
+        self.left_over = dict(self.journal.entered)
+        for key, line in entered.items():
+            self.change_journal(lambda journal, key=key, line=line: journal.enter(key, line))  # type: ignore[misc]
         if self.journal.damaged:
             text = _("some of what was typed earlier cannot be read; it was put into {file}")
             self.note(HOME, text.format(file=self.journal.damaged), "error")
-        self.transcript = Transcript(self.history, self.journal, me)
+        self.transcript = Transcript(self.window, self.journal, me, self.quiet)
 
-    def _journal(self, change: Callable[[Journal], None]) -> None:
+    def change_journal(self, change: Callable[[Journal], None]) -> None:
+        was_behind = self.journal.is_behind
         try:
             change(self.journal)
+        except OSError as error:
+            if not was_behind:
+                self._on_problem(error.strerror or str(error))
+
+    def _quieten(self, change: Callable[[Quiet], None]) -> None:
+        try:
+            change(self.quiet)
         except OSError as error:
             self._on_problem(error.strerror or str(error))
 
     def _on_problem(self, text: str) -> None:
         hint = _("what you type and see now is kept in memory only")
         self.note(self.conversations.current, f"{text}: {hint}", "error")
-        self._on_change()
+        self.on_change()
 
-    def _save(self) -> None:
-        self.history.set_fact("directory", json.dumps(self.directory.dump()))
-        self.history.commit()
+    def save(self) -> None:
+        if self._is_read:  # else what was kept is not known yet
+            self.history.set_fact("directory", json.dumps(self.directory.dump()))
+            self.history.set_fact("epoch", self.journal.epoch)
 
-    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+    def start(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from client.commands.directory import parse_who
 from client.commands.wording import no_server, put_aside
 from client.i18n import _
-from client.local.accounts import Account, Accounts
-from client.protocol.events import Event, LoggedIn, LoginFailed
+from client.local.accounts import Account
+from client.protocol.events import Event, LoggedIn, LoggedOut, LoginFailed
 from client.screen.conversations import HOME
 from client.text import clean_line, shown_name
 from forkchat.errors import AlreadyOnline, Refused, TokenExpired
@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 
 
 class Entrance:
-    def __init__(self, app: App, accounts: Accounts):
+    def __init__(self, app: App):
         self._app = app
-        self._accounts = accounts
+        self._accounts = app.accounts
 
-    async def begin(self, user: str) -> None:
-        """`user`: who is to log in; "" for whoever did last."""
-        account = self._accounts.named(parse_who(user)) if user else self._accounts.last()
+    async def begin(self, user: str, usual: str) -> None:
+        """`user`: who is to log in. Where that is not said it is `usual`, else the only one who has logged in
+        here. Several may share this machine: if there are more, or that one is at it already, ask.
+        """
+        who, known = user or usual, self._accounts.known()
+        account = self._accounts.named(parse_who(who)) if who else known[0] if len(known) == 1 else None
         if self._accounts.damaged:
             self._app.complain(put_aside(self._accounts.damaged))
+        is_doubtful = self._app.desk.is_open_elsewhere(account.name) if account else bool(known and not who)
+        if is_doubtful and not user:
+            await self._ask(known)
+            return
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
         if account:
             self._come_in(account.id, account.name)
@@ -35,29 +42,72 @@ class Entrance:
         if token:
             self._app.shell.resume(token)
         else:
-            await self._welcome(account.name if account else user)
+            await self._welcome(account.name if account else who)
         self._app.draw_soon()
 
     def on_event(self, event: Event) -> None:
         match event:
             case LoggedIn():
                 self._come_in(event.id, event.name)
-                self._app.start(self._keep(event.id, event.name))
-            case LoginFailed():
+                self._app.start(self._app.shell.keep_login())
+            case LoginFailed() if not self._app.shell.is_logging_in:
                 self._failed(event.refused)
+            case LoggedOut() if event.reason != "replaced":  # /takeover comes back from that
+                name = self._app.directory.me[1]
+                asyncio.get_running_loop().call_soon(self._offer_login, name)  # after what tells of it
 
     def _come_in(self, user: int, name: str) -> None:
         """What is kept here of this user is brought, unless they are here already."""
         app = self._app
-        is_other = app.directory.me[0] != user
+        is_other = app.directory.me != (user, name)
         if is_other:
             app.composer.put_away()
         app.desk.restore(user, name)
         if is_other:
-            app.composer.bring_inputs()
+            app.composer.come_in()
+            app.composer.resume()
+
+    async def _ask(self, known: list[Account]) -> None:
+        """Who is there: these have logged in here."""
+        await self._look()
+        app = self._app
+        free = []
+        for account in known:
+            if app.desk.is_open_elsewhere(account.name):
+                name = shown_name(account.name)
+                app.tell(_("{name} has another chatcli open on this computer").format(name=name))
+            else:
+                free.append(shown_name(account.name))
+        if free:
+            text = _("who are you? {names}: put your name behind /login and press Enter")
+            app.tell(text.format(names=", ".join(free)))
+        app.tell(_("for a new account, put your name behind /register; chatcli -u NAME does not ask"))
+        if not free:
+            app.tell(_("or, if you have one on this server: /login NAME"))
+        app.composer.offer(f"/login {free[0] if len(free) == 1 else ''}" if free else "/register ")
+        app.draw_soon()
 
     async def _welcome(self, name: str) -> None:
-        """Nobody can log in by themselves: say how, once we know whether there is a server."""
+        """Nobody can log in by themselves: say how."""
+        await self._look()
+        app = self._app
+        if name:
+            self._offer_login(name)
+        else:
+            app.tell(_("no account is known here yet: put your name behind /register and press Enter"))
+            app.tell(_("or, if you have one on this server: /login NAME"))
+            app.composer.offer("/register ")
+
+    def _offer_login(self, name: str) -> None:
+        """To the account that was used last, and say which others are known."""
+        text = _("/login {name} logs in; /register NAME makes an account")
+        self._app.desk.note(HOME, text.format(name=shown_name(name)))
+        if others := [shown_name(each.name) for each in self._accounts.known() if each.name != name]:
+            self._app.desk.note(HOME, _("also known here: {names}").format(names=", ".join(others)))
+        self._app.composer.offer(f"/login {shown_name(name)}")
+
+    async def _look(self) -> None:
+        """Whether there is a server, before anything is asked."""
         app = self._app
         try:
             await app.client.connect()
@@ -66,33 +116,18 @@ class Entrance:
         except OSError as error:
             for text in no_server(app.server, error):
                 app.complain(text)
-        if name:
-            text = _("/login {name} logs in; /register NAME makes an account")
-            app.tell(text.format(name=shown_name(name)))
-            app.composer.offer(f"/login {shown_name(name)}")
-        else:
-            app.tell(_("no account is known here yet: put your name behind /register and press Enter"))
-            app.tell(_("or, if you have one on this server: /login NAME"))
-            app.composer.offer("/register ")
 
     def _failed(self, refused: Refused) -> None:
-        """Of a token: a password's login says it itself."""
-        if not self._app.shell.is_resuming:
-            return
+        """Of a login that nobody has asked for just now."""
         reason = _(clean_line(refused.errmsg))
-        if isinstance(refused, TokenExpired):
-            self._app.start(self._app.shell.renew_token(self._app.directory.me[0], ""))
-            self._app.complain(_("the last login has expired; log in with the password"))
-            self._app.composer.offer(f"/login {shown_name(self._app.directory.me[1])}")
-        elif isinstance(refused, AlreadyOnline):
+        if isinstance(refused, AlreadyOnline):
             hint = _("/takeover ends the session there and logs in here")
             self._app.complain(f"{reason}; {hint}")
-        else:
+            return
+        if isinstance(refused, TokenExpired):
+            self._app.complain(_("the last login has expired; log in with the password"))
+        else:  # a password, and that only when the token had expired
             self._app.complain(_("could not log in again: {reason}; try /login").format(reason=reason))
-
-    async def _keep(self, user: int, name: str) -> None:
-        account = Account(user, name, self._app.client.session.token)
-        try:
-            await asyncio.to_thread(self._accounts.save, account)
-        except OSError as error:
-            self._app.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
+        user, name = self._app.directory.me
+        self._app.start(self._app.shell.renew_token(user, ""))
+        self._app.composer.offer(f"/login {shown_name(name)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
@@ -13,7 +15,6 @@ from prompt_toolkit.layout import (
     Dimension,
     DynamicContainer,
     Float,
-    FloatContainer,
     FormattedTextControl,
     HSplit,
     Layout,
@@ -22,11 +23,16 @@ from prompt_toolkit.layout import (
 )
 from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.layout.processors import BeforeInput, ConditionalProcessor, PasswordProcessor
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.utils import get_bell_environment_variable, get_term_environment_variable
 from prompt_toolkit.widgets import SearchToolbar
 
 from client.i18n import _
 from client.screen import panes
+from client.screen.hyperlinks import LinkedContainer, LinkedOutput
+from client.screen.keyboard import Keyboard
 from client.screen.keys import bindings
+from client.screen.listing import Listing
 from client.screen.plain import Plainly, plainly
 from client.screen.style import STYLE
 
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
 _LIST_FROM, _TITLE_FROM = 60, 8
 #: Rows that the input grows to; columns of the list.
 _INPUT_ROWS, _MIN_LIST, _MAX_LIST = 6, 14, 26
+#: Seconds after which an Esc is the key, and not the beginning of a sequence.
+_ESCAPE_TIME = 0.1
 
 
 def build(app: App) -> Application[None]:
@@ -72,6 +80,7 @@ def build(app: App) -> Application[None]:
         width = get_app().output.get_size().columns // 5
         return Dimension.exact(min(_MAX_LIST, max(_MIN_LIST, width)))
 
+    listing = Listing(app)
     chat = HSplit(
         [
             ConditionalContainer(
@@ -83,7 +92,7 @@ def build(app: App) -> Application[None]:
     side = VSplit(
         [
             Window(
-                panes.Pane(lambda width, height: panes.listing(app, width, height), app.reader.on_click),
+                panes.Pane(listing.draw, listing.on_click),
                 width=list_width,
             ),
             Window(width=1, char="│", style="class:line"),
@@ -98,13 +107,25 @@ def build(app: App) -> Application[None]:
             DynamicContainer(input_window),
         ]
     )
+    output = LinkedOutput.from_pty(
+        sys.stdout,
+        get_term_environment_variable(),
+        ColorDepth.from_env(),
+        get_bell_environment_variable(),
+    )
+    assert isinstance(output, LinkedOutput)
+    output.on_gone = lambda: app.end(signal.SIGHUP)
     menu = Float(CompletionsMenu(max_height=8), xcursor=True, ycursor=True)
     found: Application[None] = Application(
-        Layout(FloatContainer(body, [menu]), focused_element=text_window),
+        Layout(LinkedContainer(body, [menu], links=app.hyperlinks), focused_element=text_window),
         key_bindings=bindings(app),
         style=STYLE,
         full_screen=True,
         mouse_support=Condition(lambda: app.settings.is_on("mouse")),
+        input=Keyboard(sys.stdin),
+        output=output,
     )
-    app.composer.question.on_change = lambda: found.layout.focus(input_window())
+    found.ttimeoutlen = _ESCAPE_TIME
+    layout = found.layout  # also while another one covers it
+    app.composer.question.on_change = lambda: layout.focus(input_window())
     return found

@@ -68,48 +68,12 @@ def prompt(app: App, width: int) -> str:
     return (shortened(plainly(app.directory.title(app.conv)), width // 3) if app.conv else "") + "> "
 
 
-def listing(app: App, width: int, height: int) -> list[Row]:
-    """The conversations, as many as there is room for around the current one."""
-    listed = app.desk.conversations.listed()
-    start = list_start(app, height)
-    rows = [_entry(app, number, conv, width) for number, conv in enumerate(listed) if number >= start]
-    return rows[:height] + [[]] * (height - len(rows[:height]))
-
-
-def list_start(app: App, height: int) -> int:
-    """The number of the first conversation that is seen."""
-    listed = app.desk.conversations.listed()
-    at = listed.index(app.conv)
-    return max(0, min(at - height // 2, len(listed) - height))
-
-
-def _entry(app: App, number: int, conv: str, width: int) -> Row:
-    chat = app.desk.conversations[conv]
-    name = plainly(app.directory.title(conv)) if conv else "forkchat"
-    head = f"{number} " if 0 < number < 10 else "  "
-    style, state = "", " "
-    if conv and not parse_key(conv).group:
-        friend = app.directory.friends.get(app.other(conv))
-        is_online = bool(friend and friend.state == "online")
-        state = "●" if is_online else "○" if friend and friend.state else " "
-        style = "" if is_online else "class:list.offline"
-    if conv and chat.unread:
-        style = "class:list.urgent" if app.desk.conversations.is_urgent(conv) else "class:list.unread"
-    tail = f" {min(chat.unread, 999)}" if conv and chat.unread else ""
-    if conv in app.desk.journal.drafts and conv != app.conv:
-        tail = " ✎" + tail
-    room = width - len(head) - 2 - get_cwidth(tail)
-    name = shortened(name, room)
-    text = f"{head}{state} {name}{' ' * (room - get_cwidth(name))}{tail}"
-    return [("class:list.current" if conv == app.conv else style, text)]
-
-
 def _connection(app: App) -> tuple[str, str]:
     session, lag = app.client.session, app.client.lag
     if session.is_ready and session.me:
         me = shown_name(app.directory.me[1])
         return "", f"{me} ● {lag * 1000:.0f} ms" if lag < _SLOW else f"{me} ● {lag:.1f} s"
-    if app.retry_at is not None:
+    if session.is_wanted and app.retry_at is not None:
         seconds = app.retry_at - time.monotonic()
         reason = app.retry_reason or _("the connection is lost")
         text = (
@@ -118,11 +82,20 @@ def _connection(app: App) -> tuple[str, str]:
             else _("offline: {reason}; connecting")
         )
         return "class:status.trouble", text.format(reason=reason, seconds=seconds)
-    if session.is_wanted:
+    if session.is_wanted or app.client.is_opening:
         return "", _("connecting")
     if app.is_replaced:
         return "class:status.trouble", _("you have logged in elsewhere: /takeover comes back here")
-    return "", _("not connected") if session.state is State.OFFLINE else _("not logged in")
+    return "", _("not logged in")  # with or without a connection: it is made when it is needed
+
+
+def _security(app: App) -> list[tuple[str, str]]:
+    """Of the connection that there is; one to this machine needs none."""
+    if app.client.session.state is State.OFFLINE:
+        return []
+    if app.server.tls:
+        return [("", "🔒")]
+    return [("class:status.trouble", _("not encrypted"))] if app.client.is_exposed else []
 
 
 def _below(app: App) -> list[tuple[str, str]]:
@@ -140,8 +113,8 @@ def _below(app: App) -> list[tuple[str, str]]:
 
 
 def status(app: App, width: int) -> StyleAndTextTuples:
-    """Connection and lag, what waits, who types, what is below the screen."""
-    parts = [_connection(app)]
+    """Connection, lag and security, what waits, who types, what is below the screen."""
+    parts = [_connection(app), *_security(app)]
     if behind := app.composer.turns.waiting:
         text = ngettext("{number} line waits for an answer", "{number} lines wait for an answer", behind)
         parts.append(("", text.format(number=behind)))
@@ -149,6 +122,10 @@ def status(app: App, width: int) -> StyleAndTextTuples:
         parts.append(
             ("", ngettext("{number} not sent yet", "{number} not sent yet", waiting).format(number=waiting))
         )
+    if app.desk.history.is_slow:
+        parts.append(("class:status.trouble", _("the messages kept here are locked by another program")))
+    if (percent := app.reader.search.percent) is not None:
+        parts.append(("", _("searching, {percent} %").format(percent=percent)))
     if app.desk.current.bottom is not None:
         parts += _below(app)
     elif typing := app.desk.typing(app.conv):

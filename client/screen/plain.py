@@ -9,6 +9,9 @@ import unicodedata
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.utils import get_cwidth
+
+from client.text import tab_width
 
 #: For a mark that takes a column here and none there, and for what is newer than a terminal may be.
 _MARK, _UNKNOWN = "◌", "\ufffd"
@@ -53,10 +56,20 @@ class Plainly(Processor):
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         fragments: StyleAndTextTuples = []
         columns = [0]  # of what is drawn, for each character of what is there
+        width = 0
         for style, text, *_rest in transformation_input.fragments:
+            if text.isascii() and text.isprintable():  # as it is: a long line is drawn at each key
+                columns += range(columns[-1] + 1, columns[-1] + len(text) + 1)
+                width += len(text)
+                fragments.append((style, text))
+                continue
+            drawn = ""
             for character in text:
-                columns.append(columns[-1] + len(plainly(character)))
-            fragments.append((style, plainly(text)))
+                plain = " " * tab_width(width) if character == "\t" else plainly(character)
+                drawn += plain
+                width += get_cwidth(plain)
+                columns.append(columns[-1] + len(plain))
+            fragments.append((style, drawn))
         return Transformation(
             fragments,
             source_to_display=lambda at: columns[min(at, len(columns) - 1)],

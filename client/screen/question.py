@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, DummyCompleter, DynamicCompleter
+from prompt_toolkit.document import Document
 
 from client.text import valid
+
+_YES, _NO = ("y", "yes", "是", "好"), ("n", "no", "否", "不")
 
 
 class Question:
@@ -45,21 +48,30 @@ class Question:
         is_secret: bool = False,
         completer: Completer | None = None,
         on_text: Callable[[str], object] | None = None,
+        text: str = "",
     ) -> None:
-        """`then` gets what was typed when Enter is pressed, or None for Ctrl-C. MUST NOT be called while one
-        is open."""
+        """`then` gets what was typed when Enter is pressed, or None for Ctrl-C. `text` is there already. MUST
+        NOT be called while one is open."""
         self._then, self._on_text = then, on_text
         self.label, self.is_secret = label, is_secret
         self.completer = completer or DummyCompleter()
-        self.buffer.reset()
+        self.buffer.reset(Document(text))
         self.on_change()
 
-    def confirm(self, label: str, then: Callable[[], object]) -> None:
-        """`then` is called for a yes. As `ask`."""
+    def confirm(
+        self, label: str, then: Callable[[], object], otherwise: Callable[[], object] = lambda: None
+    ) -> None:
+        """`then` is called for a yes, `otherwise` for a no, neither for Ctrl-C. Anything else stays in the
+        line: the question was not seen perhaps. As `ask`."""
 
         def take(answer: str | None) -> None:
-            if answer and answer.strip().casefold() in ("y", "yes", "是", "好"):
+            word = answer and answer.strip().casefold()
+            if word in _YES:
                 then()
+            elif word in _NO:
+                otherwise()
+            elif answer is not None:
+                self.ask(label, take, text=answer)
 
         self.ask(label, take)
 

@@ -1,22 +1,20 @@
-"""Reading: scrolling, searching, going from one conversation to another."""
+"""Reading: scrolling, going from one conversation to another."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.mouse_events import MouseEventType
 
 from client.i18n import _
-from client.screen import panes
 from client.screen.completion import Titles
-from client.screen.conversations import HOME, Conversation, Key
 from client.screen.rows import Row
-from forkchat.wire.conversation import parse_key
+from client.screen.search import Search
 
 if TYPE_CHECKING:
     from client.screen.app import App
 
-_END = 1 << 60
 _WHEEL = {MouseEventType.SCROLL_UP: 3, MouseEventType.SCROLL_DOWN: -3}
 
 
@@ -24,21 +22,23 @@ class Reader:
     def __init__(self, app: App):
         self._app = app
         self._size = 80, 24
-        self._found = _END  # the message that was found last
-        self._before: tuple[Conversation, tuple[Key, int] | None] | None = None  # where a search began
+        self.search: Search = Search(app)
+        self._owed: deque[int] = deque()  # rows to scroll by, once what comes there is read
+        self._shows = 0  # places that are being gone to
 
     def draw(self, width: int, height: int) -> list[Row]:
         """The rows of the current conversation. What is missing near them is fetched, what is seen read."""
         desk = self._app.desk
         self._size = width, height
+        self._scroll_on()
         rows, gaps = desk.transcript.draw(desk.current, width, height)
         if gaps and desk.current.conv:
-            desk.fetch(desk.current, gaps[0])
-        if desk.current.bottom is None:
+            desk.fetching.fetch(desk.current, gaps[0])
+        if desk.current.bottom is None and desk.window.has_end:
             desk.current.missed = ""
             if desk.read():
                 self._app.draw_soon()  # the list was drawn before
-        return rows
+        return self._app.hyperlinks.numbered(rows)
 
     # --- from one conversation to another -----------------------------------------------------------
 
@@ -52,11 +52,7 @@ class Reader:
             self._app.go_to(listed[number])
 
     def go_back(self) -> None:
-        previous = self._app.desk.conversations.previous
-        is_left = (
-            previous and (group := parse_key(previous).group) and group not in self._app.directory.groups
-        )
-        self._app.go_to(HOME if is_left else previous)
+        self._app.go_to(self._app.desk.conversations.back())
 
     def next_unread(self) -> None:
         conv = self._app.desk.conversations.next_unread()
@@ -72,10 +68,14 @@ class Reader:
         if question.is_open:
             return
         conversations, directory = self._app.desk.conversations, self._app.directory
-        found = {directory.title(conv) if conv else "forkchat": conv for conv in conversations.listed()}
-        completer = Titles(found, lambda conv: conversations[conv].unread)
+
+        def places() -> dict[str, str]:
+            return {directory.title(conv) if conv else "forkchat": conv for conv in conversations.listed()}
+
+        completer = Titles(places(), lambda conv: conversations[conv].unread)
 
         def go_to(chosen: str | None) -> None:
+            found = places()  # the server may have another database by now, and the keys be others'
             if chosen in found:
                 self._app.go_to(found[chosen])
             elif chosen:
@@ -89,7 +89,7 @@ class Reader:
         self._scroll(up * max(1, self._size[1] - 2))
 
     def bottom(self) -> None:
-        self.end_search()
+        self.leave()
         self._app.desk.current.bottom = None
         self._app.draw_soon()
 
@@ -98,78 +98,45 @@ class Reader:
         if chat.divider is None:
             self._app.tell(_("everything here was read"))
         else:
-            self.show(chat.divider + 1)
+            self._app.start(self.show(chat.divider + 1))
 
     def show_last(self, number: int) -> None:
         """Go that many messages back from the end."""
         stand = self._app.desk.current.stand
         if stand.conv:
-            self.show(max(stand.first, 1, stand.last - number + 1))
+            self._app.start(self.show(max(stand.first, 1, stand.last - number + 1)))
 
-    def show(self, seq: int) -> None:
-        self._app.desk.transcript.show(self._app.desk.current, seq, self._size[1])
-        self._app.draw_soon()
+    async def show(self, seq: int) -> None:
+        """Bring that message to the middle of the screen."""
+        desk, chat = self._app.desk, self._app.desk.current
+        self._shows += 1
+        try:
+            await desk.window.load(chat.conv, seq)
+        finally:
+            self._shows -= 1
+        if chat is desk.current:
+            desk.transcript.show(chat, seq, self._size[1])
+            self._app.draw_soon()
+
+    def leave(self) -> None:
+        """The user goes to another conversation."""
+        self.search.end()
+        self._owed.clear()
 
     def _scroll(self, rows: int) -> None:
+        self._owed.append(rows)
+        self._scroll_on()
+        self._app.draw_soon()
+
+    def _scroll_on(self) -> None:
         desk = self._app.desk
-        desk.transcript.scroll(desk.current, *self._size, rows)
-        self._app.draw_soon()
-
-    # --- searching, from the latest match to earlier ones, in what is on this machine ---------------
-
-    @property
-    def is_searching(self) -> bool:
-        return bool(self._app.desk.transcript.query)
-
-    def search(self) -> None:
-        """Begin, or go on to an earlier one."""
-        if self.is_searching:
-            self._find_before(self._found)
-        elif self._app.composer.question.is_open:
-            return
-        elif not self._app.conv:
-            self._app.complain(_("there is nothing to search here: go to a conversation first"))
-        else:
-            self._before = self._app.desk.current, self._app.desk.current.bottom
-            self._app.composer.question.ask(_("search: "), self._searched, on_text=self.find)
-
-    def find(self, text: str) -> bool:
-        """The latest message that has the text in it; whether there is one."""
-        self._app.desk.transcript.query = text
-        return self._find_before(_END)
-
-    def end_search(self, is_cancelled: bool = False) -> None:
-        """Nothing is marked any more; back to where it began when it is cancelled."""
-        self._app.desk.transcript.query = ""
-        if is_cancelled and self._before:
-            chat, bottom = self._before
-            chat.bottom = bottom
-        self._before = None
-        self._app.draw_soon()
-
-    def _searched(self, text: str | None) -> None:
-        if text is None:
-            self.end_search(is_cancelled=True)
-
-    def _find_before(self, seq: int) -> bool:
-        desk = self._app.desk
-        query = desk.transcript.query
-        found = desk.history.find(desk.current.conv, query, seq) if query else []
-        if found:
-            self._found = found[0].seq
-            self.show(self._found)
-        is_done = bool(found) or not query
-        label = _("search: ") if is_done else _("search, nothing further on this computer: ")
-        self._app.composer.question.relabel(label)
-        self._app.draw_soon()
-        return is_done
+        while self._owed and not self._shows:
+            if not desk.transcript.scroll(desk.current, *self._size, self._owed[0]):
+                break  # the next drawing goes on
+            self._owed.popleft()
 
     # --- the mouse ----------------------------------------------------------------------------------
 
     def on_wheel(self, _row: int, _height: int, kind: MouseEventType) -> None:
         if kind in _WHEEL:
             self._scroll(_WHEEL[kind])
-
-    def on_click(self, row: int, height: int, kind: MouseEventType) -> None:
-        if kind == MouseEventType.MOUSE_UP:
-            self.go_to(panes.list_start(self._app, height) + row)

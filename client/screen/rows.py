@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import deque
 from functools import lru_cache
 
 from prompt_toolkit.utils import get_cwidth
@@ -13,13 +14,14 @@ from client.i18n import N_, _
 from client.protocol.events import Message
 from client.screen.plain import plainly
 from client.screen.style import NICKS
-from client.text import LINK, clean, shown_name, wrapped
+from client.text import LINK, action, clean, shown_name, wrapped
 
 #: Styled pieces of text: what prompt_toolkit draws.
 Row = list[tuple[str, str]]
 
-#: Characters of a message that are drawn: a server's limit is 8 KiB of text, a bad server may have none.
-_MAX_TEXT = 32_768
+#: Characters of a message that are drawn: a server's limit is 8 KiB of text, a bad server may have none. More
+#: would take over 50 ms.
+_MAX_TEXT = 16_384
 #: Below this width a message begins right behind its sender's name.
 _COMPACT = 44
 _WEEKDAYS = N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun")
@@ -34,17 +36,23 @@ def nick_style(user: int) -> str:
 def message_rows(message: Message, width: int, mark: str, style: str, query: str) -> list[Row]:
     """`mark` goes behind the text (sent, read, waiting, failed); `query` is marked in it."""
     at = moment(message.ts).strftime("%H:%M") if message.ts else "--:--"
-    nick = ("class:own" if message.is_own else nick_style(message.sender)), plainly(shown_name(message.name))
-    text = plainly(clean(message.text))
-    if len(text) > _MAX_TEXT:
-        text = text[:_MAX_TEXT] + _("… ({number} characters)").format(number=len(text))
+    colour = "class:own" if message.is_own else nick_style(message.sender)
+    name, text = plainly(shown_name(message.name)), plainly(clean(message.text[:_MAX_TEXT]))
+    if done := action(text):
+        name, text = "*", f"{name} {done}"
+    if len(message.text) > _MAX_TEXT:
+        text += _("… ({number} characters)").format(number=len(message.text))
     if width < _COMPACT:
-        head: Row = [("class:time", at + " "), (nick[0], shortened(nick[1], max(4, width - 12))), ("", ": ")]
+        head: Row = [
+            ("class:time", at + " "),
+            (colour, shortened(name, max(4, width - 12))),
+            ("", " " if done else ": "),
+        ]
         indent: Row = [("", "  ")]
     else:
         room = min(14, max(6, width // 7))
-        name = shortened(nick[1], room)
-        head = [("class:time", at + " "), (nick[0], padded(name, room)), ("class:line", " │ ")]
+        name = padded(shortened(name, room), room)
+        head = [("class:time", at + " "), (colour, name), ("class:line", " │ ")]
         indent = [("", " " * (6 + room)), ("class:line", " │ ")]
     return _rows(head, indent, text, mark, style, width, plainly(query))
 
@@ -89,8 +97,10 @@ def _rows(head: Row, indent: Row, text: str, mark: str, style: str, width: int, 
     room = max(width - sum(get_cwidth(piece) for _, piece in indent), 8)
     found: list[Row] = []
     for line in text.split("\n"):
+        at, links = 0, deque(LINK.finditer(line))
         for row in wrapped(line, room if found else first, room):
-            found.append([*(indent if found else head), *_styled(row, style, query)])
+            found.append([*(indent if found else head), *_styled(row, at, links, style, query)])
+            at += len(row)
     if mark:
         last = sum(get_cwidth(piece) for _, piece in found[-1])
         if last + 1 + get_cwidth(mark) > width:
@@ -99,17 +109,25 @@ def _rows(head: Row, indent: Row, text: str, mark: str, style: str, width: int, 
     return found
 
 
-def _styled(row: str, style: str, query: str) -> Row:
+def _styled(row: str, at: int, links: deque[re.Match[str]], style: str, query: str) -> Row:
+    """The row begins at that place of its line: each part of a link knows all of it. `links` are those that
+    no row before has ended."""
     found: Row = []
-    for at, part in enumerate(LINK.split(row)):
-        if part:
-            found += _marked(part, f"{style} class:link" if at % 2 else style, query)
-    return found
+    done = 0
+    while links and links[0].start() < at + len(row):
+        start, end = max(links[0].start() - at, done), min(links[0].end() - at, len(row))
+        found += _marked(row[done:start], style, query)
+        found += _marked(row[start:end], f"{style} class:link [link:{links[0][0]}]", query)
+        done = end
+        if links[0].end() > at + len(row):
+            break
+        links.popleft()
+    return found + _marked(row[done:], style, query)
 
 
 def _marked(text: str, style: str, query: str) -> Row:
     """What was searched for stands out."""
-    if not query:
-        return [(style, text)]
+    if not query or not text:
+        return [(style, text)] if text else []
     parts = re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)
     return [(f"{style} class:match" if at % 2 else style, part) for at, part in enumerate(parts) if part]

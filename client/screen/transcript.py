@@ -1,7 +1,7 @@
 """The conversation on the screen: which of its items are seen, scrolling, and what must be fetched for that.
 
-Nothing of a conversation is in memory but what is near the screen: each drawing reads a window of messages
-around the lowest visible item, and wraps no more than it shows.
+Nothing of a conversation is in memory but what is near the screen: each drawing takes the messages around the
+lowest visible item, and wraps no more than it shows.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.i18n import _, ngettext
-from client.local.history import History
 from client.local.journal import Journal
+from client.local.quiet import Quiet
 from client.protocol.events import Message
 from client.protocol.outbox import Pending
 from client.screen.conversations import Conversation, Key
 from client.screen.rows import Row, day, message_rows, note_rows, rule
+from client.screen.window import END, Near, Window
+from client.text import shown_name
 
 #: The messages between these two are not here.
 Gap = tuple[int, int]
 
-_END = 1 << 60
-#: Messages above the lowest visible one that are read with it, and as many below: more than a screen has.
+#: Messages above the lowest visible one that are taken with it, and as many below: more than a screen has.
 _WINDOW = 100
 
 
@@ -36,15 +37,16 @@ class Item:
 class Transcript:
     """Of one user. `query`: what is searched for, and marked."""
 
-    def __init__(self, history: History, journal: Journal, me: tuple[int, str]):
+    def __init__(self, window: Window, journal: Journal, me: tuple[int, str], quiet: Quiet):
         self.query = ""
-        self._history = history
+        self._window = window
+        self._quiet = quiet
         self._journal = journal
         self._me = me
 
     def draw(self, chat: Conversation, width: int, height: int) -> tuple[list[Row], list[Gap]]:
         """The visible rows, the last at the bottom; and the gaps near them, nearest first."""
-        items, at, hidden = self._place(chat, width, height)
+        items, at, hidden, _ = self._place(chat, width, height)
         gaps = [item.gap for item in reversed(items[: at + 1]) if item.gap]
         gaps += [item.gap for item in items[at + 1 :] if item.gap]
         rows: list[Row] = []
@@ -55,11 +57,13 @@ class Transcript:
                 break
         return rows[:height][::-1], gaps
 
-    def scroll(self, chat: Conversation, width: int, height: int, up: int) -> None:
-        """By so many rows, down if negative; no further than the first and the last."""
-        items, at, hidden = self._place(chat, width, height)
-        if not items:
-            return
+    def scroll(self, chat: Conversation, width: int, height: int, up: int) -> bool:
+        """By so many rows, down if negative, a screen at most; no further than the first and the last. False:
+        what comes there is still to be read, and nothing is done.
+        """
+        items, at, hidden, is_whole = self._place(chat, width, height)
+        if not items or not is_whole:
+            return is_whole
         hidden += up
         while hidden >= len(items[at].rows) and at > 0:
             hidden -= len(items[at].rows)
@@ -75,44 +79,55 @@ class Transcript:
                 hidden += len(items[at].rows)
         is_end = at == len(items) - 1 and hidden <= 0
         chat.bottom = None if is_end else (items[at].key, max(hidden, 0))
+        return True
 
     def show(self, chat: Conversation, seq: int, height: int) -> None:
-        """Bring a message to the middle of the screen."""
-        below = self._history.after(chat.conv, seq, max(1, height // 3))
+        """Bring a message, which has been read, to the middle of the screen."""
+        near = self._window.near(chat.conv, seq, max(1, height // 3))
+        below = [message for message in near.after if not self._quiet.hides(message)]
         is_end = len(below) < max(1, height // 3)
         chat.bottom = None if is_end else ((below[-1].seq, 0), 0)
 
-    def _place(self, chat: Conversation, width: int, height: int) -> tuple[list[Item], int, int]:
-        """The items around the lowest visible one, its place in them, its rows below the screen."""
-        items = self._items(chat, width, max(_WINDOW, 2 * height))
+    def seen(self, chat: Conversation, limit: int) -> list[Message]:
+        """The last messages down to the end of the screen."""
+        near = self._window.near(chat.conv, _lowest(chat), limit)
+        return [message for message in near.before if not self._quiet.hides(message)]
+
+    def _place(self, chat: Conversation, width: int, height: int) -> tuple[list[Item], int, int, bool]:
+        """The items around the lowest visible one, its place in them, its rows below the screen; and whether
+        the items are all that is kept there.
+        """
+        near = self._window.near(chat.conv, _lowest(chat), max(_WINDOW, 2 * height))
+        items = self._items(chat, width, near)
         if chat.bottom is None:
-            return items, len(items) - 1, 0
+            return items, len(items) - 1, 0, near.is_whole
         key, hidden = chat.bottom
         at = max((at for at, item in enumerate(items) if item.key <= key), default=0)
-        return items, at, min(hidden, len(items[at].rows) - 1) if items else 0
+        return items, at, min(hidden, len(items[at].rows) - 1) if items else 0, near.is_whole
 
-    def _items(self, chat: Conversation, width: int, size: int) -> list[Item]:
-        """In order, the messages of the window with the notes between them."""
+    def _items(self, chat: Conversation, width: int, near: Near) -> list[Item]:
+        """In order, the messages with the notes between them."""
         stand, conv = chat.stand, chat.conv
-        seq = chat.bottom[0][0] if chat.bottom else _END
-        before = self._history.before(conv, seq + 1, size)
-        after = self._history.after(conv, seq, size) if chat.bottom else []
-        messages = before + after
-        has_start, has_end = len(before) < size, len(after) < size
+        messages = near.before + near.after
+        has_start, has_end = near.is_start, near.is_end or not near.is_read
         found: list[Item] = []
         previous = max(stand.first, 1) - 1 if has_start or not messages else messages[0].seq - 1
-        low = previous if not has_start else -1
+        low = previous if near.is_read and not has_start else -1
         last: Message | None = None
         for message in messages:
-            found += self._gap(chat, previous, message.seq, width)
-            found.append(Item((message.seq, 0), self._message(chat, message, last, has_start, width)))
-            previous, last = message.seq, message
-        if has_end:
+            if near.is_read:
+                found += self._gap(chat, previous, message.seq, width)
+            previous = message.seq
+            if not self._quiet.hides(message):
+                found.append(Item((message.seq, 0), self._message(chat, message, last, has_start, width)))
+                last = message
+        if near.is_end:
             found += self._gap(chat, previous, stand.last + 1, width)
+        if has_end:
             found += self._unsent(conv, width)
-        high = _END if has_end else previous
+        high = END if has_end else previous
         found += [
-            Item(note.key, tuple(note_rows(note.text, width, note.style)))
+            Item(note.key, tuple(note_rows(note.text, width, "error" if note.kind == "error" else "note")))
             for note in chat.notes
             if low <= note.key[0] <= high
         ]
@@ -147,12 +162,20 @@ class Transcript:
         failed = [(pending, f"✗ {reason}", "class:error") for pending, reason in journal.failed.values()]
         waiting = [(pending, "…", "class:unsent") for pending in journal.unsent.values()]
         return [
-            Item((_END, at), tuple(self._own(pending, mark, style, width)))
+            Item((END, at), tuple(self._own(pending, mark, style, width)))
             for at, (pending, mark, style) in enumerate(failed + waiting, 1)
-            if pending.conv == conv
+            if journal.place(pending) == conv
         ]
 
     def _own(self, pending: Pending, mark: str, style: str, width: int) -> list[Row]:
         me, name = self._me
-        message = Message(pending.conv, 0, me, name, pending.text, 0, pending.cid, is_own=True)
+        text = pending.text
+        if not self._journal.place(pending):
+            text = _("to {name}: {text}").format(name=shown_name(pending.name or pending.conv), text=text)
+        message = Message(pending.conv, 0, me, name, text, 0, pending.cid, is_own=True)
         return message_rows(message, width, mark, style, self.query)
+
+
+def _lowest(chat: Conversation) -> int:
+    """The number of the lowest message on the screen, or more."""
+    return chat.bottom[0][0] if chat.bottom else END

@@ -9,28 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 from client.commands.shell import Quit, UsageError
 from client.commands.wording import complaint, no_server
-from client.i18n import _
+from client.i18n import N_, _
+from client.local.journal import Line
 from client.local.settings import BadSettings
+from client.protocol.events import Stranded
 from client.text import clean_line
 from forkchat.errors import Refused
 
 if TYPE_CHECKING:
     from client.screen.app import App
 
+#: Seconds for a command to come to its end when chatcli does: it may have its answer, and a token to write.
+_LAST = 1.0
+#: Ids are other people's there, and so is the conversation in which the line was entered.
+_STRANDED = N_("not done, because the server has another database now: {text}")
+
 
 @dataclass(frozen=True)
 class Entered:
-    """`text`: the line, as it was typed; `job`: what it asks for; `leads`: the user goes where that leads."""
+    """`key`: as `Desk.enter`'s, and the `cid` of the message that the line says: what is done once more
+    because chatcli was killed says it once. `text`: the line, as it was typed; `job`: what it asks for;
+    `is_local`: it is for the conversation that the user is in, as a message is; `leads`: the user goes where
+    it leads.
+    """
 
+    key: str
     text: str
     job: Coroutine[Any, Any, object]
-    is_message: bool
+    is_local: bool
     leads: bool = True
 
 
 class Turns:
-    """A message that was typed behind a command goes to where this leads; if it fails, nobody knows where
-    that is, and the message is not sent. `leads`: the user goes where the command leads that runs.
+    """What is for a conversation and was typed behind a command is for where this leads; if it fails, nobody
+    knows where that is, and nothing is done. `leads`: the user goes where the command leads that runs.
     """
 
     def __init__(self, app: App):
@@ -39,6 +51,7 @@ class Turns:
         self._running: asyncio.Task[None] | None = None
         self.leads = True
         self._has_failed = False  # what had its turn last
+        self._is_closed = False
 
     @property
     def is_busy(self) -> bool:
@@ -49,8 +62,9 @@ class Turns:
     def waiting(self) -> int:
         return self._entered.qsize()
 
-    def put(self, entered: Entered) -> None:
-        if not self.is_busy:
+    def put(self, entered: Entered, is_behind: bool) -> None:
+        """`is_behind`: something was busy when the line was entered; it may have failed since."""
+        if not is_behind:
             self._has_failed = False
         self._entered.put_nowait(entered)
 
@@ -58,25 +72,26 @@ class Turns:
         """What runs; whether there was something."""
         return self._running is not None and self._running.cancel()
 
-    def let_go(self) -> list[str]:
-        """The user has gone elsewhere: commands lead nowhere. Returns the messages that waited for that,
-        and are not sent.
+    def let_go(self) -> list[Entered]:
+        """The user has gone elsewhere: commands lead nowhere. Returns the lines that waited for where they
+        would have led, and are not done.
         """
         self.leads = False
         waiting = [self._entered.get_nowait() for _ in range(self._entered.qsize())]
         for entered in waiting:
-            if entered.is_message:
+            if entered.is_local:
                 entered.job.close()
             else:
                 self._entered.put_nowait(replace(entered, leads=False))
-        return [entered.text for entered in waiting if entered.is_message]
+        return [entered for entered in waiting if entered.is_local]
 
-    def close(self) -> list[str]:
-        """The turn of those that still wait will not come; the messages among them."""
-        messages = self.let_go()
+    async def close(self) -> None:
+        """What has no answer yet, or no turn, stays entered: it is asked about at the next start."""
         while not self._entered.empty():
             self._entered.get_nowait().job.close()
-        return messages
+        if self._running:
+            await asyncio.wait([self._running], timeout=_LAST)
+        self._is_closed = True
 
     async def work(self) -> None:
         """For as long as the client runs."""
@@ -90,20 +105,36 @@ class Turns:
             self._running = None
 
     async def _run(self, entered: Entered) -> None:
+        shell, line = self._app.shell, self._app.desk.journal.entered[entered.key]
         try:
-            if entered.is_message and self._has_failed:
+            if entered.is_local and (reason := self._hindrance(line)):
                 entered.job.close()
-                text = _("not sent, because the command before it failed: {text}")
-                raise UsageError(text.format(text=clean_line(entered.text)))
+                raise UsageError(reason)
             self._has_failed = True
+            shell.cid, shell.epoch = entered.key, line.epoch
             await entered.job
             self._has_failed = False
         except Quit:
             self._app.leave()
         except (UsageError, BadSettings, Refused, OSError) as error:
-            self.tell(error)
+            is_stranded = isinstance(error, Stranded)
+            self.tell(UsageError(_told(_STRANDED, line)) if is_stranded else error)
             self._app.composer.offer(entered.text)
+        finally:
+            shell.cid = shell.epoch = ""
+            if not self._is_closed:
+                self._app.desk.over(entered.key)
         self._app.draw_soon()
+
+    def _hindrance(self, line: Line) -> str:
+        """Why a line is not done that is for the conversation at hand; "" if it is."""
+        if line.conv and not self._app.desk.journal.place(line):
+            return _told(_STRANDED, line)
+        if not self.leads:
+            return _told(N_("not done, because you have gone elsewhere: {text}"), line)
+        if self._has_failed:
+            return _told(N_("not sent, because the command before it failed: {text}"), line)
+        return ""
 
     def tell(self, error: Exception) -> None:
         if isinstance(error, ConnectionError):
@@ -111,3 +142,7 @@ class Turns:
                 self._app.complain(text)
         else:
             self._app.complain(complaint(error))
+
+
+def _told(reason: str, line: Line) -> str:
+    return _(reason).format(text=clean_line(line.text))

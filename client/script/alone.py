@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from client.commands.actions import fetch_last
 from client.commands.shell import naming
 from client.commands.wording import complaint
-from client.protocol.events import Event, LoggedOut, LoginFailed, Message
-from client.script.codes import exit_code
+from client.i18n import _
+from client.protocol.events import (
+    Disconnected,
+    Event,
+    LoggedIn,
+    LoggedOut,
+    LoginFailed,
+    Message,
+    Stranded,
+)
+from client.script.codes import OK, exit_code
 from client.script.script import TROUBLE, Script
-from forkchat.errors import NotLoggedIn
+from client.script.streams import Input
+from forkchat.errors import NotLoggedIn, Refused
 
 
 class Alone(Script):
@@ -26,21 +35,20 @@ class Alone(Script):
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        self._logged_out: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: Why there is nothing more to wait for; None when there is no showing it.
+        self._ended: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
 
     async def send(self, to: str, text: str) -> int:
         """`-` is standard input, all of it."""
 
         async def job() -> None:
-            said = text
-            if text == "-":
-                said = (await asyncio.to_thread(sys.stdin.buffer.read)).decode(errors="replace").rstrip("\n")
+            said = (await Input().rest()).rstrip("\n") if text == "-" else text
             cid = self.shell.post(await self.shell.conversation(to), said)
             with naming(to):
                 sent = await self.client.acknowledged(cid, self.view.patience)
             self.view.done({"conv": sent.conv, "seq": sent.seq, "ts": sent.ts})
 
-        return await self._run(job)
+        return await self._do(job)
 
     async def history(self, name: str, number: int) -> int:
         """The last messages."""
@@ -49,7 +57,7 @@ class Alone(Script):
             for message in await fetch_last(self.shell, await self.shell.conversation(name), number):
                 self.view.show(message)
 
-        return await self._run(job)
+        return await self._do(job)
 
     async def tail(self, name: str, number: int) -> int:
         """The last messages, then those that come, until it is interrupted or logged out."""
@@ -59,30 +67,44 @@ class Alone(Script):
             past = await fetch_last(self.shell, conv, number)
             for message in past:
                 self.view.show(message)
-            self.client.follow(conv, past[-1].seq if past else 0)
-            raise NotLoggedIn(await self._logged_out)
+            if not self.output.failure:  # else nobody has seen them
+                first, last = (past[0].seq, past[-1].seq) if past else (1, 0)
+                self.client.follow(conv, first, last)
+            if refused := await self.while_read(self._ended):
+                raise refused
 
-        return await self._run(job)
+        return await self._do(job)
 
-    async def _run(self, job: Callable[[], Awaitable[None]]) -> int:
-        code = await self.begin()
-        if code:
-            return code
-        try:
-            await job()
-        except TROUBLE as error:
-            code = exit_code(error, is_login=False)
-            self.view.failed(complaint(error), code, error)
-        finally:
-            await self.client.close()  # also when interrupted: what was shown is confirmed
-        return code
+    async def _do(self, job: Callable[[], Awaitable[None]]) -> int:
+        async def work() -> int:
+            try:
+                await job()
+            except TROUBLE as error:
+                code = exit_code(error, is_login=False)
+                self.view.failed(complaint(error), code, error)
+                return code
+            return OK
+
+        return await self.run(work)
 
     def _on_event(self, event: Event) -> None:
         self.directory.note(event)
         match event:
-            case Message():
+            case Message() | Disconnected(is_wanted=True) | LoggedIn(is_resumed=True):
                 self.view.on_event(event)
-            case LoggedOut(reason=reason) if not self._logged_out.done():
-                self._logged_out.set_result(reason)
-            case LoginFailed(refused=refused) if not self._logged_out.done():
-                self._logged_out.set_result(refused.errmsg)
+            case LoggedOut(reason=reason):
+                self._end(NotLoggedIn(reason))
+            case LoginFailed(refused=refused):
+                self._end(NotLoggedIn(refused.errmsg))
+
+    def _on_other_epoch(self) -> None:
+        super()._on_other_epoch()
+        self._end(Stranded(_("the server has another database now; start again to follow what is there")))
+
+    def _on_output_failure(self, error: OSError) -> None:
+        self._end(None)
+        super()._on_output_failure(error)
+
+    def _end(self, reason: Refused | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(reason)

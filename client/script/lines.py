@@ -6,64 +6,75 @@ from contextlib import suppress
 
 from client.commands.access import login
 from client.commands.passwords import NoPassword
-from client.commands.shell import Quit, Told
+from client.commands.shell import Quit, Told, UsageError
 from client.commands.table import Command
 from client.commands.wording import complaint
 from client.i18n import _
 from client.protocol.events import Event, Message
-from client.script.codes import OK, TIMEOUT, exit_code
+from client.script.codes import OK, TIMEOUT, USAGE, exit_code
 from client.script.plain import PATIENCE
 from client.script.script import TROUBLE, Script
 from client.script.streams import Input
 
 #: For these nobody need be logged in; and these say themselves who is.
 _FOR_ANYONE, _ENTRANCES = ("help", "set", "quit"), ("register", "login", "takeover")
+#: These say where the lines after them go.
+_LEADING = ("msg", "query", "groupchat", "join", "group create")
 
 
 class Lines(Script):
-    async def run(self, usual: str) -> int:
+    async def all(self, usual: str) -> int:
         """Commands from standard input, until it ends and everything was acknowledged and shown.
 
         `usual`: who logs in when it comes to that and nobody else was named; "" for nobody. Returns the exit
         code: that of the first command that failed.
         """
         self._usual = usual
-        code = await self.begin()
-        if code:
-            return code
+        return await self.run(self._work)
+
+    async def _work(self) -> int:
+        code = OK
         lines = Input()
         try:
             while True:
-                line = await lines.line()
+                line = await self.while_read(lines.line())
                 if line.strip():
                     failed = await self._do(line)
                     code = code or failed
         except EOFError:
             pass
+        except UsageError as error:
+            self.view.complain(str(error))
+            code = code or USAGE
         except Quit:
             self.view.done(None)
         if not await self.client.settle(PATIENCE):
             unsent = self.client.session.unsent
             self.view.complain(_("not acknowledged: {number} messages").format(number=unsent))
             code = code or TIMEOUT
-        await self.client.close()
         return code
 
     async def _do(self, line: str) -> int:
-        is_login = True
+        is_login = leads = True
         try:
             command, arguments = self.view.parse(line)
+            leads = command.name in _LEADING
             await self._log_in_usual(command)
             if command.name == "login":
                 await self._leave_unless(arguments[0])
             is_login = command.name in ("login", "takeover")
-            self.view.done(await command.run(self.shell, *arguments))
+            value = await command.run(self.shell, *arguments)
+            if command.name == "register":
+                await self.shell.keep_login()
+            self.view.done(value)
         except Told as told:
             assert told.__cause__
             code = exit_code(told.__cause__, is_login=False)
             self.view.failed("", code, told.__cause__)
             return code
         except TROUBLE as error:
+            if leads:  # the next line is for where it would have led, which nobody knows
+                self.view.open("")
             code = exit_code(error, is_login)
             self.view.failed(complaint(error), code, error)
             return code
@@ -86,8 +97,13 @@ class Lines(Script):
             await self.client.leave()
             self.view.open("")
 
+    def _on_other_epoch(self) -> None:
+        super()._on_other_epoch()
+        text = _("the server has another database now; before the next text /msg NAME says whom it is for")
+        self.view.complain(text)
+
     def _on_event(self, event: Event) -> None:
         if self.directory.note(event):
             self.view.on_event(event)
-        if isinstance(event, Message) and event.seq and not event.is_own:
+        if isinstance(event, Message) and event.seq and not event.is_own and not self.output.failure:
             self.client.read(event.conv, event.seq)

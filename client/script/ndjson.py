@@ -22,7 +22,7 @@ from client.protocol.events import (
     Typing,
 )
 from client.script.plain import PATIENCE
-from client.script.streams import write
+from client.script.streams import Output
 from client.text import valid
 from forkchat.errors import Refused
 
@@ -32,8 +32,9 @@ class Ndjson:
 
     patience = PATIENCE
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output) -> None:
         self.conv = ""
+        self._output = output
         self._tag: object = None
 
     def parse(self, line: str) -> tuple[Command, list[str]]:
@@ -65,7 +66,8 @@ class Ndjson:
             case Message() if not event.is_echo:
                 self._write("message", **shown(event))
             case LoggedIn():
-                self._write("logged_in", id=event.id, name=event.name)
+                what = "connected" if event.is_resumed else "logged_in"
+                self._write(what, id=event.id, name=event.name)
             case LoggedOut():
                 self._write("logged_out", reason=event.reason)
             case Disconnected():
@@ -84,6 +86,9 @@ class Ndjson:
     def tell(self, text: str) -> None:
         """The result says it."""
 
+    def page(self, title: str, lines: list[str]) -> None:
+        """As `tell`."""
+
     def complain(self, text: str) -> None:
         self._write("problem", text=text)
 
@@ -97,4 +102,4 @@ class Ndjson:
         raise EOFError
 
     def _write(self, event: str, **fields: Any) -> None:
-        write(json.dumps({"event": event} | fields))
+        self._output.write(json.dumps({"event": event} | fields))

@@ -6,9 +6,18 @@ from client.commands.directory import Directory
 from client.commands.table import COMMANDS, Command, parse_line
 from client.commands.wording import Wording, when
 from client.i18n import _
-from client.protocol.events import Event, Message, SendDelayed, SendFailed, Sent
-from client.script.streams import complain, write
-from client.text import clean, clean_line, rows, shown_name
+from client.protocol.events import (
+    Disconnected,
+    Event,
+    LoggedIn,
+    LoginFailed,
+    Message,
+    SendDelayed,
+    SendFailed,
+    Sent,
+)
+from client.script.streams import Output, complain
+from client.text import clean, clean_line, rows, shown_name, spoken
 from forkchat.errors import RateLimited
 
 #: Seconds that a message may take to be stored before the next line is read.
@@ -20,8 +29,9 @@ class Plain:
 
     patience = PATIENCE
 
-    def __init__(self, directory: Directory):
+    def __init__(self, directory: Directory, output: Output):
         self.conv = ""
+        self._output = output
         self._directory = directory
         self._wording = Wording(directory)
 
@@ -45,7 +55,7 @@ class Plain:
                 self.show(Message(event.conv, event.seq, me, name, event.text, event.ts, is_own=True))
             case SendDelayed() if not isinstance(event.refused, RateLimited):
                 self.complain(_("not sent yet: {reason}").format(reason=_(clean_line(event.refused.errmsg))))
-            case SendFailed():
+            case SendFailed() | Disconnected() | LoggedIn(is_resumed=True) | LoginFailed():
                 for text in self._wording.tell(event):
                     self.complain(text)
             case _:
@@ -53,10 +63,14 @@ class Plain:
                     self.tell(text)
 
     def tell(self, text: str) -> None:
-        write("-- " + clean_line(text))
+        self._output.write("-- " + clean_line(text))
 
     def complain(self, text: str) -> None:
         complain("-- " + clean_line(text))
+
+    def page(self, title: str, lines: list[str]) -> None:
+        for line in lines:
+            self.tell(line)
 
     def show(self, message: Message) -> None:
         title = self._directory.title(message.conv)
@@ -65,8 +79,8 @@ class Plain:
             head = f"{title} {name}"
         else:
             head = f"{name} → {title}" if message.is_own else name
-        for row in rows(f"{when(message.ts)} {head}: {clean(message.text)}"):
-            write(row)
+        for row in rows(f"{when(message.ts)} {spoken(head, clean(message.text))}"):
+            self._output.write(row)
 
     def open(self, conv: str) -> None:
         self.conv = conv

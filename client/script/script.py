@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import sys
+import os
+import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from client.aio.client import Client
 from client.aio.server import Server
@@ -15,15 +17,18 @@ from client.commands.directory import Directory
 from client.commands.passwords import NoPassword
 from client.commands.shell import Shell, UsageError
 from client.commands.table import COMMANDS
-from client.commands.wording import complaint, no_server, put_aside
+from client.commands.wording import complaint, no_server, not_encrypted, put_aside
 from client.i18n import _
 from client.local.accounts import Accounts
 from client.local.settings import BadSettings, Settings
-from client.protocol.events import Event
+from client.protocol.events import Event, Greeted, Message
 from client.script.codes import OK, exit_code
 from client.script.ndjson import Ndjson
 from client.script.plain import PATIENCE, Plain
+from client.script.streams import Output, complain
 from forkchat.errors import Refused
+
+T = TypeVar("T")
 
 #: What a command may raise because of what the user, the server or the network did.
 TROUBLE = (UsageError, BadSettings, Refused, OSError)
@@ -47,10 +52,12 @@ class Script(ABC):
         is_json: bool,
     ):
         self.directory = Directory()
-        self.view: Plain | Ndjson = Ndjson() if is_json else Plain(self.directory)
+        self.output = Output(self._on_output_failure)
+        self.view: Plain | Ndjson = Ndjson(self.output) if is_json else Plain(self.directory, self.output)
         self.client = Client(
             *(server.host, server.port),
-            on_event=self._on_event,
+            on_event=self._take,
+            on_error=lambda error: None,  # the exit code tells of it
             patience=PATIENCE,
             ssl=server.tls,
             follows_all=self.follows_all,
@@ -59,11 +66,54 @@ class Script(ABC):
         self._server = server
         self._accounts = accounts
         self._user = user
+        self._epoch = ""  # of the server's database
 
     @abstractmethod
     def _on_event(self, event: Event) -> None: ...
 
-    async def begin(self) -> int:
+    def _take(self, event: Event) -> None:
+        """A message that could not be shown fails here: it is not confirmed, and comes again."""
+        if isinstance(event, Greeted):
+            is_other, self._epoch = self._epoch not in ("", event.epoch), event.epoch
+            self.shell.epoch = self.shell.epoch or event.epoch
+            if is_other:
+                self._on_other_epoch()
+        self._on_event(event)
+        if isinstance(event, Message) and self.output.failure:
+            raise self.output.failure
+
+    def _on_other_epoch(self) -> None:
+        """The server has another database: whom we know by an id is someone else there."""
+        self.directory.forget()
+        self.view.open("")
+
+    async def run(self, work: Callable[[], Awaitable[int]]) -> int:
+        """Connect, log in and do the work, which returns its exit code; the script's exit code."""
+        try:
+            code = await self._begin() or await work()
+        finally:
+            await self.client.close()  # also when a signal ends it: what was shown is confirmed
+        return self.output.exit_code(code)
+
+    async def while_read(self, awaitable: Awaitable[T]) -> T:
+        """Wait for it, as long as there is a reader of standard output: without one there is no use in
+        waiting, and the script ends as if by SIGPIPE."""
+        watch = asyncio.create_task(self._watch())
+        try:
+            return await awaitable
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        await self.output.unread()
+        self._on_output_failure(BrokenPipeError())
+
+    def _on_output_failure(self, error: OSError) -> None:
+        """What is typed is sent all the same, unless nobody reads: then there may be no end of it."""
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + signal.SIGPIPE)
+
+    async def _begin(self) -> int:
         """Connect and log in; the exit code if that fails, else OK."""
         if self._accounts.damaged:
             self.view.complain(put_aside(self._accounts.damaged))
@@ -73,6 +123,8 @@ class Script(ABC):
             for text in no_server(self._server, error):
                 self.view.complain(text)
             return exit_code(error, is_login=True)
+        if self.client.is_exposed and not self._server.is_plain_meant:
+            complain("-- " + not_encrypted(self._server))  # in JSON a problem would be the server's
         if not self._user:
             return OK
         try:
@@ -80,7 +132,6 @@ class Script(ABC):
         except TROUBLE as error:
             code = exit_code(error, is_login=True)
             self.view.failed(complaint(error), code, error)
-            await self.client.close()
             return code
         return OK
 
@@ -89,9 +140,13 @@ class Script(ABC):
         try:
             await login(self.shell, self._user)
         except NoPassword:
-            if not sys.stdin.isatty():
+            if not os.isatty(0):
                 raise
-            password = await asyncio.to_thread(getpass.getpass, _("password: "))
+            # In the loop's thread: another one could not be ended by a signal, nor turn the echo on again.
+            try:
+                password = getpass.getpass(_("password: "))
+            except EOFError:
+                password = ""
             if not password:
                 raise
             await self.shell.log_in(self._user, password)

@@ -18,9 +18,7 @@ from forkchat.errors import StartError
 #: Characters of a run_id that tell two runs apart.
 _RUN = 12
 #: Parameters of a `rediss://` URL.
-_TLS = frozenset(
-    ["ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"]
-)
+_TLS = {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 
 
 def parse(url: str) -> dict[str, Any]:
@@ -29,9 +27,9 @@ def parse(url: str) -> dict[str, Any]:
     """
     arguments: dict[str, Any] = parse_url(url)
     parts = urlsplit(url)
-    unknown = parse_qs(parts.query).keys() - {"db"} - (_TLS if parts.scheme == "rediss" else set())
-    if unknown:
-        raise StartError(f"Redis: its URL has the unknown parameter {', '.join(sorted(unknown))}")
+    known = {"db"} | (_TLS if parts.scheme == "rediss" else set())
+    if parse_qs(parts.query).keys() - known:  # not named: it may be half of a password
+        raise StartError(f"Redis: its URL has an unknown parameter; known are {', '.join(sorted(known))}")
     if parts.scheme == "unix":
         if not arguments.get("path") or parts.hostname:
             raise StartError("Redis: its URL must be of the form unix:///path")

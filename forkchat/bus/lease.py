@@ -7,6 +7,7 @@ from collections.abc import Callable
 from forkchat import log
 from forkchat.bus import keys
 from forkchat.bus.link import Link
+from forkchat.bus.replies import number
 from forkchat.jobs import Job
 from forkchat.runtime import Future, Loop, gather
 
@@ -24,9 +25,13 @@ if not born or string.match(born, '^%S+') ~= ARGV[3] then
 end
 """
 
-# Be the one who clears up a dead lease. KEYS: lease, reap. ARGV: ours, seconds.
+# Be the one who clears up a dead lease, or go on with it. KEYS: lease, reap. ARGV: ours, seconds, 1 to end
+# the lease: others who find it dead a step before that would clear it up as one that ended long ago.
 _REAP = """
+local reaper = redis.call('GET', KEYS[2])
+if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if reaper == ARGV[1] then return redis.call('EXPIRE', KEYS[2], ARGV[2]) end
 return redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) and 1 or 0
 """
 
@@ -62,7 +67,7 @@ class Lease:
     its data, went back to a snapshot or failed over to another server (a new run), or we were stopped or cut
     off for too long and others have cleared us up. `on_cleared(users,
     since)` gets the users of a dead lease that is ours to clear up: they have been gone for `since` seconds
-    at least, unless they log in again.
+    at least, unless they are here; it may get them again.
     """
 
     def __init__(self, loop: Loop, link: Link, name: str):
@@ -83,7 +88,6 @@ class Lease:
         await self._register()
         self._is_unsure = False
         for dead in await self._replaced():
-            await self._link.call("DEL", keys.lease(dead))
             await self._clear(dead, 0.0)
         if not self._has_begun:  # what comes after it may have failed, and it is tried again
             self._has_begun = True
@@ -162,22 +166,30 @@ class Lease:
             raise failed
 
     async def _clear(self, dead: str, since: float) -> None:
-        """Take over the users of a dead lease. May be interrupted anywhere and done again by anyone."""
+        """Take over the users of a lease that has been silent for `since` seconds; 0: it ends now.
+
+        May be interrupted anywhere and done again by anyone.
+        """
         lease, reap = keys.lease(dead), keys.reap(dead)
-        if not await self._link.call("EVAL", _REAP, 2, lease, reap, self.name, keys.REAP_TTL):
+        values = self.name, keys.REAP_TTL, int(not since)
+        if not await self._link.call("EVAL", _REAP, 2, lease, reap, *values, reads=number):
             return
         left, count = 0 if since else keys.LEFT_TTL, 0
         while users := [int(u) for u in await self._link.call("SRANDMEMBER", keys.users(dead), _CHUNK)]:
-            dropped = await gather([self._drop(user, dead, left) for user in users])
+            try:
+                dropped = await gather([self._drop(user, dead, left) for user in users])
+            except BaseException:
+                self.on_cleared(users, since)  # whoever was dropped is not among those that are tried again
+                raise
             ours = [user for user, is_ours in zip(users, dropped, strict=True) if is_ours]
             self.on_cleared(ours, since)
             count += len(ours)
             if len(ours) < len(users):
                 return
-        if await self._link.call("EVAL", _CLEARED, 2, reap, keys.LEASES, self.name, dead):
+        if await self._link.call("EVAL", _CLEARED, 2, reap, keys.LEASES, self.name, dead, reads=number):
             log.info("lease.cleared", lease=dead, users=count)
 
     def _drop(self, user: int, dead: str, left: int) -> Future[int]:
         where = keys.session(user), keys.left(user), keys.reap(dead), keys.users(dead), keys.users(self.name)
         values = dead, left, self.name, user, keys.REAP_TTL
-        return self._link.call("EVAL", _DROP, len(where), *where, *values)
+        return self._link.call("EVAL", _DROP, len(where), *where, *values, reads=number)

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import hiredis
+from hiredis import HiredisError, PushNotification, Reader, ReplyError, pack_command
 
 from forkchat import log
 from forkchat.bus.connect import connect, socket_of
+from forkchat.bus.replies import READS, anything
 from forkchat.errors import Unavailable
 from forkchat.jobs import report
 from forkchat.runtime import STAGE_BUS, Future, Lane, Loop
@@ -62,7 +63,7 @@ class Link:
         self._is_closed = False
         self._redis: Any = None
         self._sock: socket.socket | None = None
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._reader = Reader(notEnoughData=_NOTHING)
         self._replies: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._is_flushing = False
@@ -85,26 +86,38 @@ class Link:
         self._is_closed = True
         self.drop("closed")
 
-    def call(self, *command: Any) -> Future[Any]:
-        """The command's reply. Raises Unavailable (in the future) when it does not come."""
+    def call(self, *command: Any, reads: Callable[[Any], Any] | None = None) -> Future[Any]:
+        """The command's reply, as `reads` gives it, or `READS`. Raises Unavailable (in the future) when none
+        comes, or none that can be read.
+        """
         future: Future[Any] = Future()
+        reads = reads or READS.get(command[0], anything)
+
+        def refuse(why: str) -> None:
+            refused = Unavailable(why)
+            report(f"redis {command[0]}", refused)
+            future.set_exception(refused)
 
         def reply(value: Any) -> None:
             if isinstance(value, Unavailable):
                 future.set_exception(value)
-            elif isinstance(value, Exception):
-                refused = Unavailable(f"Redis refuses it: {value}")
-                report(f"redis {command[0]}", refused)
-                future.set_exception(refused)
+                return
+            if isinstance(value, Exception):
+                refuse(f"Redis refuses it: {value}")
+                return
+            try:
+                found = reads(value)
+            except Exception:
+                refuse(f"Redis answers with {value!r:.50}, which is no answer to it")
             else:
-                future.set_result(value)
+                future.set_result(found)
 
         self.send(command, reply)
         return future
 
     def send(self, command: tuple[Any, ...], reply: Reply) -> None:
         """Send, and have `reply` called with what comes."""
-        if not self.is_up:
+        if not self.run:
             reply(Unavailable("Redis cannot be reached"))
             return
         if not self._replies:
@@ -165,7 +178,7 @@ class Link:
             self._reconnect()
             return
         self._sock = sock
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._reader = Reader(notEnoughData=_NOTHING)
         self._is_blocked = False
         self._up_at = self._loop.time()
         self.run = run
@@ -179,7 +192,7 @@ class Link:
         self._first_up.set_result(None)
 
     def _write(self, command: tuple[Any, ...]) -> None:
-        self._out.append(hiredis.pack_command(command))
+        self._out.append(pack_command(command))
         if not self._is_flushing and not self._is_blocked:
             self._is_flushing = True
             self._loop.at_turn_end(STAGE_BUS, self._flush)
@@ -234,25 +247,25 @@ class Link:
         while self._sock is sock:
             try:
                 reply = self._reader.gets()
-            except hiredis.HiredisError as error:
+            except HiredisError as error:
                 self.drop(f"not Redis's protocol: {error}")
                 return
             if reply is _NOTHING:
                 return
             try:
-                self._take(reply)
+                if isinstance(reply, PushNotification):
+                    self.on_push(reply)
+                else:
+                    self._answer(reply)
             except Exception as error:  # what comes behind it is for others
                 log.exception("redis.reply_failed", error, link=self._name)
 
-    def _take(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.PushNotification):
-            self.on_push(reply)
-            return
+    def _answer(self, reply: Any) -> None:
         if not self._replies:
             self.drop(f"a reply that nobody asked for: {reply!r:.200}")
             return
         answer = self._replies.popleft()
-        if isinstance(reply, hiredis.ReplyError) and any(word in str(reply) for word in _ELSEWHERE):
+        if isinstance(reply, ReplyError) and any(word in str(reply) for word in _ELSEWHERE):
             self._loop.post(self._lead_elsewhere, self._sock, str(reply))
         answer(reply)
 

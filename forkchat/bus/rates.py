@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from forkchat.bus import keys
 from forkchat.bus.link import Link
+from forkchat.bus.replies import number
 from forkchat.config import Limits
-from forkchat.errors import RateLimited, Unavailable
+from forkchat.errors import RateLimited
 
 #: One sharer fills no more than this part of a shared bucket.
 _SHARE = 5
@@ -149,11 +150,9 @@ class Rates:
         await self._number(_OWE, [keys.burst(user)], _whole(limits) + round(seconds * 1000))
 
     async def _number(self, script: str, names: list[str], *arguments: str | int) -> int:
-        """What a script returns. Raises Unavailable, also for what is no number: it may become an answer."""
-        reply = await self._link.call("EVAL", script, len(names), *names, *arguments)
-        if not isinstance(reply, int):
-            raise Unavailable(f"Redis answers with {reply!r:.50}, which is no number")
-        return reply
+        """What a script returns. Raises Unavailable."""
+        found: int = await self._link.call("EVAL", script, len(names), *names, *arguments, reads=number)
+        return found
 
 
 def _whole(limits: Limits) -> int:

@@ -91,7 +91,7 @@ class Connection:
         self._on_closed = on_closed
         self._on_drained = on_drained
         self._on_room = on_room
-        self._loop.register(self._sock.fileno(), self._events, self._on_events)
+        self._loop.register(self._sock.fileno(), self._events, self._on_events, is_peer=True)
 
     def pace(self) -> None:
         """Send frame by frame from now on. MUST come before the first `write`."""

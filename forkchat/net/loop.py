@@ -14,8 +14,10 @@ from typing import Any
 from forkchat import log
 from forkchat.runtime import STAGE_PEERS
 
-#: Events taken in one turn, so that a turn's work stays bounded.
-_MAX_EVENTS = 512
+#: Events of peers, and timers, taken in one turn, so that its work stays bounded.
+_MOST_A_TURN = 512
+
+Handlers = dict[int, Callable[[int], object]]
 
 
 class TimerHandle:
@@ -35,13 +37,17 @@ class TimerHandle:
 class EventLoop:
     """Level-triggered epoll. A turn: events, due timers, posted calls, then the stages of its end.
 
+    Peers have an epoll of their own, which is one entry of the other: epoll reports in the order of arrival,
+    so that a reply of Redis would wait for all of 15,000 clients that end at once.
+
     An exception in a handler is logged and ends nothing but that call: whoever registers MUST clean
     up in its own handler. All methods but `post` belong to the loop's thread.
     """
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], object]] = {}
+        self._epoll, self._peers_epoll = select.epoll(), select.epoll()
+        self._handlers: Handlers = {}
+        self._peers: Handlers = {}
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._order = count()
         self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -51,20 +57,26 @@ class EventLoop:
         self._now = time.monotonic()
         self._is_running = False
         self.register(self._wake_fd, select.EPOLLIN, self._on_wake)
+        self.register(self._peers_epoll.fileno(), select.EPOLLIN, self._on_peers)
 
     def time(self) -> float:
         return self._now
 
-    def register(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
-        self._epoll.register(fd, events)
-        self._handlers[fd] = handler
+    def register(self, fd: int, events: int, handler: Callable[[int], object], is_peer: bool = False) -> None:
+        epoll, handlers = (self._peers_epoll, self._peers) if is_peer else (self._epoll, self._handlers)
+        epoll.register(fd, events)
+        handlers[fd] = handler
 
     def modify(self, fd: int, events: int) -> None:
-        self._epoll.modify(fd, events)
+        epoll = self._peers_epoll if fd in self._peers else self._epoll
+        epoll.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
-        del self._handlers[fd]
-        self._epoll.unregister(fd)
+        if self._peers.pop(fd, None) is not None:
+            self._peers_epoll.unregister(fd)
+        else:
+            del self._handlers[fd]
+            self._epoll.unregister(fd)
 
     def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> TimerHandle:
         timer = TimerHandle(fn, args)
@@ -88,23 +100,16 @@ class EventLoop:
         """Turn until `stop`."""
         self._is_running = True
         while self._is_running:
-            events = self._epoll.poll(self._timeout(), _MAX_EVENTS)
+            events = self._epoll.poll(self._timeout(), _MOST_A_TURN)
             self._now = time.monotonic()
-            for fd, event in events:
-                # An earlier handler of this turn may have closed it; its number may even be someone
-                # else's by now, which at worst is a spurious event.
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    try:
-                        handler(event)
-                    except Exception as error:
-                        _failed(handler, error)
+            _handle(events, self._handlers)
             self._run_timers()
             for _ in range(len(self._posted)):
                 self._call(*self._posted.popleft())
             self._end_turn()
 
     def close(self) -> None:
+        self._peers_epoll.close()
         self._epoll.close()
         os.close(self._wake_fd)
 
@@ -116,7 +121,9 @@ class EventLoop:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
 
     def _run_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= self._now:
+        for _ in range(_MOST_A_TURN):
+            if not self._timers or self._timers[0][0] > self._now:
+                return
             timer = heapq.heappop(self._timers)[2]
             if timer.fn is not None:
                 self._call(timer.fn, timer.args)
@@ -143,10 +150,25 @@ class EventLoop:
         except Exception as error:
             _failed(fn, error)
 
+    def _on_peers(self, _events: int) -> None:
+        _handle(self._peers_epoll.poll(0, _MOST_A_TURN), self._peers)
+
     def _on_wake(self, _events: int) -> None:
         # Cleared before the posted calls are looked at: a post that comes now wakes the next turn.
         os.eventfd_read(self._wake_fd)
         self._is_woken = False
+
+
+def _handle(events: list[tuple[int, int]], handlers: Handlers) -> None:
+    for fd, event in events:
+        # An earlier handler of this turn may have closed it; its number may even be someone else's by now,
+        # which at worst is a spurious event.
+        handler = handlers.get(fd)
+        if handler is not None:
+            try:
+                handler(event)
+            except Exception as error:
+                _failed(handler, error)
 
 
 def _failed(fn: Callable[..., object], error: Exception) -> None:

@@ -141,16 +141,22 @@ class Arbiter:
 
     def _handle_hup(self) -> None:
         try:
-            self._config, restart = self._config.reload()
+            self._reload()
         except ConfigError as error:
             for problem in error.problems:
                 log.error("config.refused", problem=problem, kept="the configuration as it was")
-            return
-        log.set_level(self._config.server.log_level)
-        log.info("config.reload", file=self._config.source.path)
+        except Exception as error:  # a defect of ours, or no memory: no reason to end
+            log.exception("config.failed", error)
+
+    def _reload(self) -> None:
+        """Raises ConfigError."""
+        config, restart = self._config.reload()
+        self._handover.write(config)
+        self._config = config
+        log.set_level(config.server.log_level)
+        log.info("config.reload", file=config.source.path)
         if restart:
             log.warning("config.needs_restart", keys=",".join(restart))
-        self._handover.write(self._config)
         self._pool.send(signal.SIGHUP)
 
     def _handle_usr1(self) -> None:

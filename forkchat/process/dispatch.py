@@ -13,11 +13,13 @@ from forkchat.service.service import Service
 from forkchat.wire import msgid as m
 from forkchat.wire.requests import Request, check, decode, rid_of
 from forkchat.wire.states import check_legal
-from forkchat.wire.weights import weight
+from forkchat.wire.weights import LIGHT, REQUEST_BYTES, weight
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from forkchat.process.peer import Peer
-    from forkchat.service.registry import Answer
+    from forkchat.service.registry import Fields
 
 
 class Dispatcher:
@@ -44,13 +46,13 @@ class Dispatcher:
                 raise RateLimited("too many messages", retry_after=math.ceil(wait * 100) / 100)
             check_legal(peer.state, msgid)
             request = check(msgid, message)
-            if (more := weight(request, len(frame)) - 1) > 0:
-                peer.bucket.spend(more)
-            self._dispatch(peer, request)
+            if msgid not in LIGHT or len(frame) >= REQUEST_BYTES:
+                peer.bucket.spend(weight(request, len(frame)) - 1)
+            answer = self._service.registry[msgid](peer, request)
+            if answer is not None:  # most messages are answered when they are stored
+                _give(peer, request, answer)
         except Refused as refused:
-            peer.refuse(msgid, rid, refused)
-            if not isinstance(refused, Unavailable):
-                peer.fault(len(frame), isinstance(refused, RateLimited))
+            peer.refuse(msgid, rid, refused, len(frame))
         except Exception as error:
             peer.refuse(msgid, rid, _fault(peer, msgid, error))
 
@@ -69,15 +71,13 @@ class Dispatcher:
             return 0.0
         return peer.bucket.take(limits.message_rate, limits.message_burst, time.monotonic())
 
-    def _dispatch(self, peer: Peer, request: Request) -> None:
-        answer: Answer = self._service.registry[request.msgid](peer, request)
-        if answer is None:
-            return
-        if isinstance(answer, dict):
-            peer.answer(request, answer)
-        else:
-            peer.inbox.hold()
-            spawn(answer).add_done_callback(lambda done: _finish(peer, request, done))
+
+def _give(peer: Peer, request: Request, answer: dict[str, Any] | Coroutine[Any, Any, Fields]) -> None:
+    if isinstance(answer, dict):
+        peer.answer(request, answer)
+    else:
+        peer.inbox.hold()
+        spawn(answer).add_done_callback(lambda done: _finish(peer, request, done))
 
 
 def _finish(peer: Peer, request: Request, done: Future[Any]) -> None:

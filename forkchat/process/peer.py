@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from forkchat import config, log
-from forkchat.errors import BadRequest, Refused, TooLarge
+from forkchat.errors import BadRequest, RateLimited, Refused, TooLarge, Unavailable
 from forkchat.net.connection import Connection
 from forkchat.process.admission import Admission
 from forkchat.process.bucket import Bucket
@@ -213,8 +213,11 @@ class Peer:
                 self.bucket.spend(len(frame) // ANSWER_BYTES)
             self.write(frame)
 
-    def refuse(self, msgid: int, rid: Rid, refused: Refused) -> None:
-        """Modern clients get every refusal, classic ones those that their protocol has an answer for."""
+    def refuse(self, msgid: int, rid: Rid, refused: Refused, size: int = 0) -> None:
+        """Modern clients get every refusal, classic ones those that their protocol has an answer for.
+
+        Each counts as a fault of the peer, but for `Unavailable`. `size`: bytes of the frame.
+        """
         log.debug("peer.refused", peer=self.address, msgid=msgid, code=refused.code)
         if self.is_modern:
             self.write(answers.refusal(msgid, rid, refused))
@@ -222,11 +225,13 @@ class Peer:
             self.write_json(self.classic.login_refused(refused.errno, refused.errmsg))
         elif msgid == m.REG and self.state is State.NEW:
             self.write_json(self.classic.not_registered(refused.errmsg))
+        if not isinstance(refused, Unavailable):
+            self._fault(size, isinstance(refused, RateLimited))
 
-    def fault(self, size: int, is_too_fast: bool) -> None:
+    def _fault(self, size: int, is_too_fast: bool) -> None:
         """Count a frame of `size` bytes that was broken or refused; too many end the connection."""
         burst = self._shared.service.context.config.limits.fault_burst
-        if not burst:
+        if not burst or self.is_closed:
             return
         if self.session is None:
             burst = min(burst, _STRANGERS_FAULTS)
@@ -241,6 +246,13 @@ class Peer:
 
     def write(self, frame: bytes) -> None:
         self._connection.write(frame)
+
+    def offer(self, frame: bytes) -> bool:
+        connection = self._connection
+        if connection.is_over:
+            return False
+        connection.write(frame)
+        return True
 
     def write_json(self, json: bytes) -> None:
         self.write(padded(json) if self.form is Form.PADDED else json + b"\n")
@@ -307,9 +319,9 @@ class Peer:
             self.write(answers.PING)
 
     def _next_look(self, now: float, login_time: float, limits: config.Session) -> float:
-        if self.is_modern:
-            return limits.heartbeat / 2
-        return min(login_time, limits.heartbeat / 2) if self.session is None else self._sign_due - now
+        if self.session is None:
+            return min(login_time, limits.heartbeat / 2)
+        return limits.heartbeat / 2 if self.is_modern else self._sign_due - now
 
     def _close_if_dead(self, probed: float, delivered: int) -> None:
         takes = self._connection.is_full and self._connection.delivered() > delivered

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from forkchat import log
 from forkchat.errors import BadRequest, Failed, Unavailable, Unsupported
+from forkchat.jobs import background, retrying
 from forkchat.service import attempts
 from forkchat.service.context import Context
 from forkchat.service.dialects import Dialects
 from forkchat.service.history import PAGE
-from forkchat.service.passwords import digest, enrol, new_token
+from forkchat.service.passwords import Enrolled, TooCommon, digest, enrol, new_token
 from forkchat.service.peer import Peer
 from forkchat.service.registry import Fields, Registry
 from forkchat.service.session import Session
@@ -59,21 +61,30 @@ class Accounts:
 
     async def register(self, peer: Peer, request: Request) -> Fields:
         context, name = self._context, request["name"]
-        limit = context.config.limits.register_rate
-        attempt = await context.rates.take(attempts.address_buckets(context, "register:", peer.host, limit))
-        try:
-            enrolled = await enrol(context.hashing, context.config.passwords, name, request["password"])
-        except BaseException:
-            context.rates.give_back(attempt)
-            raise
+        async with attempts.unhurried(context):
+            enrolled = await self._enrol(peer, name, request["password"])
         user = await context.store.users.create(name, enrolled.password, enrolled.skeletons)
-        await attempts.remember(context, user, peer)
+        remember = partial(attempts.remember, context, user, peer)
+        background(retrying(context.loop, remember, "addresses.remember"), "addresses.remember")
         log.info("account.registered", user=user, peer=peer.address)
         if peer.is_modern:
             return {"id": user, "name": name}
         self._dialects.registered(peer, user)
         peer.write_json(peer.classic.registered(user))
         return None
+
+    async def _enrol(self, peer: Peer, name: str, password: str) -> Enrolled:
+        """A password that was rated counts as a registration: rating holds up the worker."""
+        context = self._context
+        limit = context.config.limits.register_rate
+        attempt = await context.rates.take(attempts.address_buckets(context, "register:", peer.host, limit))
+        try:
+            return await enrol(context.hashing, context.config.passwords, name, password)
+        except TooCommon:
+            raise
+        except BaseException:
+            context.rates.give_back(attempt)
+            raise
 
     async def account(self, peer: Peer, request: Request) -> Fields:
         session, op = peer.session, request["op"]

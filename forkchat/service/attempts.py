@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from forkchat.errors import RateLimited
+from forkchat.errors import RateLimited, Unavailable
 from forkchat.runtime import sleep
 from forkchat.service.context import Context
 from forkchat.service.passwords import verify
@@ -38,6 +40,9 @@ _ALL, _ONE = 10, 2
 #: How often a place of an address is tried for again, and after how many seconds each time. Together they are
 #: longer than a full queue of hashes takes.
 _RETRIES, _PAUSE = 3, (0.5, 1.5)
+#: Seconds before a refusal for want of room is answered. Attempts that are each repeated at once would take
+#: more of the processor than the hashing that they cannot have.
+_HELD = 0.5, 1.5
 
 
 def network(host: str, bits: int = _LINE) -> str:
@@ -53,6 +58,16 @@ def network(host: str, bits: int = _LINE) -> str:
         mapped = address.ipv4_mapped
         return str(mapped) if mapped else str(ip_network((address, bits), strict=False))
     return str(address)
+
+
+@asynccontextmanager
+async def unhurried(context: Context) -> AsyncIterator[None]:
+    """Delay what is raised when there is no room for an attempt."""
+    try:
+        yield
+    except (RateLimited, Unavailable):
+        await sleep(context.loop, random.uniform(*_HELD))
+        raise
 
 
 async def find(context: Context, key: int | str) -> User | None:
@@ -92,6 +107,7 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
     await remember(context, user.id, peer)
     if verdict.rehashed:
         await context.store.users.rehash(user.id, user.password, verdict.rehashed)
+        return user._replace(password=verdict.rehashed)
     return user
 
 

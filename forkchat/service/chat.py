@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from forkchat import log
 from forkchat.errors import BadRequest, NotMember, Refused, Unavailable
@@ -32,16 +32,10 @@ if TYPE_CHECKING:
 _MAX_SEEN = 1000
 
 
-class Ticket(NamedTuple):
-    """What is to be known of a message when its outcome comes."""
-
-    peer: Peer
-    request: Request
-    key: Conversation
-
-
+#: What is to be known of a message when its outcome comes.
+_Ticket = tuple[Peer, Request, Conversation]
 #: What `Writer.append` takes.
-_Message = tuple[str, tuple[int, ...], int, bytes, bytes, Ticket]
+_Message = tuple[str, tuple[int, ...], int, bytes, bytes, _Ticket]
 
 
 class Chat:
@@ -54,20 +48,20 @@ class Chat:
         """Have the message stored; `_decided` goes on with it."""
         session = peer.session
         assert session is not None
-        conv, key = _conversation(session.user, request)
-        body = encode_body(session.name, request["msg"], request.extra, self._context.config.limits.text)
+        context, user = self._context, session.user
+        conv, key = _conversation(user, request)
+        body = encode_body(session.name, request["msg"], request.extra, context.config.limits.text)
         if key.group:
-            peer.spend(self._context.delivery.weight(conv))
+            peer.spend(context.delivery.weight(conv))
         if request.get("ephemeral"):
-            frame = ephemeral_frame(conv, session.user, time.time_ns() // 1_000_000, body)
+            frame = ephemeral_frame(conv, user, time.time_ns() // 1_000_000, body)
             self._publish_ephemeral(peer, request, conv, key, frame)
             return None
         # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
-        cid = request.get("cid", "").encode() or secrets.token_hex(16).encode()
-        message = conv, key.users, session.user, cid, body, Ticket(peer, request, key)
+        cid = (request["cid"] if "cid" in request else secrets.token_hex(16)).encode()
         if key.users and (session.pairs is None or conv not in session.pairs):
-            return self._begin(session, message)
-        self._context.store.writer.append(*message)
+            return self._begin(session, (conv, key.users, user, cid, body, (peer, request, key)))
+        context.store.writer.append(conv, key.users, user, cid, body, (peer, request, key))
         return None
 
     async def _begin(self, session: Session, message: _Message) -> Fields:
@@ -92,17 +86,19 @@ class Chat:
             log.exception("chat.untold", error)
         cursors = self._context.store.cursors
         for draft, outcome in decided:
-            ticket: Ticket = draft.ticket
+            peer, request, _ = draft.ticket
             try:
                 if isinstance(outcome, Refused):
-                    ticket.peer.refuse(ticket.request.msgid, ticket.request.rid, outcome)
+                    peer.refuse(request.msgid, request.rid, outcome)
                     continue
                 cursors.acknowledge(draft.sender, draft.conv, outcome.seq)
                 fields = {"conv": draft.conv, "seq": outcome.seq, "ts": outcome.ts}
-                ticket.peer.answer(ticket.request, fields | {"dup": True} if outcome.is_dup else fields)
+                if outcome.is_dup:
+                    fields["dup"] = True
+                peer.answer(request, fields)
             except Exception as error:  # the others' are in the same batch
                 log.exception("chat.unacknowledged", error, user=draft.sender)
-                ticket.peer.close("error")
+                peer.close("error")
 
     def _tell_others(self, decided: Decided) -> None:
         """One publish for a channel, however many messages there are."""
@@ -115,7 +111,8 @@ class Chat:
                 continue
             conv, sender = draft.conv, draft.sender
             seq, ts, version, is_dup = outcome
-            channel = published[channel_of(conv, draft.ticket.key, sender)]
+            _, _, key = draft.ticket
+            channel = published[channel_of(conv, key, sender)]
             if is_dup:
                 # The worker that stored it may have died before it published it.
                 channel.append(payload.look(conv, seq))

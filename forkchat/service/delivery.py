@@ -280,7 +280,9 @@ class Delivery:
         if stream is not None and out.version < stream.version:
             background(self._pass_on_late(channel, out, is_typing), "delivery.pass_on")
         elif is_typing:
-            self._push(channel, out.frame, but=out.sender)
+            for session in self._followers(channel):
+                if session.user != out.sender and not session.peer.is_over:
+                    session.push(out.frame)
         else:
             for session in self._followers(channel):
                 session.deliver([out])

@@ -117,8 +117,7 @@ class Gate:
         sessions = list(self._context.delivery.sessions.values())
         failed: Exception | None = None
         for at in range(0, len(sessions), _CHUNK):
-            age = await self._context.presence.age()
-            for reclaim in [spawn(self._reclaim(session, age)) for session in sessions[at : at + _CHUNK]]:
+            for reclaim in [spawn(self._reclaim(session)) for session in sessions[at : at + _CHUNK]]:
                 try:
                     await reclaim
                 except Exception as error:
@@ -126,7 +125,7 @@ class Gate:
         if failed is not None:  # the others are registered; all are tried again
             raise failed
 
-    async def _reclaim(self, session: Session, age: float) -> None:
+    async def _reclaim(self, session: Session) -> None:
         if session.ended is not None:
             return
         try:
@@ -136,7 +135,7 @@ class Gate:
                 self.replaced(session)
             return
         if session.ended is None:
-            self._context.roster.returned(claim, session.name, age)
+            self._context.roster.arrived(claim, session.name)
         else:  # it ended meanwhile, and may have been released before
             await self.release(session.user, session.claim)
 

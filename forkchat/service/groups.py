@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from forkchat.errors import BadRequest, Refused, Unavailable
-from forkchat.jobs import background, retrying
+from forkchat.jobs import background, report, retrying
 from forkchat.runtime import Future, gather
 from forkchat.service import payload
 from forkchat.service.channels import user_channel
@@ -102,12 +102,13 @@ class Groups:
             raise
 
     async def _enter(self, session: Session, group: int, last: int, version: int) -> None:
-        """Follow the group: the same sequence as at a login, before the answer. What fails is retried."""
+        """Follow the group: the same sequence as at a login, before the answer. What fails is retried later,
+        because the user is a member: a refusal would have the client ask again."""
         try:
             await self._follow(session, group, last, version)
-        except Exception:
+        except Exception as error:
+            report("groups.follow", error)
             self._retry(partial(self._follow, session, group, last, version))
-            raise
 
     def _retry(self, follow: Callable[[], Awaitable[None]]) -> None:
         background(retrying(self._context.loop, follow, "groups.follow"), "groups.follow")

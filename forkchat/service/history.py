@@ -110,8 +110,7 @@ class History:
             session.lag()
             raise
         convs = [conv_fields(s) for s in standings if is_open(s)]
-        if not session.push(line({"msgid": m.CONVS, "convs": convs, "more": False})):
-            session.lag()  # congested again: when it has drained
+        session.push(line({"msgid": m.CONVS, "convs": convs, "more": False}))
 
 
 def _session(peer: Peer) -> Session:

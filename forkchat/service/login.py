@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 from forkchat import log
-from forkchat.errors import AlreadyOnline, BadRequest, Failed, RateLimited, TokenExpired, Unavailable
+from forkchat.errors import AlreadyOnline, BadRequest, Failed, TokenExpired, Unavailable
 from forkchat.runtime import Turns, gather, sleep, wait
 from forkchat.service import attempts, payload
 from forkchat.service.channels import user_channel
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 
 #: Conversations that the login answer lists; SYNC pages through all.
 _MAX_CONVS = 500
-#: Seconds for which those wait for their answer who come while there is no room for a login: a flood of
-#: them, each trying again at once (or all at the same time), would take more of the processor than the
-#: hashing that it cannot have.
-_HELD = 0.5, 1.5
 #: Seconds in which a worker that has lost its subscriptions gets them back.
 _ORPHANED = 0.5
+#: Seconds between looks at whether a session has ended that another one takes over; logins that look at the
+#: same time. When all that a host had come at once, the others replace theirs at once, and may be given again
+#: what was confirmed just before.
+_GIVING_WAY, _MOST_LOOKING = (0.01, 0.03, 0.1, 0.3, 0.6), 50
 #: Seconds that a logout's answer waits for the end of the session: the next login is not refused then.
 _LEAVING = 3.0
 #: How often a user may join a group elsewhere while they log in here.
@@ -58,17 +57,15 @@ class Login:
         self._friends = friends
         self._offline = Offline(context, groups)
         self._turns = Turns(context.loop)
+        self._looking = 0  # logins that wait for another session to end
         registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
         """Answers by itself: what came meanwhile must follow the answer at once."""
         context = self._context
-        try:
+        async with attempts.unhurried(context):
             user, token = await self._authenticate(peer, request)
             await context.rates.count(user.id, "logins", context.config.limits.session_rate)
-        except (RateLimited, Unavailable):
-            await sleep(context.loop, random.uniform(*_HELD))
-            raise
         session = None
         numbering = "" if peer.is_modern else await self._dialects.recall(peer, user.id)
         try:
@@ -78,7 +75,7 @@ class Login:
                 session = Session(peer, user.id, user.name, claim.token, digest(token) if token else b"")
                 session.numbering = numbering
                 groups, standings = await self._attach(session)
-            await self._open(session, request, token, groups, standings)
+            await self._open(session, request, user.password, token, groups, standings)
             if not session.open():
                 peer.close("slow")
         except BaseException:
@@ -92,14 +89,24 @@ class Login:
         return None
 
     async def _open(
-        self, session: Session, request: Request, token: str, groups: list[Group], standings: list[Standing]
+        self,
+        session: Session,
+        request: Request,
+        password: str,
+        token: str,
+        groups: list[Group],
+        standings: list[Standing],
     ) -> None:
-        """Answer the login."""
+        """Answer the login. `password` is the stored hash."""
         peer, user = session.peer, session.user
         burst = await self._context.rates.burst(user, self._context.config.limits)
         friends = await self._friends.of(user)
         if not peer.is_modern:
             await self._offline.answer(session, friends, groups, standings)
+        elif token != request.get("token"):
+            # Last: each new token may end the oldest of another device, which a refused login must not.
+            limits, issue = self._context.config.session, self._context.store.tokens.issue
+            await issue(user, password, session.token, limits.token_lifetime, limits.tokens)
         if peer.is_closed:
             raise Unavailable("the client has gone")
         if session.ended is not None:
@@ -126,7 +133,10 @@ class Login:
         return {}
 
     async def _authenticate(self, peer: Peer, request: Request) -> tuple[User, str]:
-        """The user, and the token that the session goes by. Raises Failed, TokenExpired, RateLimited."""
+        """The user, and the token that the session goes by. A new one is not issued yet.
+
+        Raises Failed, TokenExpired, RateLimited.
+        """
         context, token = self._context, request.get("token")
         if token is not None:
             user = await context.store.tokens.redeem(digest(token))
@@ -139,33 +149,44 @@ class Login:
         user = await attempts.check(context, peer, key, password)
         if user is None:
             raise Failed("wrong name or password")
-        if not peer.is_modern:
-            return user, ""
-        token = new_token()
-        limits = context.config.session
-        await context.store.tokens.issue(user.id, digest(token), limits.token_lifetime, limits.tokens)
-        return user, token
+        return user, new_token() if peer.is_modern else ""
 
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
         """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
         context = self._context
         token = context.presence.new_token()
+        at_once = takeover and self._looking >= _MOST_LOOKING
         try:
             try:
-                claim = await context.presence.claim(user.id, token, is_new=True, takeover=takeover)
+                return await context.presence.claim(user.id, token, is_new=True, takeover=at_once)
             except AlreadyOnline as refused:
-                if not refused.may_be_orphaned or await self._has_listener(user.id):
+                if takeover:
+                    await self._send_away(user.id)
+                elif not refused.may_be_orphaned or await self._has_listener(user.id):
                     raise
-                log.info("session.orphaned", user=user.id)
-                claim = await context.presence.claim(user.id, token, is_new=True, takeover=True)
+                else:
+                    log.info("session.orphaned", user=user.id)
+                return await context.presence.claim(user.id, token, is_new=True, takeover=True)
         except AlreadyOnline:
             raise
         except BaseException:
             self._gate.abandon(user.id, token)
             raise
-        if claim.replaced:
-            context.router.publish(user_channel(user.id), payload.kick(claim.replaced))
-        return claim
+
+    async def _send_away(self, user: int) -> None:
+        """Have the session that is there end, and give its worker time to write what is confirmed: the next
+        one starts where it stopped. One that does not end is replaced all the same."""
+        presence, router, loop = self._context.presence, self._context.router, self._context.loop
+        holder = await presence.holder(user)
+        if await router.publish_counted(user_channel(user), payload.kick(holder)):
+            self._looking += 1
+            try:
+                for pause in _GIVING_WAY:
+                    await sleep(loop, pause)
+                    if await presence.holder(user) != holder:
+                        return
+            finally:
+                self._looking -= 1
 
     async def _has_listener(self, user: int) -> bool:
         """Whether the worker of the session that is there listens; the session is probed.

@@ -69,10 +69,13 @@ class Peer(Protocol):
         """Answer a modern request."""
 
     def refuse(self, msgid: int, rid: str | int | None, refused: Refused) -> None:
-        """Answer a request with why it is refused."""
+        """Answer a request with why it is refused. Too many refusals end the connection."""
 
     def write(self, frame: bytes) -> None:
         """Queue a whole frame, its delimiter included."""
+
+    def offer(self, frame: bytes) -> bool:
+        """The same, unless its output is full; whether it was queued."""
 
     def write_json(self, json: bytes) -> None:
         """Queue a classic answer, framed as this peer needs it."""

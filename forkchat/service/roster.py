@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 #: Seconds after which someone who left counts as gone: a little more than Redis remembers they left.
 _GONE = 5.2
-#: Seconds in which every worker has registered its sessions again after Redis was away; who is later than
-#: the second, or may be, is announced.
-_REGISTERED, _LATE = 5.0, 3.0
+#: Seconds between looks at a user who left later than expected.
+_LOOK = 1.0
+#: Seconds in which every worker has registered its sessions again after Redis was away.
+_REGISTERED = 5.0
 #: Users of one query.
 _CHUNK = 100
 
@@ -36,23 +37,19 @@ class Roster:
         self._presence = presence
         self._router = router
         self._delivery = delivery
+        self._leaving: set[int] = set()  # users at whom a look is due
         self._is_due = False
         self._missed_at = 0.0
 
     def arrived(self, claim: Claim, name: str) -> None:
+        """Their session was claimed: it is new, or was registered again."""
         if not claim.was_here:
             background(self._announce(claim.user, name, is_here=True), "roster.arrived")
 
-    def returned(self, claim: Claim, name: str, age: float) -> None:
-        """Their session was registered again, with Redis knowing things for `age` seconds. While that is new,
-        everyone will be told how all their friends are: see `resynchronize`."""
-        if 0 <= age < _LATE:  # below 0: Redis's clock was set back
-            self._presence.mark_told(claim.user)
-        else:
-            self.arrived(claim, name)
-
     def departed(self, users: list[int], since: float = 0.0) -> None:
         """These have had no session for `since` seconds; they may be back in a moment."""
+        users = [user for user in users if user not in self._leaving]
+        self._leaving.update(users)
         self._loop.call_later(max(0.0, _GONE - since), self._are_gone, users)
 
     def _are_gone(self, users: list[int]) -> None:
@@ -60,8 +57,16 @@ class Roster:
             background(self._announce_gone(user), "roster.departed")
 
     async def _announce_gone(self, user: int) -> None:
+        """Announce that the user has gone, unless they have a session, whose worker answers for them.
+
+        A user who may be back is looked at again: the worker that released their session may have stopped.
+        """
+        self._leaving.discard(user)
+        if await retrying(self._loop, lambda: self._presence.may_be_back(user), "roster.departed"):
+            self.departed([user], _GONE - _LOOK)
+            return
         await self._announce(user, "", is_here=False)
-        if user not in self._delivery.sessions:
+        if user not in self._delivery.sessions and user not in self._leaving:
             await self._presence.forget(user)
 
     async def _announce(self, user: int, name: str, is_here: bool) -> None:
@@ -70,6 +75,7 @@ class Roster:
 
     async def _announce_now(self, user: int, name: str, is_here: bool) -> None:
         if not is_here and user in await self._presence.here([user]):
+            log.debug("roster.back", user=user)
             return  # back in a moment, as whoever logs in and out again and again: it costs no list
         channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
         if channels and not name:
@@ -77,6 +83,7 @@ class Roster:
             name = account.name if account else ""
         event = payload.event(_frame(user, name, is_here))
         await self._presence.announce(user, is_here, channels, event)
+        log.debug("roster.announced", user=user, is_here=is_here, friends=len(channels))
 
     async def start(self) -> None:
         """If Redis has lost its data just now: who logs in here has friends who are not registered yet."""

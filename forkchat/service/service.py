@@ -65,6 +65,7 @@ class Service:
         store.writer.on_missing = self._past.suspect
         store.on_moved = self._reconciler.everything
         Login(context, self.registry, self.gate, friends, groups, self.dialects)
+        bus.presence.kick = payload.kick
         bus.router.on_message = self._on_message
         bus.router.on_resubscribed = self._resubscribed
         bus.lease.on_lost = self._hold_on

@@ -107,17 +107,16 @@ class Session:
             log.exception("session.error", error, user=self.user)
             self.peer.close("error")
 
-    def push(self, frame: bytes) -> bool:
-        """Send an event's frame, which is nothing to a classic client; False if the peer is congested."""
-        if not self.peer.is_modern:
-            return True
-        if self.peer.is_over:
-            return False
-        if self._early is not None:
-            self._keep(frame)
-        else:
-            self.peer.write(frame)
-        return True
+    def push(self, frame: bytes) -> None:
+        """Send an event's frame, which is nothing to a classic client.
+
+        It is queued as an answer is, also for a congested peer: an event is told once.
+        """
+        if self.peer.is_modern:
+            if self._early is None:
+                self.peer.write(frame)
+            else:
+                self._keep(frame)
 
     def _keep(self, early: Outgoing | bytes) -> None:
         assert self._early is not None
@@ -154,10 +153,8 @@ class Session:
             return
         peer = self.peer
         if peer.is_modern:
-            if not self._is_lagging and peer.is_over:
-                self._is_lagging = True
             if not self._is_lagging:
-                peer.write(out.frame)
+                self._is_lagging = not peer.offer(out.frame)
         elif peer.is_over:
             peer.close("slow")
         else:

@@ -13,7 +13,7 @@ from forkchat.wire.sequence import Sequence
 
 #: What may wait for an earlier message or for the members; the rest is read from the store instead.
 _MAX_HELD = 1024
-#: Messages delivered last whose times are kept.
+#: Messages delivered last whose times are kept, at least.
 _KEPT = 8
 
 
@@ -98,7 +98,7 @@ class Stream:
             elif sequence.held >= _MAX_HELD and out.seq != sequence.last + 1:
                 sequence.note(out.seq)
             else:
-                ready += sequence.feed(out.seq, out)
+                ready += self._count(sequence.feed(out.seq, out))
         self._deliver(ready)
         return True
 
@@ -123,7 +123,7 @@ class Stream:
         """Nothing before `first` is kept any more."""
         if self._sequence is not None:
             self._times = []
-            self._deliver(self._sequence.skip_to(first))
+            self._deliver(self._count(self._sequence.skip_to(first)))
 
     def gap(self) -> tuple[int, int] | None:
         """What is missing here: `after < seq <= upto`."""
@@ -135,11 +135,15 @@ class Stream:
         back = self.last - seq
         return self._times[-1 - back] if 0 <= back < len(self._times) else 0
 
+    def _count(self, ready: list[Outgoing]) -> list[Outgoing]:
+        """These are the next: `last` is that of the last of them."""
+        self._times += [out.ts for out in ready]
+        if len(self._times) > 2 * _KEPT:
+            del self._times[:-_KEPT]
+        return ready
+
     def _deliver(self, ready: list[Outgoing]) -> None:
         if not ready or self._has_parted:
             return
-        self._times += [out.ts for out in ready]
-        if len(self._times) > _KEPT:
-            del self._times[:-_KEPT]
         for session in list(self.followers.values()):
             session.deliver(ready)

@@ -38,7 +38,8 @@ class Store:
         self.on_moved: Callable[[], object] = lambda: None
         primary = Primary()
         primary.on_moved = lambda: loop.post(self._moved)
-        self._pool = pool = Pool([Database(url, make_lane(f"reader{n}"), primary) for n in range(readers)])
+        readers_ = [Database(url, make_lane(f"reader{n}"), primary) for n in range(readers)]
+        self._pool = pool = Pool(loop, readers_)
         self.users = Users(pool)
         self.classic = Classic(pool)
         self.tokens = Tokens(pool)

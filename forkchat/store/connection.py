@@ -70,18 +70,17 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Address:
         """Raises ValueError, whose text never contains the URL: there is a password in it."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # its text may quote a password
+            raise ValueError("its URL cannot be read; special characters are written as %XX") from None
         query = parse_qs(parts.query)
         database = unquote(parts.path.removeprefix("/"))
         if parts.scheme != "mysql" or not database or "/" in database:
-            raise ValueError("not of the form mysql://user:password@host:port/database")
-        unknown = query.keys() - {"unix_socket", "ssl_ca"}
-        if unknown:
-            raise ValueError(f"unknown parameter {', '.join(sorted(unknown))}")
-        try:
-            port = parts.port
-        except ValueError:  # its text quotes what may be half of a password
-            raise ValueError("the port is no number; special characters are written as %XX") from None
+            raise ValueError("its URL must be of the form mysql://user:password@host:port/database")
+        if query.keys() - {"unix_socket", "ssl_ca"}:
+            raise ValueError("its URL has an unknown parameter; known are ssl_ca, unix_socket")
         host = unquote(parts.hostname or "")
         if host == "localhost" and port:
             host = "127.0.0.1"  # the client library would take `localhost` for its default Unix socket

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import MySQLdb
 
 from forkchat.errors import Refused, Unavailable
-from forkchat.jobs import report
-from forkchat.runtime import Future, Lane
+from forkchat.jobs import report, retrying
+from forkchat.runtime import Future, Lane, Loop, spawn
 from forkchat.store.connection import (
     close,
     connect,
@@ -21,6 +22,7 @@ from forkchat.store.connection import (
     keeps_connection,
     translate,
 )
+from forkchat.store.marks import Mark, put
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,28 +50,46 @@ class Primary:
 
     When a connection fails that has served before, the name may lead to another server by now. All
     connections of its generation are then replaced before their next use, and `on_moved` is called on the
-    failing thread.
+    failing thread. Some of the new ones may be led to the old server once more, which is read-only: they are
+    replaced, too, as soon as one is led to another.
     """
 
     def __init__(self) -> None:
         self.generation = 0
+        self._is_read_only = False  # a server to which one of this generation was led
         self.on_moved: Callable[[], object] = lambda: None
 
     def doubt(self, generation: int) -> None:
         """A connection of `generation` that has served fails, or its server has become read-only."""
         if generation == self.generation:
             self.generation = generation + 1
+            self._is_read_only = False
             self.on_moved()
 
+    def led_to(self, generation: int, is_read_only: bool) -> int:
+        """A connection of `generation` leads to such a server; returns the generation that it is of."""
+        if is_read_only:
+            self._is_read_only |= generation == self.generation
+        elif self._is_read_only:
+            self.doubt(generation)
+            return self.generation
+        return generation
 
-class _Uncertain(Exception):
-    """A commit failed: nobody knows whether it happened."""
+
+class Uncertain(Unavailable):
+    """The answer to a commit was lost. `mark` says whether it happened; `result` is the transaction's."""
+
+    def __init__(self, why: Unavailable, mark: Mark, result: Any):
+        super().__init__(why.errmsg)
+        self.mark = mark
+        self.result = result
 
 
 class Database:
     """Runs functions of `(cursor, …)` on its lane's thread, and nowhere else.
 
-    They raise the Refused they mean to, or `Unavailable` for whatever keeps MySQL from serving.
+    They raise the Refused they mean to, or `Unavailable` for whatever keeps MySQL from serving. Only after
+    `Uncertain` a transaction may have happened all the same.
     """
 
     def __init__(self, url: str, lane: Lane, primary: Primary | None = None):
@@ -77,6 +97,7 @@ class Database:
         self._lane = lane
         self._primary = primary or Primary()
         self._connection: Any = None
+        self._mark = Mark.of_new_lane()  # the last transaction's
         self._generation = 0
         self._has_served = self._is_read_only = False  # this connection, and its server when it was made
         self._used_at = self._seen_at = self._no_try_before = 0.0
@@ -93,7 +114,7 @@ class Database:
         self._lane.close()
 
     def _run(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        """Once; again after a deadlock; once more on a new connection, unless a commit's outcome is unknown.
+        """Once; again after a deadlock; once more on a new connection, but not after `Uncertain`.
 
         A lock that was waited for in vain is not waited for again: others wait for this thread.
         """
@@ -104,8 +125,6 @@ class Database:
                 result = attempt(fn, args)
                 self._has_served = True
                 return result
-            except _Uncertain as uncertain:
-                error, may_repeat = uncertain.__cause__, False
             except MySQLdb.Error as failed:
                 error, may_repeat = failed, is_first and not is_lock_timeout(failed)
             except Refused:
@@ -113,7 +132,6 @@ class Database:
             except BaseException:  # nobody knows what the connection is in the middle of
                 self._drop()
                 raise
-            assert isinstance(error, MySQLdb.Error)
             if is_deadlock(error):
                 may_repeat = True  # rolled back, whatever it was doing
             else:
@@ -136,9 +154,11 @@ class Database:
 
     def _transact(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
         connection = self._connected()
+        self._mark = mark = self._mark.next()
         connection.begin()
         with connection.cursor() as cursor:
             try:
+                put(cursor, mark)
                 result = fn(cursor, *args)
             except BaseException:
                 self._rollback()
@@ -146,8 +166,12 @@ class Database:
         try:
             connection.commit()
         except MySQLdb.Error as error:
-            self._rollback()
-            raise _Uncertain from error
+            if keeps_connection(error):  # it was rolled back
+                self._rollback()
+                raise
+            self._mark = Mark.of_new_lane()  # the row of the old one stays as it is until it was looked at
+            self._give_up()
+            raise Uncertain(self._explain(fn, error), mark, result) from error
         return result
 
     def _rollback(self) -> None:
@@ -182,6 +206,7 @@ class Database:
         try:
             self._connection = connect(self._url)
             self._is_read_only = is_read_only(self._connection)
+            self._generation = self._primary.led_to(self._generation, self._is_read_only)
         except MySQLdb.Error as error:
             self._drop()
             self._no_try_before = now + _RECONNECT_PAUSE
@@ -202,7 +227,8 @@ class Database:
 class Pool:
     """The databases of one worker that answer reads and small transactions."""
 
-    def __init__(self, databases: list[Database]):
+    def __init__(self, loop: Loop, databases: list[Database]):
+        self._loop = loop
         self._databases = databases
 
     def _idlest(self) -> Database:
@@ -217,12 +243,25 @@ class Pool:
         return call
 
     def transaction(self, fn: Callable[Concatenate[Cursor, P], R]) -> Callable[P, Future[R]]:
-        """The same in one transaction, repeated as a whole after a deadlock."""
+        """The same in one transaction, repeated as a whole after a deadlock.
+
+        When the answer to its commit is lost, the Future is done when it is known what became of it: after
+        `Unavailable` it has not happened.
+        """
 
         def call(*args: P.args, **_: P.kwargs) -> Future[R]:
-            return self._idlest().run(fn, args, True)
+            return spawn(self._transact(fn, args))
 
         return call
+
+    async def _transact(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
+        try:
+            return await self._idlest().run(fn, args, True)
+        except Uncertain as lost:
+            if await retrying(self._loop, partial(self._transact, put, (lost.mark,)), "store.settle"):
+                raise Unavailable(lost.errmsg) from lost
+            result: R = lost.result
+            return result
 
     def batch(self, fn: Callable[[Cursor, list[A]], list[R]]) -> Callable[[A], Future[R]]:
         """A read of many at once, called for one: what is asked while it runs goes out together next."""

@@ -59,7 +59,8 @@ def create(cursor: Cursor, creator: int, name: str, description: str, most: int)
 
 
 def join(cursor: Cursor, user: int, group: int, caps: tuple[int, int]) -> Joined:
-    """Become a member, who sees what comes from now on; twice is once.
+    """Become a member, who sees what comes from now on; twice is once. The first member of an
+    empty group is its creator.
 
     `caps`: the most groups of the user, and members of the group; 0: any number. Raises NotFound, Forbidden.
     """
@@ -67,10 +68,12 @@ def join(cursor: Cursor, user: int, group: int, caps: tuple[int, int]) -> Joined
     cursor.execute("SELECT 1 FROM removed WHERE conv = %s AND user = %s", (_key(group), user))
     if cursor.fetchone():
         raise Forbidden("you were removed from this group; its creator can let you in again")
+    cursor.execute("SELECT 1 FROM member WHERE conv = %s LIMIT 1", (_key(group),))
+    role = "normal" if cursor.fetchone() else "creator"
     cursor.execute(
-        "INSERT IGNORE INTO member (user, conv, first_seq, recv_seq, read_seq, since_ver)"
-        " VALUES (%s, %s, %s, %s, %s, %s)",
-        (user, _key(group), last + 1, last, last, version + 1),
+        "INSERT IGNORE INTO member (user, conv, role, first_seq, recv_seq, read_seq, since_ver)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (user, _key(group), role, last + 1, last, last, version + 1),
     )
     is_new = cursor.rowcount == 1
     if is_new:

@@ -51,16 +51,16 @@ def page(cursor: Cursor, user: int, conv: str, after: int | None, before: int | 
     row = cursor.fetchone()
     if row is None:
         raise NotMember("you are not in this conversation")
-    first, last = row
+    first, last = row  # what is stored from now on is not of this page
     if after is not None:
         cursor.execute(
-            _SELECT + " AND seq > %s AND seq >= %s ORDER BY seq LIMIT %s",
-            (conv.encode(), after, first, limit + 1),
+            _SELECT + " AND seq > %s AND seq BETWEEN %s AND %s ORDER BY seq LIMIT %s",
+            (conv.encode(), after, first, last, limit + 1),
         )
     else:
         cursor.execute(
-            _SELECT + " AND seq < %s AND seq >= %s ORDER BY seq DESC LIMIT %s",
-            (conv.encode(), last + 1 if before is None else before, first, limit + 1),
+            _SELECT + " AND seq < %s AND seq BETWEEN %s AND %s ORDER BY seq DESC LIMIT %s",
+            (conv.encode(), last + 1 if before is None else before, first, last, limit + 1),
         )
     found = list(cursor)
     rows = _within(found[:limit], PAGE_BYTES)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import MySQLdb
 
+from forkchat import log
 from forkchat.errors import StartError
 from forkchat.store import check
 from forkchat.store.connection import (
@@ -30,6 +31,11 @@ from forkchat.store.connection import (
 
 #: A statement on a large table may take as long as it takes.
 _DDL_TIMEOUT = 24 * 3600
+#: Seconds of silence after which MySQL ends a session that migrates, and with it the lock: a host that has
+#: frozen or lost its network is not waited for. A statement that runs is no silence.
+_SILENCE = 6
+#: Seconds for which the lock is waited for at a time.
+_LOCK_WAIT = 1
 _TRY_AGAIN = 0.1
 #: How often a migration is begun that met another host's.
 _TRIES = 100
@@ -186,10 +192,17 @@ def _lock(connection: Connection, database: str) -> None:
     The server ends the lock with the connection. Lock names are the whole server's, 64 bytes at most.
     """
     name = "forkchat.schema." + hashlib.sha256(database.encode()).hexdigest()[:16]
+    told = None
     with connection.cursor() as cursor:
-        cursor.execute("SELECT GET_LOCK(%s, %s)", (name, _DDL_TIMEOUT))
-        if cursor.fetchone() != (1,):
-            raise StartError("MySQL: waited in vain for another host to finish its migration")
+        cursor.execute("SET SESSION wait_timeout = %s", (_SILENCE,))
+        while True:
+            cursor.execute("SELECT GET_LOCK(%s, %s), IS_USED_LOCK(%s)", (name, _LOCK_WAIT, name))
+            is_locked, holder = cursor.fetchone()
+            if is_locked:
+                return
+            if holder != told:
+                log.warning("schema.waiting", why="another host migrates the database", connection=holder)
+                told = holder
 
 
 def _version(connection: Connection, files: list[File]) -> int:

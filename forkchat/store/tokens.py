@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forkchat.errors import Unavailable
 from forkchat.store.database import Cursor, Pool
 from forkchat.store.users import User
 
@@ -20,9 +21,16 @@ class Tokens:
         self.revoke_others = pool.transaction(revoke_others)
 
 
-def issue(cursor: Cursor, user: int, digest: bytes, lifetime: int, most: int) -> None:
-    """Store a token's digest for `lifetime` seconds. Of more than `most` of the user's, the oldest end."""
-    cursor.execute("SELECT id FROM user WHERE id = %s FOR UPDATE", (user,))  # so that each sees the others
+def issue(cursor: Cursor, user: int, password: str, digest: bytes, lifetime: int, most: int) -> None:
+    """Store a token's digest for `lifetime` seconds. Of more than `most` of the user's, the oldest end.
+
+    Raises Unavailable if `password`, the hash that was checked, is no longer the user's: a new password ends
+    tokens, also those that are still to be issued.
+    """
+    # Under the lock each sees the others.
+    cursor.execute("SELECT password FROM user WHERE id = %s FOR UPDATE", (user,))
+    if cursor.fetchone() != (password,):
+        raise Unavailable("the password was changed meanwhile")
     cursor.execute("DELETE FROM token WHERE expires < UTC_TIMESTAMP() LIMIT %s", (_PURGE,))
     cursor.execute(
         "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP(6) + INTERVAL %s SECOND)",
@@ -55,7 +63,7 @@ def begin_anew(cursor: Cursor, user: int, password: str, digest: bytes, lifetime
     """A new password ends all tokens; this one is issued with it. All of it is done, or nothing."""
     cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))
     cursor.execute("DELETE FROM token WHERE user = %s", (user,))
-    issue(cursor, user, digest, lifetime, 1)
+    issue(cursor, user, password, digest, lifetime, 1)
 
 
 def revoke_others(cursor: Cursor, user: int, digest: bytes) -> None:

@@ -89,8 +89,8 @@ class Writer:
         self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any
     ) -> None:
         """Store a message (see `Draft`). Raises Unavailable when too many wait."""
-        is_late = self._batches.lag > _LATE and self._unfinished >= _MAX_BATCH
-        if is_late or self._unfinished >= self._limit:
+        limit = self._limit if self._batches.lag <= _LATE else min(self._limit, _MAX_BATCH)
+        if self._unfinished >= limit:
             raise Unavailable("too many messages wait to be stored")
         self._unfinished += 1
         self._appended.append(Draft(conv, users, sender, cid, body, ticket))
@@ -138,7 +138,8 @@ class Writer:
                 batch.drafts = []
             finally:
                 self._batches.put_back(batch)
-            self._tell(self._batches.expire(), self._ends)
+            if expired := self._batches.expire():
+                self._tell(expired, self._ends)
         self._drop()
 
     def _store(self, connection: Connection, batch: _Batch) -> None:
@@ -147,13 +148,15 @@ class Writer:
         outcomes = result.outcomes
         if result.absent:
             outcomes |= create_conversations(connection, result.absent)
+        if not self._has_served:
+            self._has_served = True
+            self._generation = self._primary.led_to(self._generation, is_read_only=False)
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
         self._tell(decided, ends)  # first: whatever fails, each draft is told of once at least
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         self._batches.succeeded()
-        self._has_served = True
-        _remember(ends, decided)
+        self._remember(ends, decided)
         if self._failure:
             log.info("writer.recovered", after=self._failure)
             self._failure = ""
@@ -213,6 +216,20 @@ class Writer:
                 if found.get((conv, seq)) != ts:
                     self._loop.post(self._miss, known, conv, seq, ts)
 
+    def _remember(self, ends: dict[str, _End], decided: Decided) -> None:
+        """What was stored last in each conversation. A number that was given before is given twice only by a
+        MySQL that no longer has what it was given to.
+        """
+        for draft, outcome in decided:
+            if isinstance(outcome, Outcome) and not outcome.is_dup:
+                seq, ts = ends.get(draft.conv, (0, 0))
+                if outcome.seq <= seq:
+                    self._loop.post(self._miss, ends, draft.conv, seq, ts)
+                ends[draft.conv] = outcome.seq, outcome.ts
+        if len(ends) > _MAX_ENDS:
+            for conv in list(ends)[: len(ends) // 2]:
+                del ends[conv]
+
     def _miss(self, known: dict[str, _End], conv: str, seq: int, ts: int) -> None:
         """Unless all of them were forgotten meanwhile."""
         if known is self._ends:
@@ -241,15 +258,6 @@ class Writer:
     def _tell(self, decided: Decided, ends: dict[str, _End]) -> None:
         if decided:
             self._loop.post(self._finish, decided, ends)
-
-
-def _remember(ends: dict[str, _End], decided: Decided) -> None:
-    for draft, outcome in decided:
-        if isinstance(outcome, Outcome) and not outcome.is_dup:
-            ends[draft.conv] = outcome.seq, outcome.ts
-    if len(ends) > _MAX_ENDS:
-        for conv in list(ends)[: len(ends) // 2]:
-            del ends[conv]
 
 
 class _Batch:

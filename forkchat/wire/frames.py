@@ -50,14 +50,18 @@ class FrameDecoder:
         """
         if not self.delimiter:
             self.find_delimiter(data)
+        is_short = len(self._partial) + len(data) <= self.limit
         *complete, rest = data.replace(b"\0", b"\n").split(b"\n")
         frames: list[bytes] = []
         if complete:
             if self._partial:
                 complete[0] = bytes(self._partial) + complete[0]
                 self._partial.clear()
-            for piece in complete:
-                self._end(piece, frames)
+            if self.is_strict and is_short:
+                frames += [piece for piece in complete if piece and not piece.isspace()]
+            else:
+                for piece in complete:
+                    self._end(piece, frames)
         if rest:
             self._partial += rest
             if not self.is_strict:

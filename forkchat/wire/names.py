@@ -6,11 +6,12 @@ Account names follow RFC 8265 (PRECIS, UsernameCasePreserved), look-alikes UTS #
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from unicodedata import category, normalize
 
-from confusable_homoglyphs.utils import load  # type: ignore[import-untyped]
 from precis_i18n import get_profile
 
 MAX_NAME = 50
@@ -23,6 +24,8 @@ _BLANK = frozenset("\u2800\U00016fe4")
 #: Asks for the coloured form of the emoji before it. Phones send it.
 _EMOJI_FORM = "\ufe0f"
 
+#: Read without the package's code, which would import urllib into each client.
+_CONFUSABLES = files("confusable_homoglyphs") / "confusables.json"
 _USERPART = get_profile("UsernameCasePreserved")
 _NICKNAME = get_profile("NicknameCasePreserved")
 
@@ -135,7 +138,7 @@ def _read_prototypes() -> str:
     table = {
         # Characters written from right to left stand between U+200E marks there.
         key.strip("\u200e"): [entry["c"].strip("\u200e") for entry in entries]
-        for key, entries in load("confusables.json").items()
+        for key, entries in json.loads(_CONFUSABLES.read_bytes()).items()
     }
     return "\0".join(
         char + first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +19,8 @@ MAX_CID = 64
 MAX_RID = 64
 MAX_SEQ = 2**63 - 1
 
+_NONE: Mapping[str, Any] = {}
+
 Check = Callable[[Any], Any]
 Spec = Mapping[str, Check]
 
@@ -30,10 +32,9 @@ class Request(dict[str, Any]):
 
     __slots__ = ("extra", "msgid", "rid")
 
-    def __init__(self, msgid: int, rid: str | int | None):
-        self.msgid = msgid
-        self.rid = rid
-        self.extra: dict[str, Any] = {}
+    msgid: int
+    rid: str | int | None
+    extra: Mapping[str, Any]
 
 
 def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None = None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None =
     """
     try:
         # Libraries of Windows begin a stream with a byte order mark.
-        message = orjson.loads(frame.removeprefix(codecs.BOM_UTF8))
+        message = orjson.loads(frame.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise BadRequest("not JSON") from error
     if not isinstance(message, dict):
@@ -70,14 +71,13 @@ def check(msgid: int, message: dict[str, Any]) -> Request:
     if spec is None:
         raise Unsupported("unknown msgid")
     required, checks = spec
-    is_relayed = msgid in _RELAYED
-    request = Request(msgid, message.get("rid"))
+    request = Request()
+    request.msgid = msgid
+    request.rid = message.get("rid")
+    request.extra = _NONE
     for name, value in message.items():
         to_value = checks.get(name)
-        if to_value is None:
-            if is_relayed and name not in _SET_BY_SERVER:
-                request.extra[name] = value
-        elif value is not None:
+        if to_value is not None and value is not None:
             try:
                 request[name] = to_value(value)
             except ValueError as error:
@@ -85,8 +85,11 @@ def check(msgid: int, message: dict[str, Any]) -> Request:
     for name in required:
         if name not in request:
             raise BadRequest(f"{name} is missing")
-    if is_relayed and "to" in request:
-        request.setdefault("toid", request["to"])
+    if msgid in _RELAYED:
+        if not _SET_BY_SERVER.issuperset(message):
+            request.extra = {name: message[name] for name in message.keys() - _SET_BY_SERVER}
+        if "to" in request:
+            request.setdefault("toid", request["to"])
     return request
 
 

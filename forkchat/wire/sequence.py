@@ -46,6 +46,16 @@ class Sequence(Generic[T]):
                 del self._held[seq]
         return self._take_held()
 
+    def renew(self, seq: int, item: T) -> None:
+        """What is held under this number is `item`, whatever has come before."""
+        if seq in self._held:
+            self._held[seq] = item
+
+    def correct(self, known: int) -> None:
+        """Something was told of messages that do not exist: none is held, those up to `known` are known."""
+        self._held.clear()
+        self.known = max(self.last, known)
+
     def gap(self) -> tuple[int, int] | None:
         """The first run of missing messages as `(after, upto)`, or None: after < seq <= upto."""
         if self.last >= self.known:

@@ -16,7 +16,7 @@ REACHED = 50
 #: By msgid, or msgid and `op`. Measured by `tests/bench/hostile.py`.
 WEIGHTS: dict[int | tuple[int, str], int] = {
     m.LOGIN: 5,
-    m.REG: 5,
+    m.REG: 20,  # rating the password holds up the worker
     m.ONE_CHAT: 1,
     m.ADD_FRIEND: 5,
     m.CREATE_GROUP: 10,
@@ -38,10 +38,12 @@ WEIGHTS: dict[int | tuple[int, str], int] = {
     (m.GROUPS, "leave"): 10,
     (m.GROUPS, "remove"): 10,
     (m.GROUPS, "readmit"): 10,
-    (m.ACCOUNT, "password"): 10,  # and `change_rate` counts its two hashes
+    (m.ACCOUNT, "password"): 20,  # and `change_rate` counts its two hashes
     (m.ACCOUNT, "end_others"): 3,
     m.LOOKUP: 3,
 }
+#: The requests that weigh no more, whatever they ask for, unless they are long.
+LIGHT = frozenset(msgid for msgid, weight in WEIGHTS.items() if weight == 1 and msgid != m.RECV)
 #: Of an `op` that is not named above.
 _OTHER = 5
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from tests.bench import (
+    bot,
     crowd,
     flood,
     hostile,
@@ -36,6 +37,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "volume": volume.run,
     "resubscribe": resubscribe.run,
     "screen": screen.run,
+    "bot": bot.run,
     "profile": profile.run,
 }
 

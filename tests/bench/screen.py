@@ -2,94 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import select
-import struct
-import subprocess
+import sqlite3
 import tempfile
-import termios
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median, quantiles
 
-from client.local.history import History, Stand
+from client.local.history import Changes, History, Stand
 from client.protocol.events import Message
 from forkchat.wire import msgid as m
 from tests.pane import Home
-from tests.server import CHATCLI, CLIENT_ENV, Server, pss
+from tests.server import Server, pss
 from tests.talk import PASSWORD, Modern
+from tests.terminal import Terminal
 
 _CONFIG = "[limits]\nmessage_rate = 0\nregister_rate = 0\n"
 _RATE, _SECONDS, _CACHED, _STARTS = 200, 20, 100_000, 5
-#: What is typed must not be in any message.
-_KEY = "Ω"
+#: Messages that are searched, and seconds for which that is done and the history is locked.
+_SEARCHED, _HELD = 200_000, 10
+#: Messages that are written together.
+_BATCH = 10_000
+#: What is typed in turn: it must not be in any message, nor on the screen already.
+_KEYS = "ΩΨ"
 _TEXTS = (
     "the build is green again",
     "今天下午三点开会，大家都来 🎉",
     "see https://example.org/x?y=1 for it",
     "好 👍",
 )
-
-
-class Terminal:
-    """80×24, with the client in it; all that it writes is counted."""
-
-    def __init__(self, home: Home, port: int):
-        main, side = pty.openpty()
-        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        env = os.environ | CLIENT_ENV | {"TERM": "xterm-256color"} | home.env
-        self.process = subprocess.Popen(
-            [*CHATCLI, f"127.0.0.1:{port}"],
-            stdin=side,
-            stdout=side,
-            stderr=side,
-            env=env,
-            start_new_session=True,
-        )
-        os.close(side)
-        self._main = main
-        self.written = 0
-
-    def until(self, text: str, seconds: float = 30.0) -> None:
-        """Read until it has written that word: blanks that are there already are skipped."""
-        found, end = b"", time.monotonic() + seconds
-        while text.encode() not in found:
-            data = self._read(end - time.monotonic())
-            if not data:
-                raise AssertionError(f"{text} was not written: {found[-500:]!r}")
-            found = found[-200:] + data
-
-    def rest(self, seconds: float) -> None:
-        """Take what it writes in that time."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._read(left)
-
-    def type(self, text: str) -> None:
-        os.write(self._main, text.encode())
-
-    def cpu(self) -> float:
-        """Seconds so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def close(self) -> None:
-        self.type("\x11")
-        with suppress(OSError, AssertionError):
-            self.rest(1.0)
-        self.process.wait(10)
-        os.close(self._main)
-
-    def _read(self, seconds: float) -> bytes:
-        if not select.select([self._main], [], [], max(seconds, 0))[0]:
-            return b""
-        data = os.read(self._main, 1 << 16)
-        self.written += len(data)
-        return data
+#: Messages of the longest that a server takes, and how many come a second.
+_LONG = tuple((unit * 8192)[:8000] for unit in ("y", "http://x.y/z ", "a\n", "a\t", "e\u0301"))
+_LONG_RATE = 5
 
 
 def run() -> None:
@@ -112,42 +58,88 @@ def run() -> None:
         terminal.until("[ops]>")
         terminal.rest(1.0)
         idle = pss(terminal.process.pid)
-        _stream(terminal, bo, group)
+        _stream(terminal, bo, group, _SECONDS)
+        _stream(terminal, bo, group, _HELD, "of 8,000 characters, ", _LONG, _LONG_RATE)
         print(f"memory {idle:.1f} MiB before, {pss(terminal.process.pid):.1f} MiB after")
+        with closing(sqlite3.connect(home.file("history.sqlite"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            _stream(terminal, bo, group, _HELD, "with the history locked: ")
+            other.rollback()
         terminal.close()
         _start(home, server.port)
+        _search(home, server.port)
 
 
-def _stream(terminal: Terminal, bo: Modern, group: int) -> None:
+def _stream(
+    terminal: Terminal,
+    bo: Modern,
+    group: int,
+    wanted: int,
+    words: str = "",
+    texts: Sequence[str] = _TEXTS,
+    rate: int = _RATE,
+) -> None:
     """Type while the messages come."""
     stop = threading.Event()
-    sender = threading.Thread(target=_send, args=(bo, group, stop))
+    sender = threading.Thread(target=_send, args=(bo, group, texts, rate, stop))
     sender.start()
     terminal.rest(2.0)
     began, cpu, written = time.monotonic(), terminal.cpu(), terminal.written
-    delays = []
-    while time.monotonic() - began < _SECONDS:
-        pressed = time.monotonic()
-        terminal.type(_KEY)
-        terminal.until(_KEY)
-        delays.append((time.monotonic() - pressed) * 1000)
-        terminal.type("\x08")
-        terminal.rest(0.05)
+    delays = _delays(terminal, wanted)
     seconds = time.monotonic() - began
     share = (terminal.cpu() - cpu) / seconds
     stop.set()
     sender.join()
-    print(f"{_RATE} messages a second for {seconds:.0f} s: {share:.1%} of a core,", end=" ")
+    print(f"{words}{rate} messages a second for {seconds:.0f} s: {share:.1%} of a core,", end=" ")
     print(f"{(terminal.written - written) / seconds / 1024:.1f} KiB a second to the terminal,", end=" ")
+    _tell(delays)
+
+
+def _delays(terminal: Terminal, seconds: float) -> list[float]:
+    """Milliseconds from each key to the screen, one key after the other for so long."""
+    began = time.monotonic()
+    found: list[float] = []
+    while time.monotonic() - began < seconds:
+        key = _KEYS[len(found) % 2]
+        pressed = time.monotonic()
+        terminal.type(key)
+        terminal.until(key)
+        found.append((time.monotonic() - pressed) * 1000)
+        terminal.type("\x08")
+        terminal.rest(0.05)
+    return found
+
+
+def _tell(delays: list[float]) -> None:
     p99 = quantiles(delays, n=100)[98]
-    print(f"key to screen p50 {median(delays):.1f} ms, p99 {p99:.1f} ms ({len(delays)})")
+    print(f"key to screen p50 {median(delays):.1f} ms, p99 {p99:.1f} ms,", end=" ")
+    print(f"longest {max(delays):.1f} ms ({len(delays)})")
 
 
-def _send(bo: Modern, group: int, stop: threading.Event) -> None:
+def _search(home: Home, port: int) -> None:
+    """Each key begins a search of all messages, none of which has that in it."""
+    _fill(home, _SEARCHED)
+    terminal = Terminal(home, port)
+    terminal.until("●")
+    terminal.type("\x1b2")
+    terminal.until(str(_SEARCHED))
+    terminal.type("\x13zz")
+    terminal.until("nothing")
+    cpu, began = terminal.cpu(), time.monotonic()
+    delays = _delays(terminal, _HELD)
+    share = (terminal.cpu() - cpu) / (time.monotonic() - began)
+    print(f"searching {_SEARCHED} messages without a match: {share:.1%} of a core,", end=" ")
+    _tell(delays)
+    terminal.type("\x03")
+    terminal.close()
+
+
+def _send(bo: Modern, group: int, texts: Sequence[str], rate: int, stop: threading.Event) -> None:
     began, sent = time.monotonic(), 0
     while not stop.is_set():
-        if sent < (time.monotonic() - began) * _RATE:
-            bo.done(m.GROUP_CHAT, groupid=group, cid=f"s{sent}", msg=f"{sent} {_TEXTS[sent % len(_TEXTS)]}")
+        if sent < (time.monotonic() - began) * rate:
+            text = f"{sent} {texts[sent % len(texts)]}"
+            bo.done(m.GROUP_CHAT, groupid=group, cid=f"{began}-{sent}", msg=text)
             sent += 1
         else:
             stop.wait(0.002)
@@ -181,6 +173,10 @@ def _fill(home: Home, number: int) -> None:
     file = home.file("history.sqlite")
     history = History(file, int(file.parent.name), print)
     key = f"d{min(int(file.parent.name), 999)}-999"
-    history.add(Message(key, seq, 999, "al", f"cached {seq}", seq * 1000) for seq in range(1, number + 1))
-    history.save(Stand(key, 1, number, number, 0))
+    for start in range(1, number + 1, _BATCH):
+        changes = Changes()
+        seqs = range(start, min(start + _BATCH, number + 1))
+        changes.add(Message(key, seq, 999, "al", f"cached {seq}", seq * 1000) for seq in seqs)
+        changes.save(Stand(key, 1, number, number, 0))
+        history.write(changes)
     history.close()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 from tests.faults.nemeses import NEMESES, workers
-from tests.faults.round import Report, Round
+from tests.faults.round import Bots, Report, Round
 from tests.faults.world import World
 from tests.server import pss
 
@@ -48,6 +48,7 @@ def main() -> int:
             if not report.is_good:
                 print(report, flush=True)
         print(_row("all", reports))
+        print(Bots(*(sum(counts) for counts in zip(*(report.bots for report in reports), strict=True))))
         if world.losses:
             noticed = [loss.noticed for loss in world.losses if loss.places]
             print(f"{len(noticed)} primaries lost messages, noticed within {max(noticed, default=0):.1f} s")

@@ -1,10 +1,14 @@
-"""The server, broken on purpose: `python -m tests.faults.broken HOW FLAGS…`, to see that the laws notice."""
+"""The server, broken on purpose: `python -m tests.faults.broken FILE FLAGS…`, where the file says how.
+
+To see that the laws notice.
+"""
 
 from __future__ import annotations
 
 import random
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from forkchat import cli
@@ -62,7 +66,7 @@ def skip_reconciliation() -> None:
 
 
 def forget_the_cid_index() -> None:
-    """Nothing is looked up, and no index objects."""
+    """Nothing is looked up, and no index objects. The database stays so."""
     append._sent_before = lambda cursor, drafts: {}
     migrate = schema.migrate
 
@@ -81,5 +85,5 @@ BREAKAGES = {
 }
 
 if __name__ == "__main__":
-    BREAKAGES[sys.argv.pop(1)]()
+    BREAKAGES[Path(sys.argv.pop(1)).read_text()]()
     sys.exit(cli.main())

@@ -20,9 +20,11 @@ Json = dict[str, Any]
 Address = tuple[str, int]
 
 _PASSWORD = "correct horse"
+#: Seconds until somebody who comes is online, whatever is broken.
+_ONLINE = 30
 #: A pair is one for ever.
 _ALWAYS = Span(0.0, joined=1.0)
-_WRONG, _NOT_FOUND, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 1, 6, 10, 8, 11
+_WRONG, _NOT_FOUND, _CONFLICT, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 1, 6, 7, 10, 8, 11
 
 
 async def _answered(answer: asyncio.Future[Json]) -> Json:
@@ -58,7 +60,10 @@ class Person:
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._stay())
-        await asyncio.wait_for(self.is_online.wait(), 30)
+        try:
+            await asyncio.wait_for(self.is_online.wait(), _ONLINE)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} is not online after {_ONLINE} s") from None
 
     async def stop(self) -> None:
         """Leave, as someone does who turns the machine off."""
@@ -265,7 +270,9 @@ class Modern(Person):
     async def log_in(self) -> None:
         self._enter((await self._request({"msgid": m.HELLO}))["epoch"])
         if not self._token:
-            await self._request({"msgid": m.REG, "name": self.name, "password": _PASSWORD})
+            made = await self._request({"msgid": m.REG, "name": self.name, "password": _PASSWORD})
+            if made["errno"] not in (0, _CONFLICT):  # a login would be a failed one, and count as such
+                raise ConnectionError(made["code"])
         who = {"token": self._token} if self._token else {"name": self.name, "password": _PASSWORD}
         answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
         if answer["errno"] == _WRONG and self.history.losses:

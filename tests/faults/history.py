@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
+
+#: The nemesis after which the server may know less than before.
+LOSES_TAIL = "mysql loses its tail"
+#: A quiet time begins so many seconds after a fault.
+QUIET = 6.0
+#: Seconds after which the server knows what a bot has done, when nothing is broken.
+TOLD = 1.0
 
 
 class Place(NamedTuple):
@@ -58,6 +66,28 @@ class Shown:
 
 
 @dataclass
+class Given:
+    """A message that a bot was given, and when it was done with it; 0: never."""
+
+    shown: Shown
+    done: float = 0.0
+
+
+@dataclass
+class Life:
+    """A bot, from its login until it was killed, or closed its client, which it began `closing`. `is_calm`:
+    nothing was broken at its end, and what it had done it had told long before."""
+
+    begun: float = 0.0
+    ended: float = 0.0
+    closing: float = 0.0  # 0: it was killed
+    is_calm: bool = False
+    logged_out: str = ""  # why, if it did not want to be
+    given: list[Given] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)  # how often it was told that this cid is stored
+
+
+@dataclass
 class Loss:
     """What a replica lacked when it took the primary's place. What was told of these places in sessions of
     `epoch`, the primary's, no longer holds. `noticed`: seconds until the epoch moved; inf: it did not."""
@@ -99,6 +129,9 @@ class History:
     faults: list[tuple[float, float, str]] = field(default_factory=list)  # from, until, which
     losses: list[Loss] = field(default_factory=list)
     epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))  # by modern user
+    lives: dict[int, list[Life]] = field(default_factory=dict)  # of those who are bots; they are modern
+    slow: set[int] = field(default_factory=set)  # bots that take their time
+    failures: list[str] = field(default_factory=list)  # what bots did not expect to be raised
 
     @staticmethod
     def now() -> float:
@@ -116,6 +149,10 @@ class History:
         """Whether a replica lacked what was told in a session of that epoch."""
         return any(loss.epoch == epoch and place in loss.places for loss in self.losses)
 
+    def lost_a_tail(self, begin: float, end: float) -> bool:
+        """Whether a replica may have taken back meanwhile what clients had confirmed."""
+        return any(name == LOSES_TAIL and since < end and until > begin for since, until, name in self.faults)
+
     def available(self, user: int, since: float, at: float) -> float:
         """From when on someone online at `at` was so, if that is later than `since`; else `since`."""
         return max((login for login in self.logins[user] if since < login <= at), default=since)
@@ -123,3 +160,19 @@ class History:
     def was_quiet(self, begin: float, end: float, after: float) -> bool:
         """Whether there was no fault from `after` seconds before `begin` until `end`."""
         return not any(since <= end and until >= begin - after for since, until, _ in self.faults)
+
+    def open_span(self, user: int, conv: str) -> int | None:
+        """The span in which a user must be shown a conversation to its end; None: in none."""
+        if conv[0] == "d":
+            return 0 if str(user) in conv[1:].split("-") else None
+        spans = self.spans.get((user, conv), [])
+        return len(spans) - 1 if spans and spans[-1].is_open and spans[-1].joined else None
+
+
+def by_conv(shown: list[Shown]) -> list[tuple[tuple[str, int, str], list[Shown]]]:
+    """What was shown of each (conversation, span, epoch), in the order in which it was."""
+
+    def key(each: Shown) -> tuple[str, int, str]:
+        return each.conv, each.span, each.epoch
+
+    return [(at, list(some)) for at, some in groupby(sorted(shown, key=key), key)]

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 
-from tests.faults.history import History, Message, Place, Shown, Span
+from tests.faults.bot_laws import (
+    bots_are_left_alone,
+    bots_get_it_in_order,
+    lost_to_bots,
+    sent_tells_once,
+    what_was_confirmed_comes_no_more,
+    what_was_not_done_comes_again,
+)
+from tests.faults.history import QUIET, History, Message, Place, Shown, Span, by_conv
 
 #: Seconds in which a loss is noticed.
 _NOTICED = 10.0
-#: A quiet time begins so long after a fault, and most of what is sent in it is shown so soon.
-_QUIET, _SOON, _MOST = 6.0, 0.5, 0.99
+#: Most of what is sent in a quiet time is shown so soon.
+_SOON, _MOST = 0.5, 0.99
 _NOT_MEMBER = 10
 
 Breaches = Iterator[str]
@@ -50,8 +58,8 @@ def dense(history: History) -> Breaches:
 def once_and_in_order(history: History) -> Breaches:
     """A modern client shows a conversation's messages one after the other, from where it came in; all of
     them again in a new epoch."""
-    for user, shown in history.shown.items():
-        for (conv, number, _), some in _by_conv(shown):
+    for user, shown in _people(history):
+        for (conv, number, _), some in by_conv(shown):
             first = history.spans[user, conv][number].first if conv[0] == "g" else 1
             seqs = [each.seq for each in some]
             if seqs != list(range(first, first + len(seqs))):
@@ -76,13 +84,12 @@ def nothing_is_lost(history: History) -> Breaches:
             newest[ack.conv] = max(newest[ack.conv], ack.seq)
         if acks and message.cid not in history.classic.get(message.recipient, [message.cid]):
             yield f"classic user {message.recipient} was not shown {message.cid}, {acks[0][1:3]}"
-    for user, shown in history.shown.items():
+    yield from lost_to_bots(history)
+    for user, shown in _people(history):
         epoch = (history.epochs[user] or [""])[-1]
-        reached = {
-            (conv, number): some[-1].seq for (conv, number, of), some in _by_conv(shown) if of == epoch
-        }
+        reached = {(conv, number): some[-1].seq for (conv, number, of), some in by_conv(shown) if of == epoch}
         for conv, last in newest.items():
-            number = _open_span(history, user, conv)
+            number = history.open_span(user, conv)
             if number is None:
                 continue
             first = history.spans[user, conv][number].first if conv[0] == "g" else 1
@@ -151,11 +158,11 @@ def soon(history: History) -> Breaches:
     again. Pairs are held to it, and groups: in these so much is said that what is missing is soon missed."""
     delays: dict[str, list[float]] = defaultdict(list)
     for user, shown in history.shown.items():
-        for each in shown:
+        for each in [] if user in history.slow else shown:
             message = history.messages.get(each.cid)
             if message is None or not message.acks or message.sender == user:
                 continue
-            if history.was_quiet(message.begun, each.at, _QUIET):
+            if history.was_quiet(message.begun, each.at, QUIET):
                 since = history.available(user, message.acks[0].at, each.at)
                 delays[each.conv[0]].append(each.at - since)
     for kind, some in delays.items():
@@ -182,10 +189,13 @@ def classic_clients_get_it_in_order(history: History) -> Breaches:
 
 def a_loss_is_noticed(history: History) -> Breaches:
     """Where anybody was told of what a promoted replica lacked, the epoch moves."""
+    told: dict[str, set[Place]] = defaultdict(set)
+    for place, epoch in _places(history):
+        told[epoch].add(place)
     for loss in history.losses:
-        told = {place for place, epoch in _places(history) if epoch == loss.epoch and place in loss.places}
-        if told and loss.noticed > _NOTICED:
-            yield f"{len(told)} that were told of were lost in epoch {loss.epoch}, noticed {loss.noticed:.1f}"
+        lost = told[loss.epoch] & loss.places
+        if lost and loss.noticed > _NOTICED:
+            yield f"{len(lost)} that were told of were lost in epoch {loss.epoch}, noticed {loss.noticed:.1f}"
 
 
 def an_epoch_lasts(history: History) -> Breaches:
@@ -211,6 +221,11 @@ LAWS: tuple[Callable[[History], Breaches], ...] = (
     classic_clients_get_it_in_order,
     a_loss_is_noticed,
     an_epoch_lasts,
+    bots_get_it_in_order,
+    what_was_confirmed_comes_no_more,
+    what_was_not_done_comes_again,
+    sent_tells_once,
+    bots_are_left_alone,
 )
 
 
@@ -230,23 +245,6 @@ def _places(history: History) -> Iterator[tuple[Place, str]]:
             yield each.place, each.epoch
 
 
-def _by_conv(shown: list[Shown]) -> list[tuple[tuple[str, int, str], list[Shown]]]:
-    """What was shown of each (conversation, span, epoch), in the order in which it was."""
-
-    def key(each: Shown) -> tuple[str, int, str]:
-        return each.conv, each.span, each.epoch
-
-    return [(at, list(some)) for at, some in groupby(sorted(shown, key=key), key)]
-
-
-def _open_span(history: History, user: int, conv: str) -> int | None:
-    """The span in which a user must be shown a conversation to its end; None: in none."""
-    if conv[0] == "d":
-        return 0 if str(user) in conv[1:].split("-") else None
-    spans = history.spans.get((user, conv), [])
-    return len(spans) - 1 if spans and spans[-1].is_open and spans[-1].joined else None
-
-
 def _may_write(span: Span, message: Message, acked: float) -> bool:
     """Whether the two overlapped at all."""
     return span.begun < acked and not (span.left and message.begun > span.left)
@@ -255,3 +253,8 @@ def _may_write(span: Span, message: Message, acked: float) -> bool:
 def _must_write(span: Span, message: Message, refused: float) -> bool:
     """Whether the membership held from the first sending to the refusal."""
     return bool(span.joined) and span.joined < message.begun and not (span.leaving and span.leaving < refused)
+
+
+def _people(history: History) -> Iterator[tuple[int, list[Shown]]]:
+    """Those who are no bots, and what they were shown."""
+    return ((user, shown) for user, shown in history.shown.items() if user not in history.lives)

@@ -22,7 +22,7 @@ import redis
 from forkchat.bus import keys
 from forkchat.store.connection import Connection
 from tests.cluster import HOSTS
-from tests.faults.history import Loss, Place
+from tests.faults.history import LOSES_TAIL, Loss, Place
 from tests.faults.world import MACHINE_OF, PORTS, World
 from tests.replication import following
 from tests.server import children, until
@@ -386,7 +386,7 @@ MYSQL: dict[str, Nemesis] = {
     "mysql read-only": read_only,
     "mysql full": no_connections_left,
     "mysql fails over": fail_over_mysql,
-    "mysql loses its tail": lose_tail,
+    LOSES_TAIL: lose_tail,
 }
 MACHINES: dict[str, Nemesis] = {
     "host without redis": partial(_cut, "redis"),
@@ -397,5 +397,5 @@ MACHINES: dict[str, Nemesis] = {
     "clock steps": step_clock,
 }
 #: Those that nothing may strike beside: a worker that dies no longer knows what it stored.
-ALONE = frozenset({"mysql loses its tail"})
+ALONE = frozenset({LOSES_TAIL})
 NEMESES = PROCESSES | REDIS | MYSQL | MACHINES

@@ -8,25 +8,62 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
+from typing import NamedTuple
 
 from tests.cluster import HOSTS
+from tests.faults.bot_laws import confirmed
+from tests.faults.bots import Bot
 from tests.faults.clients import Classic, Modern, Person
 from tests.faults.history import History, Message
-from tests.faults.laws import breaches, nothing_is_lost
+from tests.faults.laws import breaches, friends_are_seen_right, nothing_is_lost
 from tests.faults.nemeses import ALONE, NEMESES
 from tests.faults.world import World
 
-#: Seconds: between what one person says; in which all must be settled after the last fault; in which
-#: the presence of everyone must be right then.
-_PAUSE, _SETTLED, _PRESENT = 0.05, 40.0, 10.0
+#: Seconds: between what one person says, and in the suite, where other tests run beside it; in which all
+#: must be settled after the last fault; in which the presence of everyone must be right then.
+_PAUSE, _BESIDE_OTHERS, _SETTLED, _PRESENT = 0.05, 0.25, 40.0, 10.0
+
+
+class Bots(NamedTuple):
+    """Messages that bots were given, and were given `again` in their next life; how many of those were `done`
+    before, and `confirmed` for certain. `told`: acknowledgements that came as events."""
+
+    lives: int
+    given: int
+    again: int
+    done: int
+    confirmed: int
+    told: int
+
+    @staticmethod
+    def of(history: History) -> Bots:
+        lives = list(chain.from_iterable(history.lives.values()))
+        again = done = wrong = 0
+        for some in history.lives.values():
+            for life, after in pairwise(some):
+                came = {(each.shown.place, each.shown.epoch) for each in after.given}
+                repeated = [each for each in life.given if (each.shown.place, each.shown.epoch) in came]
+                again += len(repeated)
+                done += sum(each.done > 0 for each in repeated)
+                told = confirmed(history, life, after)
+                wrong += sum((each.shown.place, each.shown.epoch) in came for each in told)
+        given, sent = sum(len(life.given) for life in lives), sum(life.sent.total() for life in lives)
+        return Bots(len(lives), given, again, done, wrong, sent)
+
+    def __str__(self) -> str:
+        return (
+            f"bots: {self.lives} lives, {self.given} given, {self.again} of them again ({self.done} done"
+            f" before, {self.confirmed} confirmed), {self.told} told of"
+        )
 
 
 @dataclass
 class Report:
     """What a round came to; `broken` by the law's name. `excused`: what was acknowledged, and was lost with
     a primary as its replica had not got it. Seconds: the longest that someone was without a
-    session, and the longest until something said by someone online was acknowledged, however often sent."""
+    session, and the longest until something said by someone online was acknowledged, however often sent.
+    `bots`: what became of these."""
 
     seed: int
     acknowledged: int
@@ -35,6 +72,7 @@ class Report:
     struck: list[str]
     longest_outage: float
     longest_wait: float
+    bots: Bots
     broken: dict[str, list[str]]
 
     @property
@@ -52,34 +90,41 @@ class Report:
         laws = "".join(
             f"\n{law}: {len(texts)}\n  " + "\n  ".join(texts[:5]) for law, texts in self.broken.items()
         )
-        return f"seed {self.seed}: {counts}; {silence}; {'broken:' + laws if laws else 'no law broken'}"
+        verdict = f"broken:{laws}" if laws else "no law broken"
+        return f"seed {self.seed}: {counts}; {silence}; {self.bots}; {verdict}"
 
 
 class Round:
-    def __init__(self, world: World, seed: int, name: str, patience: float = _SETTLED):
+    def __init__(self, world: World, seed: int, name: str, patience: float = _SETTLED, pause: float = _PAUSE):
         """`name` begins those of its people: no two rounds of a world may have the same. `patience` is
-        how many seconds all may take to be settled."""
+        how many seconds all may take to be settled, `pause` is between what one person says."""
         self.history = History(losses=world.losses)
         self._world = world
         self._seed = seed
         self._patience = patience
+        self._pause = pause
         self._random = random.Random(seed)
         at = (world.address, world.port)
-        people = [Modern(f"{name}{n}", seed + n, self.history, at) for n in range(10)]
+        people = [Modern(f"{name}{n}", seed + n, self.history, at) for n in range(8)]
         far = [Modern(f"{name}far{n}", seed + 20 + n, self.history, at, world.far_socket) for n in range(2)]
         self._modern = people + far
+        self._bots = [
+            Bot(f"{name}bot{n}", seed + 40 + n, self.history, at, iterates=n == 0) for n in range(2)
+        ]
+        self._friends: list[Modern | Bot] = [*people, *self._bots, *far]  # each of the next one
         self._classic = [Classic(f"{name}old{n}", seed + 30 + n, self.history, at) for n in range(4)]
         self._struck: list[str] = []
 
     async def run(self, plan: Iterable[str], calm: float, strikers: int = 1) -> Report:
         """The nemeses of the plan strike, so many at a time, with up to `calm` seconds between them."""
-        people: list[Person] = [*self._modern, *self._classic]
+        people: list[Person] = [*self._friends, *self._classic]
         await asyncio.gather(*(person.start() for person in people))
         try:
             await self._meet()
             over = asyncio.Event()
-            lives = [person.talk(over, _PAUSE) for person in people]
+            lives = [person.talk(over, self._pause) for person in people]
             lives += [self._wander(over), self._switch(over), self._nap(over)]
+            lives += [self._perish(bot, over) for bot in self._bots]
             tasks = [asyncio.create_task(life) for life in lives]
             rest = iter(plan)
             self._strikers = strikers
@@ -95,8 +140,10 @@ class Round:
 
     async def _meet(self) -> None:
         """Pairs, two groups, friends all around."""
-        modern, classic = self._modern, self._classic
-        for a, b in zip(modern, modern[1:] + modern[:1], strict=True):
+        modern, classic, friends = self._modern, self._classic, self._friends
+        for bot in self._bots:
+            bot.names = {person.id: person.name for person in friends}
+        for a, b in zip(friends, friends[1:] + friends[:1], strict=True):
             a.targets.append({"toid": b.id})
             b.targets.append({"toid": a.id})
             await a.befriend(b)
@@ -110,7 +157,7 @@ class Round:
             creator = modern[n]
             group = await creator.create(f"group {n}")
             self._groups.append(group)
-            for member in modern:
+            for member in friends:
                 if member is not creator:
                     await member.join(group)
                 member.targets.append({"groupid": group})
@@ -157,6 +204,14 @@ class Round:
             await self._restarted(person.start)
             await asyncio.sleep(self._random.uniform(0, 2))
 
+    async def _perish(self, bot: Bot, over: asyncio.Event) -> None:
+        """A bot is killed, and started again."""
+        while not over.is_set():
+            await asyncio.sleep(self._random.uniform(1, 4))
+            await bot.die()
+            await asyncio.sleep(self._random.uniform(0, 1))
+            await self._restarted(bot.start)
+
     async def _restarted(self, start: Callable[[], Awaitable[None]]) -> None:
         with suppress(TimeoutError):  # it goes on trying
             await start()
@@ -189,26 +244,34 @@ class Round:
 
     async def _whisper(self) -> None:
         """Pairs who speak during faults alone: nothing comes later to show that something is missing."""
-        for n, person in enumerate(self._modern):
+        for n, person in enumerate(self._friends):
             await asyncio.sleep(0.01)
-            person.utter({"toid": self._modern[n - 5].id})
+            person.utter({"toid": self._friends[n - 5].id})
 
     # The end.
 
     async def _settle(self) -> None:
         """Wait, but not for ever, until all is acknowledged and shown, then until presence is right."""
         gone = self._modern[6]
-        await asyncio.gather(*(person.is_online.wait() for person in (*self._modern, *self._classic)))
-        await self._until(lambda: not any(p.pending for p in self._modern), self._patience)
-        await self._until(lambda: not any(nothing_is_lost(self.history)), self._patience)
+        await asyncio.gather(*(person.is_online.wait() for person in (*self._friends, *self._classic)))
+        await self._agree()
+        if not any(nothing_is_lost(self.history)):
+            await asyncio.gather(*(bot.last_life(self._modern[0]) for bot in self._bots))
+            await self._agree()
         await self._read()
         await gone.stop()
         await self._until(self._is_presence_right, _PRESENT)
 
+    async def _agree(self) -> None:
+        await self._until(lambda: not any(p.pending for p in self._friends), self._patience)
+        await self._until(lambda: not any(nothing_is_lost(self.history)), self._patience)
+
     async def _read(self) -> None:
         """Each conversation as it is kept, read by someone who wrote in it and may still read it."""
-        readers = {f"g{group}": self._modern[n] for n, group in enumerate(self._groups)}
-        for person in self._modern:
+        readers: dict[str, Modern | Bot] = {
+            f"g{group}": self._modern[n] for n, group in enumerate(self._groups)
+        }
+        for person in self._friends:
             own = (message for message in self.history.messages.values() if message.sender == person.id)
             for ack in chain.from_iterable(map(self.history.acks, own)):
                 readers.setdefault(ack.conv, person)
@@ -220,7 +283,7 @@ class Round:
         return acked - self.history.available(message.sender, message.begun, acked)
 
     def _is_presence_right(self) -> bool:
-        return "friends_are_seen_right" not in breaches(self.history)
+        return not any(friends_are_seen_right(self.history))
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -232,7 +295,7 @@ class Round:
         for host in HOSTS:
             if "Traceback" in (log := self._world.log(host)):
                 broken.setdefault("no_traceback", []).append(log[log.index("Traceback") - 300 :][:3000])
-        waiting = [f"{p.name}: {p.behind()}" for p in self._modern if p.behind()]
+        waiting = [f"{p.name}: {p.behind()}" for p in self._friends if p.behind()]
         if waiting:
             broken["everything_is_answered"] = waiting
         acked = [message for message in self.history.messages.values() if message.acks]
@@ -244,14 +307,16 @@ class Round:
             self._struck,
             max(self.history.outages, default=0.0),
             max(map(self._waited, acked), default=0.0),
+            Bots.of(self.history),
             broken,
         )
 
 
-def strike(world: World, plan: list[str], patience: float = 40.0) -> Report:
+def strike(world: World, plan: list[str], patience: float = _SETTLED, strikers: int = 1) -> Report:
     """A round in which these strike, in a random order."""
     seed = random.randrange(2**32)
     random.Random(seed).shuffle(plan)
-    report = asyncio.run(Round(world, seed, f"{seed}x", patience).run(plan, calm=1.0 if plan else 3.0))
+    game = Round(world, seed, f"{seed}x", patience, _BESIDE_OTHERS)
+    report = asyncio.run(game.run(plan, 1.0 if plan else 3.0, strikers))
     print(report)
     return report

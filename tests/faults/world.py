@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -20,9 +21,10 @@ import redis
 from forkchat.store.connection import Connection
 from tests.clock import Clock
 from tests.cluster import HOSTS, Cluster
+from tests.database import ACCOUNT, make_database
 from tests.faults.history import Loss
 from tests.network import Network
-from tests.replication import administer, following, install_mariadb
+from tests.replication import administer, following
 from tests.server import ROOT, until
 from tests.talk import QUIET
 
@@ -93,11 +95,17 @@ class World(Cluster):
             command = f"command=%(here)s/../bin/forkchat -c %(here)s/cluster.toml -b {was}"
             self._place(command, machine, self._clocks[host].env)
             self.edit(conf, f"-b {was}", "-b 0.0.0.0")  # so nothing but their machines tells them apart
+        self._breakage = self.root / "breakage"
         if breakage:
-            broken = (
-                f"/usr/bin/env PYTHONPATH={ROOT} {ROOT}/.venv/bin/python -m tests.faults.broken {breakage}"
-            )
+            self._breakage.write_text(breakage)
+            python = f"/usr/bin/env PYTHONPATH={ROOT} {ROOT}/.venv/bin/python"
+            broken = f"{python} -m tests.faults.broken {self._breakage}"
             self.edit(conf, "%(here)s/../bin/forkchat", broken)
+
+    def break_it(self, breakage: str) -> None:
+        """From now on its server, which is broken, is so in this way."""
+        self._breakage.write_text(breakage)
+        self.control("restart", *HOSTS)
 
     def _add_second(self, program: str) -> None:
         """A second server beside the program's, of the same settings."""
@@ -165,10 +173,10 @@ class World(Cluster):
     def start(self) -> subprocess.CompletedProcess[str]:
         second = self.state / "mysql-2"
         if not second.exists():
-            for path in (self.state, self.state / "mysql-2.tmp"):
-                path.mkdir()
-                path.chmod(0o711)
-            install_mariadb(self.state / "mysql-2.tmp", second)
+            second.with_suffix(".tmp").mkdir()
+            if ACCOUNT:
+                shutil.chown(second.with_suffix(".tmp"), ACCOUNT)
+            make_database(second)
         with self.network.at("front"):
             return super().start()
 

@@ -155,10 +155,13 @@ class SlowReader:
             )
             errno = answer["errno"]
 
-    async def drain(self) -> None:
-        """Read on until the 112 comes that says where the conversations stand."""
-        while (await self._frame())["msgid"] != m.CONVS:
-            pass
+    async def drain(self, number: int) -> None:
+        """Read on until the 112 comes that says where the conversations stand; or all so many messages: the
+        kernels may hold them."""
+        shown: set[int] = set()
+        while len(shown) < number and (frame := await self._frame())["msgid"] != m.CONVS:
+            if frame["msgid"] == m.ONE_CHAT and "rid" not in frame:
+                shown.add(frame["seq"])
         self._sock.close()
 
     async def _ask(self, message: Json) -> Json:

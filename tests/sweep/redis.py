@@ -70,6 +70,7 @@ class _Link(Link):
         is_pushed = command[0] in _PUSHED
         self.is_subscriber |= is_pushed
         kind = self._proxy.kind(command)
+        self._proxy.seen.of_redis.add(kind)
         strike = self._proxy.seen.strike(kind)
         if strike is not None:
             await self._strike(strike, raw, is_pushed)

@@ -67,7 +67,7 @@ def commands() -> set[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 values = [arg for arg in node.args if isinstance(arg, ast.Constant)]
                 values += [arg.elts[0] for arg in node.args if isinstance(arg, ast.Tuple) and arg.elts]  # type: ignore[misc]
-                if node.func.attr in ("call", "send", "tell"):
+                if node.func.attr in ("call", "send", "send_command", "tell"):
                     sent |= {
                         v.value for v in values if isinstance(v, ast.Constant) and str(v.value).isupper()
                     }

@@ -78,6 +78,8 @@ class Seen:
     """What passes the proxies: how often each kind did, and the strikes that wait for one."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    #: Those kinds that passed Redis's proxy.
+    of_redis: set[str] = field(default_factory=set)
     strikes: list[Strike] = field(default_factory=list)
     #: Publishes to conversations that are still to be lost, as a network does.
     to_lose: int = 0

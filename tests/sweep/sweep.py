@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.server import Server
 from tests.sweep.mysql import MySQLProxy
@@ -20,6 +22,8 @@ _OCCURRENCES = ((1, 0.0), (2, 0.0), (1, 3.0))
 _LATE = 6.0
 #: A wave that takes longer is printed with its strikes.
 _LONG = 5.0
+#: Waves of a world, at most. The laws go through its whole history, in the process that all traffic passes.
+_WAVES = 15
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Wave:
     wait: float = 0.0
     waited_for: str = ""
     traces: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)  # of the hosts, if something is wrong
 
 
 class Sweep:
@@ -39,10 +44,13 @@ class Sweep:
         self._random = random.Random(seed)
         self._size = size
         self.kinds: dict[str, str] = {}  # and the special act that each needs
+        self._of_redis: set[str] = set()
+        self._at_start: set[str] = set()  # what a worker sends before it serves
         self.missing: list[str] = []
         self.waves: list[Wave] = []
         self.breaches: list[Wave] = []
         self.traces: Counter[str] = Counter()
+        self._lag = 0.0
 
     @property
     def is_good(self) -> bool:
@@ -53,6 +61,7 @@ class Sweep:
         total: Counter[str] = Counter()
         async with World(self._owners[0]) as world:
             total += world.seen.counts
+            self._at_start = set(world.seen.counts)
             world.seen.counts.clear()
             scenario = Scenario(world)
             await scenario.start()
@@ -66,6 +75,7 @@ class Sweep:
                     self.kinds.setdefault(kind, special)
                 total += world.seen.counts
             await scenario.stop()
+            self._of_redis = world.seen.of_redis
         self.missing = missing(set(total))
         return total
 
@@ -76,7 +86,7 @@ class Sweep:
             strike
             for kind in sorted(self.kinds)
             if kind.startswith(only)
-            for strike in _strikes(kind, counts[kind])
+            for strike in self._strikes(kind, counts[kind])
             if strike.fault == (fault or strike.fault)
             and strike.k == (k or strike.k)
             and strike.seconds == (span if span >= 0 else strike.seconds)
@@ -85,7 +95,26 @@ class Sweep:
         deadline = time.monotonic() + seconds if seconds else float("inf")
         print(f"{len(self.kinds)} kinds to be struck, {len(strikes)} strikes", flush=True)
         strikes.sort(key=lambda strike: (strike.k, strike.seconds))
+        watch = asyncio.create_task(self._watch())
         await asyncio.gather(*(self._share(owner, strikes, deadline) for owner in self._owners))
+        watch.cancel()
+
+    async def _watch(self) -> None:
+        """Measure how late this process is: all of the hosts' traffic passes it."""
+        while True:
+            due = time.monotonic() + 0.1
+            await asyncio.sleep(0.1)
+            self._lag = max(self._lag, time.monotonic() - due)
+
+    def _strikes(self, kind: str, seen: int) -> list[Strike]:
+        if kind == CONNECT:
+            faults = list(CONNECT_FAULTS)
+        elif kind in self._of_redis:
+            faults = list(REDIS_FAULTS)
+        else:
+            faults = list(MYSQL_FAULTS)
+        occurrences = [at for at in _OCCURRENCES if at[0] <= seen]
+        return [Strike(kind, fault, k, span) for fault in faults for k, span in occurrences]
 
     async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
         """Strike what is left, beside the others. Worlds of one owner would share channels: one at a time."""
@@ -93,12 +122,14 @@ class Sweep:
             await self._with_world(owner, strikes, deadline)
 
     async def _with_world(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
-        """Waves in one world, as long as nothing breaks."""
+        """Some waves in one world, as long as nothing breaks."""
         async with World(owner) as world:
             scenario = Scenario(world)
             await scenario.start()
             try:
-                while strikes and time.monotonic() < deadline:
+                for _ in range(_WAVES):
+                    if not strikes or time.monotonic() >= deadline:
+                        return
                     wave = await self._wave(scenario, _take(strikes, self._size))
                     self.waves.append(wave)
                     struck = sum(bool(strike.hits) for strike in wave.strikes)
@@ -146,6 +177,8 @@ class Sweep:
         specials = {self.kinds[strike.kind] for strike in strikes} - {""}
         if any(strike.kind.startswith("conversations.of") for strike in strikes):
             specials.add("slow")  # what is read for a slow reader is read at each login too
+        if any(strike.seconds and strike.kind in self._at_start for strike in strikes):
+            specials.add("kill")  # a worker starts meanwhile
         return await wave(scenario, strikes, specials)
 
     def _note(self, wave: Wave) -> None:
@@ -155,6 +188,10 @@ class Sweep:
             print(f"    {text[:300]}")
         for trace, number in Counter(wave.traces).items():
             print(f"    {number} × {trace[:200]}")
+        kept = Path(tempfile.mkdtemp(prefix="forkchat-sweep-"))
+        for number, text in enumerate(wave.logs):
+            (kept / f"host{number}.log").write_text(text)
+        print(f"    the hosts' logs: {kept}")
         print(end="", flush=True)
 
     def table(self) -> str:
@@ -167,6 +204,7 @@ class Sweep:
             f"strikes: {len(struck)} ({sum(strike.hits for strike in struck)} faults), not reached:"
             f" {len(strikes) - len(struck)}",
             f"breaches: {len(self.breaches)}",
+            f"longest time that the sweep itself was late: {self._lag:.1f} s",
         ]
         if longest is not None:
             at = "; ".join(map(str, longest.strikes))
@@ -191,7 +229,8 @@ async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) ->
     wait, what = scenario.longest_wait(ends)
     if wait > RECOVERED:
         wrong.append(f"{wait:.1f} s until {what}")
-    return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:])
+    logs = [host.log() for host in scenario.world.hosts] if wrong else []
+    return Wave(strikes, wrong, wait, what, scenario.world.traces()[before:], logs)
 
 
 def _take(strikes: list[Strike], size: int) -> list[Strike]:
@@ -202,22 +241,6 @@ def _take(strikes: list[Strike], size: int) -> list[Strike]:
             taken.append(strike)
             strikes.remove(strike)
     return taken
-
-
-def _strikes(kind: str, seen: int) -> list[Strike]:
-    if kind == CONNECT:
-        faults = list(CONNECT_FAULTS)
-    elif is_redis(kind):
-        faults = list(REDIS_FAULTS)
-    else:
-        faults = list(MYSQL_FAULTS)
-    occurrences = [at for at in _OCCURRENCES if at[0] <= seen]
-    return [Strike(kind, fault, k, span) for fault in faults for k, span in occurrences]
-
-
-def is_redis(kind: str) -> bool:
-    word = kind.split(" ", maxsplit=1)[0]
-    return word in commands() | {"EVAL", "redis"}
 
 
 def missing(seen: set[str]) -> list[str]:
