@@ -6,6 +6,7 @@ import re
 import secrets
 import select
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -195,6 +196,8 @@ class Modern(Wire):
         self._answers: dict[str | int, Message] = {}
         self._answered: set[str | int] = set()
         self._pushed: list[Message] = []
+        #: Clients that live on while this one waits: PINGs that come to them are answered.
+        self.company: set[Modern] = set()
         if greet:
             self.done(m.HELLO, ver=1)
 
@@ -247,6 +250,30 @@ class Modern(Wire):
         self.done(m.PING)
         pushed, self._pushed = self._pushed, []
         return pushed
+
+    def _receive(self) -> None:
+        deadline = time.monotonic() + (self._sock.gettimeout() or 0)
+        while self.company:
+            socks = {each._sock: each for each in self.company if each._sock.fileno() >= 0} | {
+                self._sock: self
+            }
+            ready = select.select(socks, [], [], max(0.0, deadline - time.monotonic()))[0]
+            if not ready:
+                raise TimeoutError
+            if self._sock in ready:
+                break
+            for sock in ready:
+                socks[sock]._take_in(self.company)
+        super()._receive()
+
+    def _take_in(self, company: set[Modern]) -> None:
+        """Hear what has come while another waits. One whose connection has ended leaves the company."""
+        try:
+            super()._receive()
+            while b"\n" in self._buffer:
+                self._hear()
+        except (EOFError, OSError):
+            company.discard(self)
 
     def _hear(self) -> None:
         frame = self.frame()
