@@ -121,6 +121,19 @@ def live(seq: int, sender: int = OTHER, conv: str = CONV, **fields: Any) -> Fram
     return head | {"id": sender, "name": "bo", "msg": f"text {seq}", "ts": 1767225600123, "cid": "c"} | fields
 
 
+#: What a server tells those who are logged in.
+FOR_A_USER = [
+    live(1),
+    live(1, conv="g9"),
+    live(0, conv="g9", ephemeral=True),
+    {"msgid": m.CONVS, "convs": [standing(1, recv=0, conv="g9")]},
+    {"msgid": m.EVENT, "kind": "group_joined", "conv": "g9", "id": OTHER, "name": "bo"},
+    {"msgid": m.PRESENCE, "id": OTHER, "name": "bo", "state": "online"},
+    {"msgid": m.TYPING, "conv": "g9", "id": OTHER, "name": "bo"},
+    {"msgid": m.RECEIPT, "conv": "g9", "id": OTHER, "seq": 1},
+]
+
+
 def shown(events: list[Event]) -> list[int]:
     return [event.seq for event in events if isinstance(event, Message)]
 
@@ -303,6 +316,19 @@ class TestConnection:
         wire.log_in(standing(0, 0))
         events = wire.say({"msgid": m.BYE, "reason": "kicked"}, live(1))
         assert events == [LoggedOut("kicked")]
+
+    @pytest.mark.parametrize("frame", FOR_A_USER)
+    def test_what_comes_before_a_login_is_for_nobody(self, wire: Wire, frame: Frame) -> None:
+        """The server may think that it has logged us in, and we that it has not."""
+        wire.connect()
+        wire.session.login("li", "secret")
+        wire.answer(wire.said(m.LOGIN)[0], errno=2, errmsg="already online")
+        assert wire.say(frame) == []
+        wire.session.login("li", "secret", takeover=True)
+        wire.welcome(standing(1, recv=0, conv="g9"))
+        (fetch,) = wire.said(m.FETCH)
+        page = [live(1, conv="g9")]
+        assert shown(wire.answer(fetch, conv="g9", last=1, msgs=page, more=False)) == [1]
 
     def test_draining_waits_for_what_is_under_way(self, wire: Wire) -> None:
         wire.log_in()

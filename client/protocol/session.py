@@ -34,6 +34,9 @@ from client.protocol.outbox import Pending
 from forkchat.errors import AlreadyOnline, BadRequest, NotLoggedIn, RateLimited, Refused, Unavailable
 from forkchat.wire import msgid as m
 
+#: What a server says that is for no user.
+_FOR_ANYBODY = (m.PING, m.BYE, m.ERROR)
+
 
 class State(Enum):
     OFFLINE = "offline"
@@ -319,7 +322,10 @@ class Session:
         return [answer]
 
     def _on_frame(self, frame: parse.Frame) -> list[Event]:
-        """What answers nothing; what a later server may say besides is ignored."""
+        """What answers nothing; what a later server may say besides is ignored, and so is what is for a user
+        while there is none."""
+        if not self.me and frame["msgid"] not in _FOR_ANYBODY:
+            return []
         if to_event := parse.EVENTS.get(frame["msgid"]):
             return [to_event(frame)]
         handle = self._handlers.get(frame["msgid"])

@@ -125,7 +125,8 @@ class Run:
                 staying.cancel()
                 await asyncio.gather(staying, return_exceptions=True)
                 eve = self.table.convs()["eve"]  # read, so that the next login does not tell of it: SYNC does
-                self.client.read(eve, self.last.get(eve, 0))
+                with suppress(TooLarge):
+                    self.client.read(eve, self.last.get(eve, 0))
                 await asyncio.wait_for(self.client.close(), 10)
         await self._check()
 
