@@ -1,3 +1,3 @@
-"""forkchat: a cluster chat server: pre-fork workers, presence in Redis, messages in MySQL."""
+"""A cluster chat server with pre-fork workers, presence in Redis and messages in MySQL."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command `forkchat`: flags, configuration, and one clear line for what keeps it from starting."""
+"""The command `forkchat`: flags, configuration, and one clear line for each problem that prevents a start."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import Any
 from forkchat import __version__, config, log
 from forkchat.errors import ConfigError, StartError
 
-#: As in sysexits.h: supervisors do not try again what a new start cannot mend.
+#: Exit status for a bad configuration (sysexits.h). Supervisors do not restart after it, because a restart
+#: cannot help.
 EX_CONFIG = 78
 
-#: What is imported of the packages that `pip install .` leaves out, because chatcli needs none of them.
+#: Modules that only the server imports. `pip install .` leaves their packages out, because chatcli needs none
+#: of them.
 SERVER_MODULES = "MySQLdb", "argon2", "hiredis", "redis", "setproctitle", "zxcvbn_rs_py"
 
-#: Flags that set a key of the configuration.
+#: Flags that set a key of the configuration: flag, metavar, key, help.
 _FLAGS = (
     ("-w", "N", "server.workers", "number of worker processes"),
     ("-b", "HOST", "listen.host", "address to listen on"),
@@ -38,14 +40,18 @@ the log file, TTIN and TTOU start and end a worker."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status: 0, 1 (cannot start or go on), 2 (usage) or 78 (configuration)."""
+    """Run the command and return its exit status.
+
+    The status is 0, 1 (cannot start or go on), 2 (usage) or 78 (configuration). It is 130 if an interrupt
+    came before anything had started.
+    """
     _open_streams()
-    os.umask(os.umask(0) & 0o077)  # what we make, we may use
+    os.umask(os.umask(0) & 0o077)  # our own files stay accessible to us
     arguments = _parser().parse_args(argv)
     flags = {name: getattr(arguments, name) for _, _, name, _ in _FLAGS}
     try:
         _check_packages()
-        from forkchat.process import selftest  # here alone: without the packages there is no importing it
+        from forkchat.process import selftest  # imported late, because it needs the packages
         from forkchat.process.arbiter import Arbiter
 
         loaded = config.load(arguments.config, os.environ, flags)
@@ -58,15 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in str(error).splitlines():
             log.say(f"forkchat: {problem}\n")
         return 1
-    except KeyboardInterrupt:  # while nothing has been started that would have to be stopped
+    except KeyboardInterrupt:  # nothing that would have to be stopped has started yet
         return 130
 
 
 def _check_packages() -> None:
-    """Raises StartError."""
+    """Check that the server's packages are installed. Raises StartError if any is missing."""
     missing = [name for name in SERVER_MODULES if find_spec(name) is None]
     if missing:
-        setup = Path(sys.argv[0]).resolve().with_name("setup")  # beside the launcher of a checkout
+        setup = Path(sys.argv[0]).resolve().with_name("setup")  # next to the launcher, in a checkout
         command = f"{sys.executable} -m pip install '.[server]', in the directory of forkchat's source"
         raise StartError(
             f"packages of the server are missing ({', '.join(missing)}); this installs them: "
@@ -75,7 +81,7 @@ def _check_packages() -> None:
 
 
 class _Stream(io.TextIOBase):
-    """A standard stream that takes any text: what cannot be written there is dropped."""
+    """A standard stream that accepts any text, and drops what cannot be written."""
 
     def __init__(self, fd: int):
         self._fd = fd
@@ -86,12 +92,12 @@ class _Stream(io.TextIOBase):
 
 
 def _open_streams() -> None:
-    """Open /dev/null for standard streams that are closed: else the next opened files take their place."""
+    """Open /dev/null for closed standard streams, because the next opened files would take their place."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is `fd`
     sys.stdout, sys.stderr = _Stream(1), _Stream(2)
 
 
@@ -117,7 +123,10 @@ def _value_of(name: str) -> Any:
 
 
 def _number(text: str) -> int | str:
-    """What is no number is left for the configuration to find, so that all bad keys are listed at once."""
+    """Return the number, or the text itself if it is no number.
+
+    The configuration finds such a text later, so that all bad keys are listed at once.
+    """
     try:
         return int(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """The configuration: one TOML file, the environment and the flags, checked as a whole.
 
-A flag goes before the environment, that before the file, and the file before the default.
+A flag overrides the environment. The environment overrides the file, and the file overrides the default.
 etc/forkchat.toml shows every key with its unit and reason.
 """
 
@@ -22,34 +22,35 @@ from forkchat.errors import ConfigError
 from forkchat.log import LEVELS
 from forkchat.wire import msgid, tables
 
-#: Variables of the environment, and the keys that they set.
+#: Environment variables, and the keys that they set.
 ENVIRONMENT = {"FORKCHAT_MYSQL_URL": "mysql.url", "FORKCHAT_REDIS_URL": "redis.url"}
 _ORDERED = (
     ("limits.text", operator.lt, "limits.frame", "less than"),
     ("limits.frame_before_login", operator.le, "limits.frame", "at most"),
     ("session.heartbeat", operator.lt, "session.dead_after", "less than"),
 )
-#: As many slots as the scoreboard has.
+#: Most workers, which is also the number of slots in the scoreboard.
 MAX_WORKERS = 128
 
 _MB = 1 << 20
-#: KiB times passes of argon2id: some 2 s of processor.
+#: Most KiB times passes of argon2id: about 2 s of processor time.
 _MAX_HASH = 4 << 20
 
 
 def _key(
     default: Any, *, at: tuple[float, float] = (-math.inf, math.inf), live: bool = False, **meta: Any
 ) -> Any:
-    """A key with its smallest and largest value; signal HUP can change it if `live`.
+    """Define a key with its smallest and largest value. SIGHUP can change the key if it is `live`.
 
-    `choices`: the values it may have. `schemes`: it is a URL, or empty, and may hold a password. `empty`: why
-    it must not be. `check`: finds the mistakes in a Table, by the names of what is in it.
+    `choices`: the allowed values. `schemes`: the value is empty, or a URL, which may hold a password.
+    `empty`: the value must not be empty, and this text is the hint for an empty one. `check`: finds the
+    mistakes in a Table, and returns them by the names of its entries.
     """
     return field(default=default, metadata={"at": at, "live": live, **meta}, repr="schemes" not in meta)
 
 
 class Table(dict[str, Any]):
-    """A table of tables as the value of a key, which its `check` finds the mistakes of."""
+    """A table of tables as the value of a key. The key's `check` finds its mistakes."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self))
@@ -142,10 +143,10 @@ class Classic:
 
 
 class Source(NamedTuple):
-    """Where a configuration came from, to read it again."""
+    """The origin of a configuration, kept in order to read it again."""
 
     path: str | None
-    given: Mapping[str, Any]  # by the environment and the flags, as `{"listen.port": 6000}`
+    given: Mapping[str, Any]  # from the environment and the flags, as `{"listen.port": 6000}`
 
 
 @dataclass(frozen=True)
@@ -163,22 +164,24 @@ class Config:
 
     @property
     def data_dir(self) -> Path:
-        """Absolute, with no symbolic links in it. Raises ConfigError where it cannot be known."""
+        """The absolute path, without symbolic links. Raises ConfigError if it cannot be determined."""
         path = self.server.data_dir or _default_data_dir()
         try:
             return Path(os.path.realpath(Path(path).expanduser()))
-        except (OSError, RuntimeError) as error:  # no such working directory; no home directory
+        except (OSError, RuntimeError) as error:  # no working directory, or no home directory
             why = error.strerror if isinstance(error, OSError) else "no such user or home directory"
             raise ConfigError([f"server.data_dir: {path}: {why}; use an absolute path"]) from error
 
     def with_value(self, name: str, value: Any) -> Config:
-        """The same but for one key, as `"mysql.url"`."""
+        """Return a copy with another value for one key, such as `"mysql.url"`."""
         section, key = name.split(".")
         return replace(self, **{section: replace(getattr(self, section), **{key: value})})
 
     def reload(self) -> tuple[Config, list[str]]:
-        """Read the file again: the configuration with what may change while the server runs, and the
-        names of the keys that have other values now and need a restart. Raises ConfigError.
+        """Read the file again. Return the new configuration and the keys that need a restart.
+
+        The new configuration has only the changes that a running server can apply. The second value names the
+        other keys whose values have changed. Raises ConfigError.
         """
         fresh, restart = _read(self.source), []
         for name, key in keys().items():
@@ -190,9 +193,9 @@ class Config:
 
 
 def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
-    """The configuration from the file `path` (None: none), `environ` and `flags`.
+    """Return the configuration from the file `path` (None: no file), `environ` and `flags`.
 
-    `flags` is `{"listen.port": 6000}`; those that are None were not given. Raises ConfigError.
+    `flags` is `{"listen.port": 6000}`. A value of None means that the flag was not given. Raises ConfigError.
     """
     given: dict[str, Any] = {key: environ[name] for name, key in ENVIRONMENT.items() if environ.get(name)}
     given |= {key: value for key, value in flags.items() if value is not None}
@@ -203,7 +206,7 @@ def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any])
 
 
 def data_files(folder: str) -> Path:
-    """The directory of the data files `folder` ("sql", "etc"): the checkout's, or the installed one."""
+    """Return the directory of the data files `folder` ("sql", "etc"), in the checkout or as installed."""
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "setup.py").exists():
         return checkout / folder
@@ -217,7 +220,7 @@ def _default_data_dir() -> str:
 
 
 def keys() -> dict[str, Field[Any]]:
-    """All keys, as `"listen.port"`."""
+    """Return all keys by name, as `"listen.port"`."""
     sections: dict[str, Any] = {
         section.name: section.default for section in fields(Config) if section.name != "source"
     }
@@ -225,7 +228,7 @@ def keys() -> dict[str, Field[Any]]:
 
 
 def values(config: Config) -> dict[str, Any]:
-    """All keys with their values, as `{"listen.port": 6000}`; `load` takes them for flags."""
+    """Return all keys with their values, as `{"listen.port": 6000}`. `load` accepts them as flags."""
     return {name: _value(config, name) for name in keys()}
 
 
@@ -268,12 +271,15 @@ def _parse(path: str) -> dict[str, Any]:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: byte {error.start + 1} is not UTF-8: save the file as UTF-8"]) from error
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or too long for `int`
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number too long for `int`
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
 
 
 def _check_integers(value: Any) -> None:
-    """Raises ValueError for an integer that is no TOML, and may be too long to be made a text or a float."""
+    """Check that every integer fits in 64 bits. Raises ValueError if one does not.
+
+    TOML forbids longer integers. They may also be too long to be converted to a text or a float.
+    """
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             _check_integers(inner)
@@ -282,7 +288,10 @@ def _check_integers(value: Any) -> None:
 
 
 def _text(path: str) -> str:
-    """A regular file's text. A pipe could block the caller, and gives its text only once."""
+    """Return the text of a regular file. Raises ConfigError for any other kind of file.
+
+    A pipe could block the caller, and gives its text only once.
+    """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ConfigError([f"{path}: must be a regular file, which signal HUP can read again"])
@@ -310,7 +319,7 @@ _KINDS = {
 
 
 def _problems(name: str, value: Any, key: Field[Any]) -> dict[str, str]:
-    """The mistakes in a key's value, by what they are in."""
+    """Return the mistakes in a key's value, by the names of the key or of the table's entries."""
     problem = _problem(value, key)
     if problem is None and isinstance(value, Table):
         return {f"{name}.{inner}": why for inner, why in key.metadata["check"](value).items()}
@@ -342,7 +351,7 @@ def _text_problem(value: str, choices: tuple[str, ...] | None, schemes: tuple[st
         return "must not contain control characters"
     if choices and value not in choices:
         return f"must be one of {', '.join(choices)}"
-    # What is wrong with a URL is said without it: it may hold a password.
+    # The error text does not contain the URL, because it may hold a password.
     if schemes and value and not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         return f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
     return None
@@ -350,14 +359,14 @@ def _text_problem(value: str, choices: tuple[str, ...] | None, schemes: tuple[st
 
 def _network_problem(value: Any) -> str | None:
     try:
-        ip_network(value if isinstance(value, str) else "")  # it takes numbers for addresses
+        ip_network(value if isinstance(value, str) else "")  # ip_network also accepts numbers
     except ValueError:
         return f"{value!r} is not an address or a network, as 10.0.0.7 or 10.0.0.0/24"
     return None
 
 
 def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
-    """Keys that are good by themselves and not together."""
+    """Return the mistakes of keys that are valid on their own but not together."""
     sound = [rule for rule in _ORDERED if rule[0] not in problems and rule[2] not in problems]
     return (
         _unknown_names(config, problems)
@@ -371,7 +380,7 @@ def _contradictions(config: Config, problems: Mapping[str, str]) -> dict[str, st
 
 
 def _dear_passwords(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
-    """The parameters of a hash that no login would wait for."""
+    """Return a mistake if hashing a password would take longer than a login can wait."""
     passwords = config.passwords
     cost = passwords.memory * passwords.time
     if cost <= _MAX_HASH or {"passwords.memory", "passwords.time"} & problems.keys():
@@ -380,7 +389,10 @@ def _dear_passwords(config: Config, problems: Mapping[str, str]) -> dict[str, st
 
 
 def _unknown_names(config: Config, problems: Mapping[str, str]) -> dict[str, str]:
-    """Keys that name a table which is not there. Where a table has mistakes, these come first."""
+    """Return the mistakes of keys that name an unknown table.
+
+    A table's own mistakes are reported first.
+    """
     classic = config.classic
     known = {
         "classic.numbering": ("auto", *msgid.NUMBERINGS, *classic.numberings),

@@ -1,13 +1,13 @@
-"""Every error that crosses a layer, with the wire's errno and code for those a peer is told of.
+"""Every error that crosses a layer. Those that a peer is told of have an errno and a code on the wire.
 
-Whose fault an error is stands in its type: a `Refused` (but `Unavailable`) is the peer's and is
-answered; `Unavailable` is a dependency's, and is answered with when to try again; anything else is
-ours, is logged with its trace, and is answered as `Unavailable`.
+An error's type tells whose fault it is. A `Refused`, except `Unavailable`, is the peer's fault and is
+answered. `Unavailable` is a dependency's fault, and is answered with when to retry. Any other error is our
+own fault. It is logged with its trace and answered as `Unavailable`.
 """
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` names every bad key at once."""
+    """An unusable configuration. `problems` names every bad key at once."""
 
     def __init__(self, problems: list[str]):
         super().__init__("\n".join(problems))
@@ -15,7 +15,7 @@ class ConfigError(Exception):
 
 
 class StartError(Exception):
-    """The server cannot start or go on; the text says why and what to do about it."""
+    """The server cannot start or go on. The text says why, and what to do about it."""
 
 
 class Refused(Exception):
@@ -31,11 +31,14 @@ class Refused(Exception):
 
 
 class Failed(Refused):
-    """Wrong name or password, and what else has no code of its own."""
+    """A wrong name or password, or a refusal that has no code of its own."""
 
 
 class AlreadyOnline(Refused):
-    """`may_be_orphaned`: whether the worker of the other session may have died."""
+    """The account already has a session.
+
+    `may_be_orphaned` is true if the worker of that session may have died.
+    """
 
     errno, code = 2, "already_online"
     may_be_orphaned = True
@@ -74,7 +77,10 @@ class NotMember(Refused):
 
 
 class Unavailable(Refused):
-    """MySQL, Redis or a full queue: the same request, with the same `cid`, may be sent again."""
+    """MySQL or Redis is away, or a queue is full.
+
+    The client may send the same request again, with the same `cid`.
+    """
 
     errno, code = 11, "unavailable"
 

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: its errors are logged, and what must succeed is retried until it does."""
+"""Background work. Its errors are logged, and work that must succeed is retried until it does."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from forkchat.runtime import Future, Loop, sleep, spawn
 
 T = TypeVar("T")
 
-#: Seconds before the first retry, and at most between two. A dependency that is back is used within seconds.
+#: Seconds before the first retry, and at most between retries. A dependency that is back is used within
+#: seconds.
 _FIRST, _LONGEST = 0.1, 2.0
-#: Seconds for which the same trouble of the same work is not logged again: thousands of streams may share it.
+#: Seconds for which the same error of the same work is not logged again. Thousands of streams may share it.
 _QUIET = 10.0
+#: Errors remembered for `_QUIET`. One more, and all are forgotten.
 _MAX_REMEMBERED = 256
 
 _logged: dict[tuple[str, str], float] = {}
 
 
 def report(what: str, error: BaseException) -> None:
-    """Log why `what` failed: a dependency that is away in one line, any other error with its trace."""
+    """Log why `what` failed: in one line if a dependency is away, otherwise with the trace.
+
+    The same error of the same work is logged only once in `_QUIET` seconds.
+    """
     key, now = (what, repr(error)), time.monotonic()
     if now - _logged.get(key, -_QUIET) < _QUIET:
         return
@@ -50,7 +55,7 @@ def background(coroutine: Coroutine[Any, Any, T], what: str) -> Future[T]:
 
 
 def each(items: Iterable[T], act: Callable[[T], object], what: str) -> None:
-    """Do it to each of them. One that fails is logged, and keeps it from no other."""
+    """Call `act` for each item. A failed call is logged, and the other items are still handled."""
     for item in items:
         try:
             act(item)
@@ -59,7 +64,7 @@ def each(items: Iterable[T], act: Callable[[T], object], what: str) -> None:
 
 
 async def retrying(loop: Loop, attempt: Callable[[], Awaitable[T]], what: str) -> T:
-    """Await `attempt()` until it succeeds. Whatever it raises is logged and retried with backoff."""
+    """Await `attempt()` until it succeeds. Every exception is logged and leads to a retry with backoff."""
     pause = _FIRST
     while True:
         try:
@@ -71,10 +76,10 @@ async def retrying(loop: Loop, attempt: Callable[[], Awaitable[T]], what: str) -
 
 
 class Job:
-    """Work that runs once for any number of `want`s, never twice at a time, and again if wanted meanwhile.
+    """Work that runs once for any number of `want` calls, and never twice at a time.
 
-    A run that raises, whatever it is, is retried with backoff: the job always ends with a run that
-    succeeded and that began after the last `want`.
+    A `want` during a run leads to another run. A run that raises any exception is retried with backoff. The
+    job therefore always ends with a run that succeeded and that began after the last `want`.
     """
 
     __slots__ = ("_is_running", "_is_wanted", "_loop", "_what", "_work")
@@ -87,7 +92,7 @@ class Job:
         self._is_wanted = False
 
     def want(self) -> None:
-        """Have the work done from its beginning, now or after the present run."""
+        """Request a run of the work from its beginning, now or after the present run."""
         self._is_wanted = True
         if not self._is_running:
             self._is_running = True

@@ -1,7 +1,7 @@
 """Log lines as `time level event key=value …`, to standard error or to a file.
 
-Logging never raises once it is set up, and it never waits. Passwords, tokens and message bodies are never
-passed here.
+Logging never raises once it is set up, and it never blocks. Callers never pass passwords, tokens or message
+bodies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error")
-#: Seconds between attempts to use a log file again that failed.
+#: Seconds between attempts to use a log file again after a failure.
 _RETRY = 1.0
 #: Bytes that a writable pipe takes without blocking (pipe(7)).
 _PIPE_BUF = select.PIPE_BUF
@@ -24,20 +24,21 @@ _logger = logging.getLogger("forkchat")
 
 
 class _Handler(logging.Handler):
-    """Writes each line at once to the file `path`, or to standard error without a path.
+    """Handler that writes each line at once to the file `path`, or to standard error without a path.
 
-    It follows the path: after a rename or a removal the next line goes to a new file. If the path cannot be
-    opened, it goes on in the old file. If that cannot be written either, lines go to standard error. It says
-    so there once, and tries again every `_RETRY` seconds. Several processes append to one file.
+    The handler follows the path: after a rename or a removal, the next line goes to a new file. If the path
+    cannot be opened, lines go to the old file. If the old file cannot be written either, lines go to standard
+    error. The handler reports this once on standard error, and retries every `_RETRY` seconds. Several
+    processes append to one file.
     """
 
     def __init__(self, path: str | None, prepare: Callable[[str], object]):
-        """Raises OSError if the file cannot be opened."""
+        """Open the file. Raises OSError if it cannot be opened."""
         super().__init__()
         self._path = path
         self._prepare = prepare
         self._fd = _STDERR if path is None else self._open(path)
-        self._is_torn = False  # the file ends within a line of ours
+        self._is_torn = False  # the file ends in the middle of a line of ours
         self._is_lost = False  # the file cannot be written
         self._trouble: OSError | None = None
         self._retry_at = 0.0
@@ -56,7 +57,7 @@ class _Handler(logging.Handler):
                 self._to_file("", self._path)
 
     def reopen(self) -> None:
-        """Open the path anew at the next line, however short ago that failed (signal USR1)."""
+        """Open the path again at the next line, even if this failed a moment ago (SIGUSR1)."""
         self._retry_at = 0.0
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class _Handler(logging.Handler):
             say(line)
 
     def _follow(self, path: str) -> OSError | None:
-        """See that the file of that name is the one that is open."""
+        """Open the path again if it names another file than the open one. Return the error if that fails."""
         with suppress(OSError):
             if not self._is_lost and os.path.samestat(os.stat(path), os.fstat(self._fd)):
                 return None
@@ -101,12 +102,12 @@ class _Handler(logging.Handler):
 
     def _open(self, path: str) -> int:
         self._prepare(path)
-        # A FIFO without a reader fails at once, and one that is full fails when it is written.
+        # A FIFO without a reader fails here at once. A full FIFO fails when it is written.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         return os.open(path, flags, 0o644)
 
     def _append(self, line: str) -> None:
-        """Write it all: in one write, unless the disk is full within the line."""
+        """Write the whole line, in one write unless the disk fills up within the line."""
         rest = _encode(f"\n{line}" if self._is_torn else line)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
@@ -121,7 +122,7 @@ def _encode(text: str) -> bytes:
 
 
 def say(text: str, fd: int = _STDERR) -> None:
-    """Write to a standard stream. What it cannot take now is dropped: its reader may have stopped."""
+    """Write to a standard stream. Drop what it cannot take now, because its reader may have stopped."""
     rest = _encode(text)
     with suppress(OSError):
         while rest and select.select([], [fd], [], 0)[1]:
@@ -133,10 +134,10 @@ def _nothing(_path: str) -> None:
 
 
 def setup(level: str, path: str | None, process: str, prepare: Callable[[str], object] = _nothing) -> None:
-    """Log from `level` on (one of LEVELS) to `path`, or to standard error if None.
+    """Log lines of `level` (one of LEVELS) and above to `path`, or to standard error if it is None.
 
-    `process` ("master", "worker1", …) is on each line. `prepare(path)` is called before the file is opened,
-    now or anew, and may raise OSError. Raises OSError if the file cannot be opened.
+    `process` ("master", "worker1", …) is on each line. `prepare(path)` is called before each opening of the
+    file, and may raise OSError. Raises OSError if the file cannot be opened.
     """
     handler = _Handler(path, prepare)
     for old in list(_logger.handlers):
@@ -149,26 +150,28 @@ def setup(level: str, path: str | None, process: str, prepare: Callable[[str], o
 
 
 def set_process(process: str) -> None:
-    """Name the process on each line from now on, in a forked child."""
+    """Set the name of the process on each line from now on. A forked child calls this."""
     text = f"%(asctime)s.%(msecs)03d %(levelname)s {process} %(message)s"
     for handler in _logger.handlers:
         handler.setFormatter(logging.Formatter(text, "%Y-%m-%dT%H:%M:%S"))
 
 
 def follow() -> None:
-    """Look whether the file was renamed or removed, as every line does: in a process that seldom logs, and
-    that alone may make the new file."""
+    """Check whether the file was renamed or removed, as every log line does.
+
+    A process calls this if it seldom logs, and if only this process may make the new file.
+    """
     for handler in _logger.handlers:
         if isinstance(handler, _Handler):
             handler.follow()
 
 
 def reopen() -> None:
-    """Use the file that has the log's name now (signal USR1). If there is none yet, it is made."""
+    """Use the file that has the log's name now (SIGUSR1). If there is none, it is made."""
     for handler in _logger.handlers:
         if isinstance(handler, _Handler):
             handler.reopen()
-    _logger.handle(_record(logging.INFO, "log.reopen", {}))  # whatever the level: the line opens the file
+    _logger.handle(_record(logging.INFO, "log.reopen", {}))  # at any level, because the line opens the file
 
 
 def _record(level: int, event: str, fields: dict[str, Any]) -> logging.LogRecord:
@@ -184,7 +187,7 @@ def _line(event: str, fields: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """One word: what has blanks, quotes or unprintable characters is quoted and escaped."""
+    """Return one word. A text with blanks, quotes, `=` or unprintable characters is quoted and escaped."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     if text and text.isprintable() and not any(c in text for c in ' "='):
         return text
@@ -215,5 +218,5 @@ def error(event: str, **fields: Any) -> None:
 
 
 def exception(event: str, error: BaseException, **fields: Any) -> None:
-    """An error of ours, with its trace."""
+    """Log a fault of the server, with its trace."""
     _logger.error("%s", _line(event, fields), exc_info=error)

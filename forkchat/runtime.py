@@ -1,7 +1,7 @@
-"""What every layer shares of the event loop: futures, coroutines on them, and the loop's outline.
+"""Parts of the event loop that every layer shares: futures, coroutines on them, and the loop's interface.
 
-The loop itself is `forkchat.net.loop`; store, bus and service are handed one and know this
-outline alone, so that none of them imports the net layer.
+The loop itself is `forkchat.net.loop`. Store, bus and service are passed a loop, and know only this
+interface. So none of them imports the net layer.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from forkchat.errors import Refused, StartError
 
 T = TypeVar("T")
 
-#: Stages of the end of a turn, in the order in which they run. A message is handed to the writer,
-#: then published, then acknowledged: the order that the delivery promise needs (HACKING.md).
+#: Stages of the end of a turn, in the order in which they run. A message is handed to the writer, then
+#: published, then acknowledged. The delivery promise needs this order (HACKING.md).
 STAGE_STORE, STAGE_BUS, STAGE_PEERS = range(3)
 
 
 class Future(Generic[T]):
     """A result that the loop's thread will have later. Callbacks run at once when it is set.
 
-    A callback that raises is logged and keeps no other from running. An error that nobody looked at is
-    logged with its trace when the future is dropped, unless it is a `Refused`: those are answers.
-    Not thread-safe: other threads hand results over with `Loop.post`.
+    A callback that raises is logged, and the other callbacks still run. An error that was never read is
+    logged with its trace when the future is dropped. A `Refused` is not logged, because it is an answer.
+
+    Futures are not thread-safe: other threads hand results over with `Loop.post`.
     """
 
     __slots__ = ("_callbacks", "_done", "_error", "_is_seen", "_result")
@@ -42,7 +43,7 @@ class Future(Generic[T]):
         return self._done
 
     def result(self) -> T:
-        """The result, or the exception raised anew. MUST be done."""
+        """Return the result, or raise the stored exception. The future MUST be done."""
         self._is_seen = True
         if self._error is not None:
             raise self._error
@@ -53,20 +54,20 @@ class Future(Generic[T]):
         return self._error
 
     def set_result(self, result: T) -> None:
-        """Set the result; a future that is already done stays as it is."""
+        """Set the result. A future that is already done stays as it is."""
         if not self._done:
             self._result = result
             self._finish()
 
     def set_exception(self, error: BaseException) -> None:
-        """Set the exception; a future that is already done stays as it is."""
+        """Set the exception. A future that is already done stays as it is."""
         if not self._done:
             self._error = error
             self._is_seen = False
             self._finish()
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
-        """Call `callback(self)` when done, at once if it already is."""
+        """Call `callback(self)` when the future is done, at once if it already is."""
         self._callbacks.append(callback)
         if self._done:
             self._call_back()
@@ -96,7 +97,7 @@ class Future(Generic[T]):
 
 
 def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-    """Run a coroutine that awaits Futures alone; its first step runs before this returns.
+    """Run a coroutine that awaits only Futures. Its first step runs before this returns.
 
     Its error is set on the returned future.
     """
@@ -121,7 +122,10 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
 
 
 async def gather(futures: Iterable[Future[T]]) -> list[T]:
-    """The results of all, in their order; the first error met, once all before it are done."""
+    """Return the results of all futures, in their order.
+
+    Raises the first error in that order, once all futures before it are done.
+    """
     return [await future for future in list(futures)]
 
 
@@ -130,22 +134,24 @@ class Timer(Protocol):
 
 
 class Loop(Protocol):
-    """One worker's event loop, as seen by the layers that do not import it."""
+    """The event loop of one worker, as seen by the layers that do not import it."""
 
     def time(self) -> float:
-        """Monotonic seconds, as of the start of this turn."""
+        """Return monotonic seconds, as of the start of this turn."""
 
     def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer: ...
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
-        """From any thread: run `fn(*args)` on the loop's next turn."""
+        """Run `fn(*args)` on the loop's next turn. May be called from any thread."""
 
     def at_turn_end(self, stage: int, fn: Callable[[], object]) -> None:
-        """Run `fn` once at the end of this turn, among those of its stage (STAGE_…)."""
+        """Run `fn` once at the end of this turn, with the other calls of its stage (STAGE_…)."""
 
     def register(self, fd: int, events: int, handler: Callable[[int], object], is_peer: bool = False) -> None:
-        """Call `handler(events)` when epoll reports any of `events` on `fd`. Peers wait for each other, all
-        else is looked at in each turn."""
+        """Call `handler(events)` when epoll reports any of `events` on `fd`.
+
+        Peers may have to wait for each other. Every other descriptor is checked in each turn.
+        """
 
     def modify(self, fd: int, events: int) -> None: ...
 
@@ -153,22 +159,23 @@ class Loop(Protocol):
 
 
 class Lane(Protocol):
-    """One thread beside the loop that runs blocking calls, in the order they were handed in."""
+    """One thread beside the loop that runs blocking calls, in the order of their submission."""
 
     @property
     def backlog(self) -> int:
-        """Calls handed in and not yet finished."""
+        """Calls submitted and not yet finished."""
 
     def run(self, fn: Callable[..., T], *args: Any) -> Future[T]: ...
 
     def close(self) -> None:
-        """Finish what was handed in, then end the thread."""
+        """Finish all submitted calls, then end the thread."""
 
 
 class Turns:
-    """Coroutines that share a key wait for each other, in the order in which they came.
+    """Mutual exclusion by key: coroutines that share a key wait for each other, in the order of arrival.
 
-    Each begins in a turn of its own: a thousand that fail at once are no recursion.
+    A coroutine that waited resumes in a turn of its own. A thousand that fail at once therefore do not
+    recurse.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -191,7 +198,7 @@ class Turns:
 
 
 async def wait(loop: Loop, future: Future[Any], seconds: float) -> bool:
-    """Wait for the future, so long at most; whether it is done."""
+    """Wait for the future, at most `seconds`. Return True if it is done."""
     over: Future[None] = Future()
     timer = loop.call_later(seconds, over.set_result, None)
     future.add_done_callback(lambda _: over.set_result(None))
@@ -201,14 +208,17 @@ async def wait(loop: Loop, future: Future[Any], seconds: float) -> bool:
 
 
 async def sleep(loop: Loop, seconds: float) -> None:
-    """Wait on the loop, other work going on."""
+    """Wait `seconds` without blocking the loop."""
     waited: Future[None] = Future()
     loop.call_later(seconds, waited.set_result, None)
     await waited
 
 
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
-    """Start a thread that the process need not wait for. Raises StartError, as at the limit of processes."""
+    """Start a thread that does not keep the process from ending.
+
+    Raises StartError if it cannot start, as at the limit of processes.
+    """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         thread.start()

@@ -1,4 +1,4 @@
-"""What is shared between workers: the only importer of redis; presence, leases, routing."""
+"""State that workers share through Redis: presence, leases, rates, routing. No other layer imports redis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from forkchat.runtime import Lane, Loop, gather
 __all__ = ["Bus"]
 
 
-#: Seconds between attempts to find a better server than one that answers and refuses.
+#: Seconds between reconnections away from a server that still answers: its subscriptions are useful.
 _FOLLOW_PAUSE = 2.0
 
 
 class Bus:
-    """A worker's two connections to Redis, and what goes over them. `lease`: host:boot:slot:generation."""
+    """A worker's two connections to Redis and the services on them. `lease` is host:boot:slot:generation."""
 
     def __init__(self, loop: Loop, lane: Lane, url: str, lease: str):
         self._loop = loop
@@ -34,7 +34,7 @@ class Bus:
             link.on_elsewhere = self._follow_url
 
     async def start(self) -> None:
-        """Connect; done when Redis has answered for the first time."""
+        """Connect. Return when both connections are up for the first time."""
         self.router.start()
         await gather([self._commands.start(), self._subscriber.start()])
 
@@ -48,14 +48,18 @@ class Bus:
         self._compare()
 
     def _compare(self) -> None:
-        """After a failover one connection may have been led to the new server while the other stays."""
+        """Reconnect if the two connections lead to different runs of Redis.
+
+        After a failover, one connection may lead to the new server while the other stays at the old server.
+        """
         if self._commands.is_up and self._subscriber.is_up and self._commands.run != self._subscriber.run:
             self._follow_url("the two connections lead to different runs of Redis")
 
     def _follow_url(self, why: str) -> None:
-        """One server says that it is not the one to talk to: both connections go where the URL leads now.
+        """Reconnect both connections to where the URL leads now, because a server may be the wrong one.
 
-        Not all the time: where that is still the same server, its subscriptions are of use.
+        This happens at most once per `_FOLLOW_PAUSE`. If the URL still leads to the same server, its
+        subscriptions are useful.
         """
         now = self._loop.time()
         if now < self._follow_after:
@@ -67,7 +71,7 @@ class Bus:
 
     @property
     def is_up(self) -> bool:
-        """Whether commands reach Redis, as far as is known."""
+        """True if commands reach Redis, as far as is known."""
         return self._commands.is_up
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Whether a Redis can be used: what it is, and whether its user may run what the bus runs.
+"""The check that a Redis is usable: its kind, its settings, and the rights of its user.
 
-A limited user can ask neither for its rights nor for a dry run: each command is run, on keys and channels of
-a random name. The keys are deleted, and expire by themselves where that is not allowed.
+A limited user may query neither its rights nor a dry run. The check therefore runs each command, on keys and
+channels with a random name. It deletes the keys; where deleting is not allowed, they expire.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from forkchat.bus import keys
 from forkchat.bus.connect import Connection, metadata, open_plain, parse, unsuitable
 from forkchat.errors import StartError
 
+#: Seconds between attempts to reach Redis.
 _TRY_AGAIN = 0.1
-#: Seconds that a key of the check lives at most.
+#: Seconds after which a key of the check expires, in case the check cannot delete it.
 _TTL = 30
-#: The oldest version whose protocol and rights are known here.
+#: The oldest major version whose protocol and rights this module knows.
 _OLDEST = 6
-#: The maxmemory-policy that drops nothing.
+#: The maxmemory-policy that evicts nothing.
 _KEEPS_ALL = "noeviction"
-#: Those that a worker holds.
+#: Connections to Redis that each worker holds.
 _CONNECTIONS = 2
 
 _UNAUTHENTICATED = "HELLO must be called with the client already authenticated"
@@ -34,10 +35,10 @@ _Command = tuple[Any, ...]
 
 
 def check(url: str, deadline: float, workers: int = 1) -> str:
-    """Wait until Redis answers (monotonic `deadline`); its version. `workers` share it.
+    """Wait for Redis until the monotonic `deadline`, check it for `workers` workers, and return its version.
 
-    Raises StartError: whether it was unreachable, would not have us, is not fit, or which rights are missing,
-    a line for each.
+    Raises StartError if Redis is unreachable, refuses the credentials, is unsuitable, or denies rights. The
+    error's text has a line for each problem.
     """
     while True:
         try:
@@ -47,13 +48,13 @@ def check(url: str, deadline: float, workers: int = 1) -> str:
                 raise StartError("Redis asks for a password, and its URL names none") from error
             raise StartError(f"Redis refuses the user or password that its URL names: {error}") from error
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            # Among them BusyLoadingError: it reads its data after a start.
+            # This includes BusyLoadingError: Redis still reads its data after a start.
             if time.monotonic() > deadline:
                 raise StartError(f"Redis cannot be reached: {error}") from error
-        except ValueError:  # its text may quote half of a password
+        except ValueError:  # not shown, because its text may quote part of a password
             raise StartError("Redis: its URL cannot be read; special characters are written as %XX") from None
         except redis.exceptions.ResponseError as error:
-            if _UNKNOWN in str(error):  # HELLO
+            if _UNKNOWN in str(error):  # Redis does not know HELLO
                 raise StartError(f"Redis is too old: version {_OLDEST} or later is needed") from error
             raise StartError(f"Redis: {error}") from error
         except redis.exceptions.RedisError as error:
@@ -62,7 +63,7 @@ def check(url: str, deadline: float, workers: int = 1) -> str:
 
 
 def commands(database: int) -> list[_Command]:
-    """Every command that the bus sends, and that its scripts call, in an order in which each succeeds."""
+    """Return every command that the bus sends or its scripts call, in an order in which each succeeds."""
     name = f"check:{secrets.token_hex(8)}"
     text, number, users, scores = (f"{name}:{kind}" for kind in ("text", "number", "users", "scores"))
     # User and group 0 do not exist.
@@ -121,7 +122,7 @@ def _examine(url: str, workers: int) -> str:
 
 
 def _refusals(connection: Connection, url: str) -> list[str]:
-    """What Redis refuses, a sentence for each right that is missing and each other reason."""
+    """Return a sentence for each missing right, and for each other reason why Redis refuses commands."""
     denied: dict[str, None] = {}
     failed: dict[str, list[str]] = {}
     for command in commands(_database(url)):
@@ -140,12 +141,12 @@ def _refusals(connection: Connection, url: str) -> list[str]:
 def _run(connection: Connection, command: _Command) -> None:
     connection.send_command(*command)
     is_push = command[0] in ("SUBSCRIBE", "UNSUBSCRIBE")
-    for _ in command[1:] if is_push else [None]:  # a push for each channel
+    for _ in command[1:] if is_push else [None]:  # Redis sends a push for each channel
         connection.read_response(push_request=is_push)
 
 
 def _missing(name: str, error: str) -> str:
-    """Which right Redis means, and what to do."""
+    """Return a sentence that names the missing right and how to grant it."""
     if re.search(r"\brun the\b", error):
         right = "client|setname" if name == "CLIENT" else name.lower()
         return f"the user may not call {name}: add +{right} to its rights (docs/operations.md has them all)"
@@ -155,7 +156,7 @@ def _missing(name: str, error: str) -> str:
 
 
 def _settings(connection: Connection, workers: int) -> list[str]:
-    """What is set for the whole server and would drop sessions, or keep workers away."""
+    """Return the server-wide settings that would drop sessions or keep workers out, a sentence for each."""
     found = _info(connection, "memory") | _info(connection, "clients")
     problems, policy = [], found.get("maxmemory_policy", _KEEPS_ALL)
     if policy != _KEEPS_ALL and found.get("maxmemory", "0") != "0":

@@ -1,4 +1,4 @@
-"""Redis connections from a URL: made and authenticated by redis-py, then used without it."""
+"""Redis connections from a URL: opened and authenticated by redis-py, then used without redis-py."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from redis.retry import Retry
 
 from forkchat.errors import StartError
 
-#: Characters of a run_id that tell two runs apart.
+#: Characters of a run_id that are kept: enough to tell two runs apart.
 _RUN = 12
-#: Parameters of a `rediss://` URL.
+#: Query parameters that a `rediss://` URL may have.
 _TLS = {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 
 
 def parse(url: str) -> dict[str, Any]:
-    """What a URL says, as redis-py's arguments. Raises ValueError, whose text may quote a password, and
-    StartError for what redis-py would pass over, or fail at later.
+    """Parse a URL into redis-py's arguments.
+
+    Raises ValueError, whose text may quote a password, if redis-py cannot parse the URL. Raises StartError
+    for parts of the URL that redis-py would ignore, or fail at later.
     """
     arguments: dict[str, Any] = parse_url(url)
     parts = urlsplit(url)
     known = {"db"} | (_TLS if parts.scheme == "rediss" else set())
-    if parse_qs(parts.query).keys() - known:  # not named: it may be half of a password
+    if parse_qs(parts.query).keys() - known:  # not quoted: it may be part of a password
         raise StartError(f"Redis: its URL has an unknown parameter; known are {', '.join(sorted(known))}")
     if parts.scheme == "unix":
         if not arguments.get("path") or parts.hostname:
@@ -39,11 +41,11 @@ def parse(url: str) -> dict[str, Any]:
 
 
 def connect(url: str, timeout: float) -> tuple[Connection, str]:
-    """A connected and authenticated connection that speaks RESP3, and the run of Redis that it leads to.
+    """Open an authenticated RESP3 connection. Return it and the run of Redis that it leads to.
 
-    `timeout` seconds bound connecting and each call. Nothing is tried twice: whoever holds the
-    connection decides when to make another. Raises redis.exceptions.RedisError, also where the URL leads to a
-    server that `unsuitable` names.
+    `timeout` is in seconds and bounds connecting and each call. Nothing is retried, because the caller
+    decides when to open another connection. Raises redis.exceptions.RedisError, also if the server is
+    `unsuitable`.
     """
     connection = _open(url, timeout, client_name="forkchat")
     why = unsuitable(connection)
@@ -55,7 +57,10 @@ def connect(url: str, timeout: float) -> tuple[Connection, str]:
 
 
 def open_plain(url: str, timeout: float) -> Connection:
-    """The same of any server, without the commands that need a right: neither named nor in its database."""
+    """Open a connection to any server, without commands that need a right.
+
+    The connection sets no client name and does not select the URL's database.
+    """
     return _open(url, timeout, db=0)
 
 
@@ -80,7 +85,7 @@ def _open(url: str, timeout: float, **more: Any) -> Connection:
 
 
 def _run_id(info: bytes) -> str:
-    """A short form of the server's `run_id`: another one after each of its starts."""
+    """Return a short form of the server's `run_id`, which changes at each start of the server."""
     found = re.search(rb"^run_id:(\w+)", info, re.MULTILINE)
     if found is None:
         raise redis.exceptions.InvalidResponse("INFO names no run_id")
@@ -88,25 +93,28 @@ def _run_id(info: bytes) -> str:
 
 
 def metadata(connection: Connection, key: str) -> str:
-    """What the server said of itself when the connection was made: its `version`, `mode` or `role`; or ""."""
-    said: dict[Any, Any] = connection.handshake_metadata  # with hiredis its keys are bytes
+    """Return the server's `version`, `mode` or `role` as it gave it in the handshake; "" if it gave none."""
+    said: dict[Any, Any] = connection.handshake_metadata  # keys are bytes with hiredis
     return str(said.get(key.encode(), b"").decode())
 
 
 def unsuitable(connection: Connection) -> str:
-    """Why this server is not the one to use, and what to do about it; "" if it is."""
+    """Return why this server cannot be used, and what to do about it; "" if it can be used."""
     mode, role = metadata(connection, "mode"), metadata(connection, "role")
     if mode == "cluster":
         return "it is a node of a Redis Cluster, which forkchat cannot use: name a Redis of its own"
     if mode == "sentinel":
         return "it is a sentinel: name the Redis that it watches, by an address that follows the primary"
-    if role != "master":  # what it is told, the others do not hear
+    if role != "master":  # publishes to a replica do not reach the other servers
         return "it is a replica of another Redis: name the primary"
     return ""
 
 
 def socket_of(connection: Connection) -> socket.socket:
-    """The socket (over TLS an `ssl.SSLSocket`). redis-py has no public accessor; this is the only use."""
+    """Return the socket, over TLS an `ssl.SSLSocket`.
+
+    Only this function uses the private attribute, because redis-py has no public accessor.
+    """
     sock = connection._sock
     assert sock is not None, "not connected"
     return sock

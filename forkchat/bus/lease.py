@@ -1,4 +1,4 @@
-"""The life of a worker as the others see it, and clearing up after those whose life has ended."""
+"""The lease that shows other workers that a worker is alive, and the clean-up of dead workers' leases."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from forkchat.bus.replies import number
 from forkchat.jobs import Job
 from forkchat.runtime import Future, Loop, gather
 
+#: Users of a dead lease who are taken over in one batch.
 _CHUNK = 200
 
-# Begin to live, or go on after all: whoever is clearing us up stops. KEYS: lease, reap, leases, born.
-# ARGV: name, seconds, run.
+# Register this lease, for the first time or again. A worker that is clearing it up stops, because its `reap`
+# key is deleted. Set `born` if this run of Redis is new. KEYS: lease, reap, leases, born.
+# ARGV: name, TTL of the lease in seconds, run.
 _REGISTER = """
 redis.call('SET', KEYS[1], '', 'EX', ARGV[2])
 redis.call('DEL', KEYS[2])
@@ -25,8 +27,9 @@ if not born or string.match(born, '^%S+') ~= ARGV[3] then
 end
 """
 
-# Be the one who clears up a dead lease, or go on with it. KEYS: lease, reap. ARGV: ours, seconds, 1 to end
-# the lease: others who find it dead a step before that would clear it up as one that ended long ago.
+# Claim the clean-up of a dead lease, or renew the claim. KEYS: lease, reap. ARGV: the name of our lease, TTL
+# of the claim in seconds, 1 to end the lease. The lease ends in the same step as the claim. Otherwise another
+# worker could find it dead first, and treat it as a lease that ended long ago.
 _REAP = """
 local reaper = redis.call('GET', KEYS[2])
 if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
@@ -35,9 +38,14 @@ if reaper == ARGV[1] then return redis.call('EXPIRE', KEYS[2], ARGV[2]) end
 return redis.call('SET', KEYS[2], ARGV[1], 'NX', 'EX', ARGV[2]) and 1 or 0
 """
 
-# Drop a session that the dead lease held, and answer for its user from now on; returns 0 if the lease is not
-# ours to clear up any more: it lives again, or we were stopped meanwhile. KEYS: session, left, reap, its
-# users, our users. ARGV: lease, seconds, ours, user, seconds.
+# Drop a user's session if the dead lease held it, and track the user's presence from now on. Return 0 if the
+# clean-up is no longer ours, because the lease lives again or this worker was stopped meanwhile. KEYS:
+# session, left, reap, users of the dead lease, users of our lease. ARGV:
+#     1. the dead lease
+#     2. TTL of `left` in seconds, 0 to leave it unset
+#     3. the name of our lease
+#     4. user
+#     5. TTL of `reap` in seconds
 _DROP = """
 if redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 redis.call('EXPIRE', KEYS[3], ARGV[5])
@@ -51,7 +59,8 @@ redis.call('SREM', KEYS[4], ARGV[4])
 return 1
 """
 
-# It is cleared up. KEYS: reap, leases. ARGV: ours, lease.
+# Finish the clean-up: forget the dead lease. Return 0 if the clean-up is no longer ours. KEYS: reap, leases.
+# ARGV: the name of our lease, the dead lease.
 _CLEARED = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SREM', KEYS[2], ARGV[2])
@@ -60,14 +69,16 @@ return redis.call('DEL', KEYS[1])
 
 
 class Lease:
-    """Refreshed every 2 s, dead after 6. Named host:boot:slot:generation.
+    """A worker's lease, named host:boot:slot:generation. It is refreshed every 2 s and dead after 6 s.
 
-    `run` is the run of Redis in which this worker is registered (see `Link`); "" before `begin`.
-    `on_lost()` is called when Redis has forgotten us: every session must be registered again. Either it lost
-    its data, went back to a snapshot or failed over to another server (a new run), or we were stopped or cut
-    off for too long and others have cleared us up. `on_cleared(users,
-    since)` gets the users of a dead lease that is ours to clear up: they have been gone for `since` seconds
-    at least, unless they are here; it may get them again.
+    `run` is the run of Redis in which this worker is registered (see `Link`), "" before `begin`.
+
+    `on_lost()` is called when Redis has forgotten this worker: every session must be registered again. In a
+    new run, Redis lost its data, went back to a snapshot or failed over to another server. Otherwise this
+    worker was stopped or cut off for too long, and other workers have cleared up its lease.
+
+    `on_cleared(users, since)` gets users of a dead lease that this worker clears up. They have been gone for
+    at least `since` seconds, unless they have a session. It may get the same users again.
     """
 
     def __init__(self, loop: Loop, link: Link, name: str):
@@ -83,18 +94,24 @@ class Lease:
         self.on_cleared: Callable[[list[int], float], object] = lambda users, since: None
 
     async def begin(self) -> None:
-        """Register, and clear up whom this worker replaces: MUST be done before it accepts anyone."""
+        """Register, and clear up the leases that this lease replaces.
+
+        MUST be done before the worker accepts clients.
+        """
         self.run = self._link.run
         await self._register()
         self._is_unsure = False
         for dead in await self._replaced():
             await self._clear(dead, 0.0)
-        if not self._has_begun:  # what comes after it may have failed, and it is tried again
+        if not self._has_begun:  # the caller repeats `begin` if a later step of the start fails
             self._has_begun = True
             self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
 
     async def end(self) -> None:
-        """All sessions are released: leave nothing but those users who have not been announced."""
+        """Delete the lease, after all sessions are released.
+
+        Only the set of users whose logout is not announced yet is left for other workers.
+        """
         await self._link.call("DEL", keys.lease(self.name))
 
     def _register(self) -> Future[None]:
@@ -103,7 +120,7 @@ class Lease:
         return self._link.call("EVAL", _REGISTER, len(where), *where, name, keys.LEASE_TTL, self.run)
 
     async def _replaced(self) -> list[str]:
-        """The leases of this slot's earlier generations and of this host's earlier boots."""
+        """Return the leases of this slot's earlier generations and of this host's earlier boots."""
         host, boot, slot, _ = self.name.rsplit(":", 3)
         found = []
         for name in await self._leases():
@@ -114,23 +131,29 @@ class Lease:
 
     async def _leases(self) -> list[str]:
         names: list[bytes] = await self._link.call("SMEMBERS", keys.LEASES)
-        return [name.decode() for name in names if name.count(b":") >= 3]  # others are nobody's of ours
+        return [name.decode() for name in names if name.count(b":") >= 3]  # no worker has other names
 
     @property
     def is_registered(self) -> bool:
-        """Whether Redis knows us in the run that it is in, as far as can be told."""
+        """True if Redis knows this worker in its present run, as far as can be told."""
         return not (self._is_unsure or self._is_lost)
 
     def reconnected(self) -> None:
-        """The connection is a new one: it may lead to another run of Redis, and we were away."""
+        """Refresh, and doubt the registration until then, because the connection is new.
+
+        The connection may lead to another run of Redis, and this worker was away.
+        """
         self._is_unsure = True
         self.refresh()
 
     def refresh(self) -> None:
-        """See at once whether Redis still knows us: it was away, or we were."""
+        """Check now whether Redis still knows this worker, and look for dead leases.
+
+        Call this when Redis or this worker was away. Before `begin` it does nothing.
+        """
         if self._has_begun:
             self._refreshing.want()
-            self._clearing.want()  # apart: it may take longer than our own lease lives
+            self._clearing.want()  # a separate job: it may take longer than our own lease lives
 
     def _refresh_again(self) -> None:
         self._loop.call_later(keys.LEASE_REFRESH, self._refresh_again)
@@ -138,7 +161,7 @@ class Lease:
 
     async def _refresh(self) -> None:
         if not self._link.is_up:
-            return  # `refresh` is called when it is
+            return  # `reconnected` refreshes when it is up
         if self.run != self._link.run:
             self.run, self._is_lost = self._link.run, True
         if not await self._link.call("EXPIRE", keys.lease(self.name), keys.LEASE_TTL):
@@ -162,13 +185,13 @@ class Lease:
                     await self._clear(name, keys.LEASE_TTL - keys.LEASE_REFRESH)
                 except Exception as error:
                     failed = error
-        if failed is not None:  # the others are cleared up; all are tried again
+        if failed is not None:  # the other leases are cleared up; the job retries all
             raise failed
 
     async def _clear(self, dead: str, since: float) -> None:
-        """Take over the users of a lease that has been silent for `since` seconds; 0: it ends now.
+        """Take over the users of a lease that has been silent for `since` seconds; 0 ends the lease now.
 
-        May be interrupted anywhere and done again by anyone.
+        The clean-up may be interrupted anywhere, and any worker may repeat it.
         """
         lease, reap = keys.lease(dead), keys.reap(dead)
         values = self.name, keys.REAP_TTL, int(not since)
@@ -179,7 +202,7 @@ class Lease:
             try:
                 dropped = await gather([self._drop(user, dead, left) for user in users])
             except BaseException:
-                self.on_cleared(users, since)  # whoever was dropped is not among those that are tried again
+                self.on_cleared(users, since)  # a retry does not find the users who were dropped
                 raise
             ours = [user for user, is_ours in zip(users, dropped, strict=True) if is_ours]
             self.on_cleared(ours, since)

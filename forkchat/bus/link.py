@@ -1,7 +1,7 @@
-"""One connection to Redis on the loop: commands gathered to the turn's end, replies matched in order.
+"""One connection to Redis on the loop: it sends commands at the turn's end and matches replies in order.
 
-redis-py opens and authenticates it, on a thread; then hiredis packs and parses on the same socket
-(a redis-py round trip costs 84 µs and blocks, a pipelined command here about 1 µs).
+redis-py opens and authenticates the connection on a thread. After that, hiredis packs and parses on the same
+socket. A redis-py round trip costs 84 µs and blocks; a pipelined command here costs about 1 µs.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from forkchat.runtime import STAGE_BUS, Future, Lane, Loop
 
 Reply = Callable[[Any], object]
 
-#: What the reader gives while a reply is incomplete: `False` is a reply.
+#: The reader's result while a reply is incomplete. It is not `False`, because `False` is a reply.
 _NOTHING = object()
 
-#: A larger buffer would be a memory mapping of its own for each read.
+#: Bytes of one read. Each read into a larger buffer would need a memory mapping of its own.
 _READ_SIZE = 65536
-#: Seconds: to connect; for the oldest command to be answered; between looks at it.
+#: Seconds to connect; seconds without a reply while commands wait for one; seconds between checks of that.
 _CONNECT_TIMEOUT, _REPLY_TIMEOUT, _CHECK = 3.0, 5.0, 1.0
-#: Seconds between attempts to connect: first, most.
+#: Seconds between attempts to connect: the first and the longest delay.
 _BACKOFF = (0.05, 2.0)
-#: Words of replies after which the URL is followed anew: the server is a replica by now, still reads its
-#: data, has lost its primary or its replicas, takes no more, or is of a cluster that is down.
+#: Words of error replies after which the URL is followed again. The server became a replica, still reads its
+#: data, or lost its primary or its replicas. Or it accepts no further writes, or its cluster is down.
 _ELSEWHERE = (
     *("READONLY ", "LOADING ", "MASTERDOWN ", "NOREPLICAS ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "MOVED "),
 )
 
 
 class Link:
-    """A connection that comes back by itself. Nothing is sent again: that is the caller's to decide.
+    """A connection that reconnects by itself. It sends nothing again, because the caller decides on that.
 
-    `run` names the run of Redis that it leads to, "" while it is down.
-    `on_up()` and `on_down()` are called as it comes and goes, `on_push(list)` with what Redis sends
-    unasked, `on_elsewhere(why)` when the server says that it is not, or not yet, the one to talk to. A reply
-    is passed to its callback as it is, an error or a lost connection as an exception.
+    `run` names the run of Redis that the connection leads to, "" while it is down. `on_up()` and `on_down()`
+    are called as the connection comes and goes. `on_push(list)` gets what Redis sends without a request.
+    `on_elsewhere(why)` is called when the server says that it is not, or not yet, the server to use. A reply
+    is passed to its callback unchanged. An error or a lost connection is passed as an exception.
     """
 
     def __init__(self, loop: Loop, lane: Lane, url: str, name: str):
@@ -67,7 +67,7 @@ class Link:
         self._replies: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._is_flushing = False
-        self._is_blocked = False  # Redis takes no more for now
+        self._is_blocked = False  # the socket accepts no bytes for now
         self._backoff = _BACKOFF[0]
         self._replied_at = self._up_at = 0.0
         self._first_up: Future[None] = Future()
@@ -77,7 +77,7 @@ class Link:
         return bool(self.run)
 
     def start(self) -> Future[None]:
-        """Connect, and stay connected; done when it is up for the first time."""
+        """Connect, and stay connected. The future is done when the connection is up for the first time."""
         self._loop.call_later(_CHECK, self._check)
         self._connect()
         return self._first_up
@@ -87,8 +87,9 @@ class Link:
         self.drop("closed")
 
     def call(self, *command: Any, reads: Callable[[Any], Any] | None = None) -> Future[Any]:
-        """The command's reply, as `reads` gives it, or `READS`. Raises Unavailable (in the future) when none
-        comes, or none that can be read.
+        """Send a command. The future gets its reply, converted by `reads` or else by the command's `READS`.
+
+        The future gets Unavailable if no reply comes, if Redis refuses, or if the reply cannot be converted.
         """
         future: Future[Any] = Future()
         reads = reads or READS.get(command[0], anything)
@@ -116,7 +117,7 @@ class Link:
         return future
 
     def send(self, command: tuple[Any, ...], reply: Reply) -> None:
-        """Send, and have `reply` called with what comes."""
+        """Send a command, and call `reply` with its reply, or with Unavailable if the connection is down."""
         if not self.run:
             reply(Unavailable("Redis cannot be reached"))
             return
@@ -126,12 +127,12 @@ class Link:
         self._write(command)
 
     def tell(self, command: tuple[Any, ...]) -> None:
-        """Send what is answered by pushes alone (SUBSCRIBE, UNSUBSCRIBE)."""
+        """Send a command that Redis answers with pushes only (SUBSCRIBE, UNSUBSCRIBE)."""
         if self.is_up:
             self._write(command)
 
     def drop(self, why: str) -> None:
-        """Give this connection up; what waits for a reply gets Unavailable. A new one is made."""
+        """Close this connection and reconnect. Commands that wait for a reply get Unavailable."""
         if self._sock is None:
             return
         if not self._is_closed:
@@ -172,7 +173,7 @@ class Link:
         sock.setblocking(False)
         try:
             self._loop.register(sock.fileno(), select.EPOLLIN, self._on_events)
-        except OSError as error:  # no room in the kernel
+        except OSError as error:  # the kernel has no room for it
             log.error("redis.unusable", link=self._name, why=error)
             self._redis.disconnect()
             self._reconnect()
@@ -227,7 +228,7 @@ class Link:
             return
         try:
             data = sock.recv(_READ_SIZE)
-            # Over TLS, epoll does not see what the library has already read from the socket.
+            # Over TLS, epoll does not see bytes that the library has already read from the socket.
             while isinstance(sock, ssl.SSLSocket) and sock.pending():
                 data += sock.recv(_READ_SIZE)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -257,7 +258,7 @@ class Link:
                     self.on_push(reply)
                 else:
                     self._answer(reply)
-            except Exception as error:  # what comes behind it is for others
+            except Exception as error:  # later replies belong to other callers
                 log.exception("redis.reply_failed", error, link=self._name)
 
     def _answer(self, reply: Any) -> None:
@@ -276,8 +277,8 @@ class Link:
     def _check(self) -> None:
         self._loop.call_later(_CHECK, self._check)
         if self.is_up and self._loop.time() - self._up_at > _CHECK:
-            self._backoff = _BACKOFF[0]  # it has lived: what ended it would not end the next one at once
+            self._backoff = _BACKOFF[0]  # it lasted, so the next one is likely to last too
         if self._replies and self._loop.time() - self._replied_at > _REPLY_TIMEOUT:
             self.drop("no reply")
         elif self.is_up and not self._replies:
-            self.send(("PING",), lambda reply: None)  # also for what `tell` waits for
+            self.send(("PING",), lambda reply: None)  # also detects a loss while `tell` waits for pushes

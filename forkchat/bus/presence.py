@@ -1,4 +1,4 @@
-"""Who is logged in, and where: sessions claimed and released by compare-and-set on a random token."""
+"""The registry of logged-in users. Sessions are claimed and released by compare-and-set on a random token."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from forkchat.bus.replies import number, text, texts
 from forkchat.errors import AlreadyOnline, Unavailable
 from forkchat.runtime import Future, gather
 
+#: Attempts of one claim. An attempt fails if another claim changes the session in between.
 _CLAIM_TRIES = 5
-#: Seconds after which every living session is registered in a new run of Redis; in which those are that
-#: nobody need be told of: all will be told how all their friends are (`Roster.resynchronize`).
+#: Seconds after which every live session is registered in a new run of Redis. Sessions that are registered
+#: again in the first `_EARLY` seconds need no announcement, because `Roster.resynchronize` reports all
+#: friends to all.
 _SETTLING, _EARLY = 5, 3
-#: Channels of one announcement.
+#: Channels to which one script call publishes.
 _CHUNK = 500
 
-# Whether a session's value is of this run, and the seconds for which this run has known anything (below 0:
-# its clock was set back). ARGV: run.
+# `is_valid` tells whether a session's value belongs to this run. `age` returns the seconds for which this run
+# has had data, below 0 if its clock was set back. ARGV: run.
 _RUN = """
 local function is_valid(held) return held and string.match(held, '%S+$') == ARGV[1] end
 local function age(born)
@@ -31,12 +33,18 @@ local function age(born)
 end
 """
 
-# Take the session unless another one holds it. KEYS: session, left, told, born. ARGV: run, seconds in which a
-# value of an earlier run may be of a session that is about to be registered again, token, value, the value
-# that may be replaced (or ""), 1 if the session is new, seconds in which nobody need be told of one that is
-# not, the user's channel, what is published there if a session is replaced. Returns {1, was here} or
-# {0, holder}. Who was told of and yet not here for a moment may have been seen offline in it, by someone who
-# asked: that is not having been here, also when it is asked again.
+# Claim the session unless another session holds it. Return {1, was here} or {0, holder}. "Was here" is 0 if
+# an announced user was briefly not here, because a friend may have seen that. `told` is deleted then, so that
+# a repeated claim returns the same. KEYS: session, left, told, born. ARGV:
+#     1. run
+#     2. seconds in which a value of an earlier run may belong to a session that will soon be registered again
+#     3. token
+#     4. value
+#     5. the value that may be replaced, or ""
+#     6. 1 if the session is new, else 0
+#     7. seconds of a run in which a session that is not new needs no announcement
+#     8. the user's channel
+#     9. the payload for that channel if a session is replaced
 _CLAIM = (
     _RUN
     + """
@@ -60,7 +68,8 @@ return {1, 0}
 """
 )
 
-# Give the session up if it is still ours; 0 if it is another's. KEYS: session, left. ARGV: token, seconds.
+# Release the session if it is still ours. Return 0 if another session has replaced it, else 1.
+# KEYS: session, left. ARGV: token, TTL of `left` in seconds.
 _RELEASE = """
 local held = redis.call('GET', KEYS[1])
 if not held then return 1 end
@@ -70,8 +79,8 @@ redis.call('SET', KEYS[2], '', 'EX', ARGV[2])
 return 1
 """
 
-# Tell of a user's coming or going, unless it is no longer true. KEYS: session, left, told. ARGV: run, 1
-# for here or 0 for gone, whether this makes it told, payload, channels.
+# Publish that a user is here or gone, unless that is no longer true. KEYS: session, left, told. ARGV: run,
+# 1 for here or 0 for gone, 1 to update `told`, payload, channels.
 _ANNOUNCE = (
     _RUN
     + """
@@ -86,17 +95,19 @@ end
 
 
 class NotSettled(AlreadyOnline):
-    """Redis failed over, or came back with a snapshot: the other session may be registered again in a moment,
-    by a worker that is still at the other Redis."""
+    """The other session is of an earlier run of Redis, and may be registered again in a moment.
+
+    Redis failed over or came back with a snapshot. That session's worker may still be at the other Redis.
+    """
 
     may_be_orphaned = False
 
 
 class Claim(NamedTuple):
-    """A session of ours.
+    """A session that this worker has claimed.
 
-    `was_here`: their friends know them to be online, or will be told with all others, so that nobody needs
-    to be told now.
+    `was_here` means that no announcement is needed now. The user's friends know that the user is online, or
+    will soon be told about all their friends.
     """
 
     user: int
@@ -105,7 +116,7 @@ class Claim(NamedTuple):
 
 
 def _claimed(reply: Any) -> tuple[bool, str]:
-    """Whether the user was here, and "": it is ours; or the value of who holds it."""
+    """Convert a claim's reply to `(was here, "")` if it succeeded, else to `(False, value of the holder)`."""
     is_ours, what = reply
     if number(is_ours):
         return bool(number(what)), ""
@@ -114,7 +125,7 @@ def _claimed(reply: Any) -> tuple[bool, str]:
 
 
 def _born(reply: Any) -> tuple[str, float]:
-    """The run that this Redis knows something of, and since when; ("", 0.0): it knows nothing."""
+    """Return the run whose data this Redis has, and the time since which; ("", 0.0) if it has no data."""
     if text(reply) is None:
         return "", 0.0
     run, since = reply.decode().split(" ")
@@ -126,17 +137,18 @@ def token_of(value: str) -> str:
 
 
 def lease_of(value: str) -> str:
-    """The lease that a session's value names."""
+    """Return the lease that a session's value names."""
     return value.split(" ")[1]
 
 
 class Presence:
-    """Sessions in Redis, on behalf of one lease. Everything here raises Unavailable without Redis.
+    """Sessions in Redis, on behalf of one lease. All requests to Redis raise Unavailable without Redis.
 
-    A session is known by its random token. A user is *here* as long as nobody was told of their going: from
-    their claim until `LEFT_TTL` seconds after its release, or until a dead lease is cleared up.
+    A session is identified by its random token. A user is *here* while no friend was told of a logout. This
+    state lasts from the claim until `LEFT_TTL` seconds after its release, or until a dead lease is cleared
+    up.
 
-    `kick(token)` is what a claim publishes on the user's channel when it replaces the session of that token.
+    `kick(token)` returns the payload for the user's channel when a claim replaces the session of that token.
     """
 
     def __init__(self, link: Link, subscriber: Link, lease: Lease):
@@ -149,20 +161,25 @@ class Presence:
         return secrets.token_hex(8)
 
     async def age(self) -> float:
-        """Seconds for which Redis has known what it knows; 0 if it knows nothing, or that of an earlier
-        run."""
+        """Return the seconds for which Redis has had data of this run.
+
+        Returns 0 if Redis has no data, or only data of an earlier run.
+        """
         born, now = await gather([self._link.call("GET", keys.BORN, reads=_born), self._link.call("TIME")])
         run, since = born
         return now - since if run == self._lease.run else 0.0
 
     async def claim(self, user: int, token: str, is_new: bool, takeover: bool = False) -> Claim:
-        """A new session; or register one of ours again, or see that it still is.
+        """Claim a new session, register our session again, or confirm that it is still registered.
 
-        The worker of a session that is replaced is told in the same step: no lost answer or connection can
-        leave both. Raises AlreadyOnline if another, living one exists and is not to be taken over, NotSettled
-        if that is of an earlier run. After Unavailable it may be claimed all the same: `release` it.
+        The same step notifies the worker of a replaced session. A lost answer or connection can therefore not
+        leave both sessions. After Unavailable the session may be claimed nevertheless: `release` it.
+
+        Raises AlreadyOnline if another session lives and `takeover` is false, or if other claims keep
+        winning. Raises NotSettled, instead of AlreadyOnline, if the living session is of an earlier run.
         """
-        # What a lease holds that is not there is anyone's, and so is a session to which nobody listens.
+        # Any worker may replace a session whose lease is not registered. A worker that is subscribed at
+        # another Redis would not learn that its session was replaced.
         if not self._lease.is_registered or self._subscriber.run != self._lease.run:
             raise Unavailable("Redis is another one, and does not know this worker yet")
         self._answer_for(user)
@@ -185,44 +202,53 @@ class Presence:
         return f"{token} {self._lease.name} {self._lease.run}"
 
     def _answer_for(self, user: int) -> None:
-        """If this worker dies, whoever clears up its lease sees to the user's presence."""
+        """Track the user under this lease.
+
+        If this worker dies, the worker that clears up the lease handles the user's presence.
+        """
         self._link.call("SADD", keys.users(self._lease.name), user)
 
     async def is_held(self, user: int, token: str) -> bool:
-        """Whether the session, which is known to this worker by now, is still this one, in this run."""
-        self._answer_for(user)  # the logout before may have been announced, and forgotten, after the claim
+        """Return whether the session still holds its claim in this run.
+
+        Call this after the worker has attached the session.
+        """
+        self._answer_for(user)  # an earlier logout, announced after the claim, may have called `forget`
         return await self._link.call("GET", keys.session(user)) == self._value(token).encode()
 
     async def holder(self, user: int) -> str:
-        """The token of the session that is there, "" if there is none."""
+        """Return the token of the user's session, "" if there is no session."""
         held = await self._link.call("GET", keys.session(user))
         return token_of(held.decode()) if held else ""
 
     async def release(self, user: int, token: str) -> bool:
-        """Give the session up; False if another has taken its place. True again when it is asked for again:
-        the answer may have been lost."""
+        """Release the session. Return False if another session has replaced it.
+
+        A repeated call returns True again, because the first answer may have been lost.
+        """
         where = keys.session(user), keys.left(user)
         return bool(
             await self._link.call("EVAL", _RELEASE, len(where), *where, token, keys.LEFT_TTL, reads=number)
         )
 
     def may_be_back(self, user: int) -> Future[int]:
-        """Tell whether (1 or 0) the user's last session was released within the last `LEFT_TTL` seconds."""
+        """Return 1 if the user's last session was released within the last `LEFT_TTL` seconds, else 0."""
         return self._link.call("EXISTS", keys.left(user))
 
     def forget(self, user: int) -> Future[int]:
-        """This lease answers for the user's presence no more: it has been told to whom it concerns."""
+        """Stop tracking this user under this lease, because their friends have been notified."""
         return self._link.call("SREM", keys.users(self._lease.name), user)
 
     async def here(self, users: list[int]) -> set[int]:
-        """Those of `users` who are here.
+        """Return the members of `users` who are here.
 
-        Asked where announcements come in: what is announced later is later than this answer.
+        The query uses the connection that announcements arrive on. Announcements after the answer are newer
+        than the answer.
         """
         if not users:
             return set()
         where = [key for user in users for key in (keys.session(user), keys.left(user))]
-        # One command: nothing is announced in its middle.
+        # A single command, so that nothing is announced in its middle.
         found = await self._subscriber.call("MGET", *where, reads=partial(texts, count=len(where)))
         run = self._lease.run.encode()
         return {
@@ -233,8 +259,8 @@ class Presence:
 
     async def announce(self, user: int, is_here: bool, channels: list[str], payload: bytes) -> None:
         """Publish that the user has come or gone, unless that is no longer true."""
-        # Who comes is told of with the last of many channels, who goes is not any more with the first:
-        # whatever is interrupted is then announced again.
+        # A login sets `told` with the last chunk of channels; a logout deletes it with the first chunk. An
+        # interrupted announcement is therefore made again.
         chunks = [channels[at : at + _CHUNK] for at in range(0, len(channels), _CHUNK)] or [[]]
         decisive = len(chunks) - 1 if is_here else 0
         for at, some in enumerate(chunks):

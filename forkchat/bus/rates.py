@@ -12,12 +12,13 @@ from forkchat.bus.replies import number
 from forkchat.config import Limits
 from forkchat.errors import RateLimited
 
-#: One sharer fills no more than this part of a shared bucket.
+#: One sharer fills at most 1/`_SHARE` of the places of a shared bucket.
 _SHARE = 5
 
-# Take a place in each bucket, or in none. KEYS: buckets, each a sorted set of attempts by their time in ms.
-# ARGV: the attempt, then for each bucket: places, seconds that one stays taken, sharer (or ''), its places.
-# Returns 0, or the milliseconds until all have a place again.
+# Take a place in each bucket, or in none. Return 0, or the milliseconds until all buckets have a place again.
+# KEYS: buckets, each a sorted set of attempts by their time in milliseconds. ARGV: the attempt, then four
+# values per bucket. These are its places, the seconds that a place stays taken, the sharer (or '') and the
+# sharer's places.
 _TAKE = """
 local time = redis.call('TIME')
 local now, wait = time[1] * 1000 + math.floor(time[2] / 1000), 0
@@ -46,31 +47,33 @@ end
 return 0
 """
 
-# When the next burst is due. KEYS: burst. ARGV: milliseconds in which a whole one comes together. Returns
-# those that were left of the last, more than a whole one's after `owe`.
+# Start to refill the burst, unless a longer refill is in progress. Return the milliseconds that the last
+# refill still needed, more than a whole refill after `owe`. KEYS: burst. ARGV: milliseconds of a whole
+# refill.
 _BURST = """
 local left = math.max(0, redis.call('PTTL', KEYS[1]))
 redis.call('SET', KEYS[1], '', 'PX', math.max(left, ARGV[1]))
 return left
 """
 
-# What is owed beyond a burst is waited for as well. KEYS: burst. ARGV: milliseconds until a whole one is
-# there.
+# Prolong the refill, because a debt beyond the burst has to be refilled too. KEYS: burst. ARGV: milliseconds
+# until the burst is whole.
 _OWE = """
 if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) end
 return 0
 """
 
-# Count one more; the first begins a minute. KEYS: counter. ARGV: seconds, the most. Returns the seconds to
-# wait, 0: it may be.
+# Count an action; the first starts the period. Return the seconds to wait, 0 if the action is allowed.
+# KEYS: counter. ARGV: seconds of the period, limit.
 _COUNT = """
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 if count <= tonumber(ARGV[2]) then return 0 end
 return math.max(1, redis.call('TTL', KEYS[1]))
 """
+#: Seconds of the period in which actions are counted.
 _MINUTE = 60
-#: What is counted, in words.
+#: The counted actions, as error texts name them.
 _COUNTED = {
     "changes": "groups, friends and passwords are changed",
     "begun": "conversations are begun",
@@ -81,7 +84,7 @@ _COUNTED = {
 class Bucket(NamedTuple):
     key: str
     places: int
-    seconds: int  # that a place stays taken
+    seconds: int  # for which a place stays taken
     sharer: str = ""
 
 
@@ -95,15 +98,15 @@ class Rates:
         self._link = link
 
     def bucket(self, name: str, places: int, seconds: int, sharer: str = "") -> Bucket:
-        """The bucket `name`: no more than `places` are taken within `seconds`; 0 places: no limit.
+        """Return the bucket `name`, in which at most `places` are taken within `seconds`; 0 means no limit.
 
-        A `sharer` takes up to a fifth of the places; its further attempts are let through uncounted, while
-        there are places left.
+        A `sharer` takes up to a fifth of the places. Its further attempts pass uncounted while the bucket has
+        places left.
         """
         return Bucket(keys.rate(name), places, seconds, sharer)
 
     async def take(self, buckets: list[Bucket]) -> Attempt:
-        """Take a place in each bucket. Raises RateLimited, with none taken, if one is full."""
+        """Take a place in each bucket. Raises RateLimited, and takes no place, if a bucket is full."""
         attempt = Attempt(secrets.token_hex(8), [bucket for bucket in buckets if bucket.places])
         if not attempt.buckets:
             return attempt
@@ -119,15 +122,15 @@ class Rates:
         return attempt
 
     def give_back(self, *attempts: Attempt) -> None:
-        """Free their places. Without Redis they stay taken until their time is over."""
+        """Free the places of these attempts. Without Redis, they stay taken until their time is over."""
         for attempt in attempts:
             for bucket in attempt.buckets:
                 self._link.call("ZREM", bucket.key, f"{bucket.sharer}/{attempt.name}")
 
     async def count(self, user: int, what: str, limit: int) -> None:
-        """Count that the user does something (see `_COUNTED`), whatever comes of it.
+        """Count an action of the user, `what` of `_COUNTED`, even if the action fails later.
 
-        Raises RateLimited over `limit` within a minute. 0: no limit.
+        Raises RateLimited if the user exceeds `limit` actions within a minute. A `limit` of 0 means no limit.
         """
         if limit:
             wait = await self._number(_COUNT, [keys.count(user, what)], _MINUTE, limit)
@@ -135,10 +138,10 @@ class Rates:
                 raise RateLimited(f"at most {limit} {_COUNTED[what]} a minute", retry_after=wait)
 
     async def burst(self, user: int, limits: Limits) -> int:
-        """How many messages at once a new session begins with: no more than came together since the last,
-        less than none after `owe`.
+        """Return how many messages a new session may send at once: at most what was refilled since the last.
 
-        So who logs in again and again sends at no more than twice the rate.
+        The number may be negative after `owe`. A client that logs in repeatedly therefore sends at twice the
+        rate at most.
         """
         if not limits.message_rate:
             return limits.message_burst
@@ -146,15 +149,15 @@ class Rates:
         return limits.message_burst - left * limits.message_rate // 1000
 
     async def owe(self, user: int, seconds: float, limits: Limits) -> None:
-        """A session has ended that spent what comes together within so many seconds from now."""
+        """Record the debt of an ended session, which has spent the refill of the next `seconds`."""
         await self._number(_OWE, [keys.burst(user)], _whole(limits) + round(seconds * 1000))
 
     async def _number(self, script: str, names: list[str], *arguments: str | int) -> int:
-        """What a script returns. Raises Unavailable."""
+        """Run a script and return its number. Raises Unavailable if Redis does not run it."""
         found: int = await self._link.call("EVAL", script, len(names), *names, *arguments, reads=number)
         return found
 
 
 def _whole(limits: Limits) -> int:
-    """Milliseconds in which a whole burst comes together."""
+    """Return the milliseconds in which a whole burst is refilled."""
     return max(1, limits.message_burst * 1000 // limits.message_rate)

@@ -1,6 +1,6 @@
-"""What replies of Redis are to be read as. One that is something else is Redis's fault, not its caller's.
+"""Readers that check and convert replies of Redis. A wrong reply is Redis's fault, not the caller's.
 
-Each raises an error of any kind for that, which `Link.call` makes Unavailable.
+A reader raises an error of any kind for a wrong reply. `Link.call` turns it into Unavailable.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ def text(reply: Any) -> bytes | None:
 
 
 def texts(reply: Any, count: int) -> list[bytes | None]:
-    """Of so many keys."""
+    """Read the values of `count` keys."""
     if type(reply) is not list or len(reply) != count:
         raise TypeError
     return [text(each) for each in reply]
 
 
 def members(reply: Any) -> list[bytes]:
-    """Of a set."""
+    """Read the members of a set."""
     if not isinstance(reply, list | set) or not all(type(each) is bytes for each in reply):
         raise TypeError
     return list(reply)
 
 
 def seconds(reply: Any) -> int:
-    """Of TIME."""
+    """Read the seconds of TIME's reply, without the microseconds."""
     whole, _ = reply
     return int(whole)
 
 
-#: What commands reply with, but for EVAL, whose scripts say it where they are called.
+#: The reader of each command's reply, except for EVAL: the callers of scripts name the reader.
 READS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("DEL", "EXISTS", "EXPIRE", "PUBLISH", "SADD", "SREM", "ZREM"), number),
     **dict.fromkeys(("SMEMBERS", "SRANDMEMBER"), members),

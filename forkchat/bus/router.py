@@ -1,4 +1,4 @@
-"""Channels by reference count, and publishing that outlives a lost connection."""
+"""Subscriptions to channels by reference count, and publishing that survives a lost connection."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from forkchat.errors import Unavailable
 from forkchat.jobs import report
 from forkchat.runtime import Future, Loop
 
-#: Seconds between sweeps: a channel nobody holds lives one to two of them.
+#: Seconds between sweeps. A channel without holders stays subscribed for one to two of these periods.
 _SWEEP = 5.0
-#: Seconds between probes of our own subscription, and until one that is not back counts as lost.
+#: Seconds between probes of our own subscription; seconds without an echo after which it counts as lost.
 _PROBE, _PROBE_LOST = 2.0, 6.0
-#: Seconds after which what Redis refused to publish is published again.
+#: Seconds before a publish that Redis refused is sent again.
 _AGAIN = 1.0
-#: Bytes of publishes kept until Redis has confirmed them. Beyond that, everyone is asked to reconcile.
+#: Bytes of publishes kept until Redis confirms them. Beyond that, they are dropped and all workers reconcile.
 _MAX_UNCONFIRMED = 16 << 20
+#: Channels of one SUBSCRIBE or UNSUBSCRIBE.
 _CHUNK = 500
 
 RECONCILE = b"reconcile"
@@ -33,7 +34,7 @@ class _Channel:
         self.holders = 0
         self.awaited = 0  # confirmations that are still to come
         self.is_confirmed = False
-        self.is_idle = False  # nobody held it at the last sweep
+        self.is_idle = False  # it had no holders at the last sweep
         self.waiters: list[Future[None]] | None = None
 
     def take_waiters(self) -> list[Future[None]]:
@@ -46,10 +47,10 @@ def _ignore(_reply: Any) -> None:
 
 
 class Router:
-    """Publishes and subscribes for one worker.
+    """Publishing and subscribing for one worker.
 
-    `on_message(channel, payload)` gets what others and we ourselves published; `on_resubscribed()`
-    is called when everything is subscribed again after a loss: messages may have been missed.
+    `on_message(channel, payload)` gets what other workers and this worker published. `on_resubscribed()` is
+    called when every channel is subscribed again after a loss, because messages may have been missed.
     """
 
     def __init__(self, loop: Loop, commands: Link, subscriber: Link, lease: str):
@@ -58,11 +59,11 @@ class Router:
         self._subscriber = subscriber
         self._own = keys.worker_channel(lease)
         self._channels: dict[str, _Channel] = {}
-        # Redis answers in order: those that it has been sent, and those that it refused.
+        # Publishes that Redis has yet to confirm, in the order of its answers, and publishes that it refused.
         self._unconfirmed: deque[tuple[str, bytes]] = deque()
         self._refused: list[tuple[str, bytes]] = []
         self._kept = 0  # bytes in both
-        self._forgotten = 0  # replies to come to what was dropped
+        self._forgotten = 0  # replies still to come to publishes that were dropped
         self._has_overflowed = False
         self._unconfirmed_channels = 0
         self._is_restoring = False
@@ -74,7 +75,7 @@ class Router:
         subscriber.on_down = self._lost
 
     def start(self) -> None:
-        """Hold our own channel and the one for all; probe and sweep from now on."""
+        """Hold our own channel and the channel of all workers; probe and sweep from now on."""
         self.hold(self._own)
         self.hold(keys.ALL)
         self._loop.call_later(_PROBE, self._probe)
@@ -84,14 +85,18 @@ class Router:
 
     @property
     def is_deaf(self) -> bool:
-        """Subscriptions were lost and are not all back, `on_resubscribed` is still to come; or they are at
-        another Redis than that which is spoken to."""
+        """True while messages may be missed.
+
+        Either lost subscriptions are not all back, and `on_resubscribed` is still to come. Or the
+        subscriptions are at another Redis than the commands.
+        """
         return self._is_restoring or self._subscriber.run != self._commands.run
 
     def hold(self, name: str) -> Future[None]:
-        """Done when Redis has confirmed the subscription; Unavailable without Redis, or if it is lost first.
+        """Hold a channel until `release`. The future is done when Redis has confirmed the subscription.
 
-        Held either way, until `release`.
+        The future gets Unavailable without Redis, or if the connection is lost first. The channel is held
+        then too.
         """
         channel = self._channels.get(name)
         if channel is None:
@@ -111,7 +116,7 @@ class Router:
         return confirmed
 
     def release(self, name: str) -> None:
-        """Undo one `hold`; the sweep unsubscribes later."""
+        """Undo one `hold`. A sweep unsubscribes later."""
         self._channels[name].holders -= 1
 
     def _subscribe(self, names: list[str]) -> None:
@@ -122,7 +127,7 @@ class Router:
                 self._channels[name].awaited += 1
 
     def resubscribe(self) -> None:
-        """The subscriber's connection is back: have Redis know again what is held."""
+        """Subscribe to every channel again, because the subscriber's connection is back."""
         self._probed_at = self._echoed_at = self._loop.time()
         self._subscribe(list(self._channels))
 
@@ -159,7 +164,7 @@ class Router:
         self._settle()
 
     def _settle(self) -> None:
-        """See whether all is subscribed again, at the Redis that is spoken to."""
+        """Call `on_resubscribed` if every channel is subscribed again, at the Redis that gets commands."""
         if (
             self._is_restoring
             and not self._unconfirmed_channels
@@ -181,7 +186,7 @@ class Router:
             self._subscriber.tell(("UNSUBSCRIBE", *unused[at : at + _CHUNK]))
 
     def _probe(self) -> None:
-        """Publish to ourselves: a subscription can be dead while its connection looks alive."""
+        """Publish to our own channel, because a subscription can be dead while its connection looks alive."""
         self._loop.call_later(_PROBE, self._probe)
         if self._probed_at - self._echoed_at > _PROBE_LOST:
             self._subscriber.drop("own probe did not come back")
@@ -192,16 +197,18 @@ class Router:
     # Publishing.
 
     def publish(self, channel: str, payload: bytes, done: Callable[[Any], object] = _ignore) -> None:
-        """Publish once, now or never: for what is worth nothing later. `done` gets how many workers took it,
-        or why nobody did."""
+        """Publish now or never. Use this for payloads that are worth nothing later.
+
+        `done` gets the number of workers that received the payload, or the exception if none did.
+        """
         self._commands.send(("PUBLISH", channel, payload), done)
 
     def publish_counted(self, channel: str, payload: bytes) -> Future[int]:
-        """The same; how many workers got it."""
+        """Publish now or never. The future gets the number of workers that received the payload."""
         return self._commands.call("PUBLISH", channel, payload)
 
     def publish_surely(self, channel: str, payload: bytes) -> None:
-        """Publish, and again after a reconnection until Redis has confirmed it: maybe twice."""
+        """Publish, and repeat after each reconnection until Redis confirms it. It may arrive twice."""
         if self._kept >= _MAX_UNCONFIRMED:
             self._overflow()
         self._kept += len(payload)
@@ -212,7 +219,7 @@ class Router:
     def _on_reply(self, reply: Any) -> None:
         if self._forgotten:
             self._forgotten -= 1
-        elif not isinstance(reply, Unavailable):  # a lost connection's: it goes out again
+        elif not isinstance(reply, Unavailable):  # after a lost connection it is sent again
             entry = self._unconfirmed.popleft()
             if isinstance(reply, Exception):
                 report("redis PUBLISH", Unavailable(f"Redis refuses it: {reply}"))
@@ -237,7 +244,7 @@ class Router:
         self._has_overflowed = True
 
     def publish_again(self) -> None:
-        """The commands' connection is back: send what was not confirmed."""
+        """Send every unconfirmed publish again, because the commands' connection is back."""
         self._unconfirmed.extend(self._refused)
         self._refused.clear()
         for channel, payload in list(self._unconfirmed):
@@ -248,7 +255,7 @@ class Router:
         self._settle()
 
     def forget(self) -> None:
-        """Publish nothing again of what is not confirmed: it is of a database that is no more."""
+        """Drop all unconfirmed publishes: there are too many, or their database no longer exists."""
         if self._commands.is_up:
             self._forgotten += len(self._unconfirmed)
         self._unconfirmed.clear()

@@ -1,1 +1,1 @@
-"""Bytes and descriptors: the event loop, connections, the listener, threads beside the loop."""
+"""Sockets, descriptors and threads: the event loop, connections, the listener, lanes for blocking calls."""

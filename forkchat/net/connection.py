@@ -1,4 +1,4 @@
-"""One peer's socket on the loop: reads bounded in a turn, writes gathered to the turn's end."""
+"""The socket of one peer on the event loop: bounded reads, and writes batched at the end of a turn."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from forkchat.net.output import Output, PacedOutput, StreamOutput, unacknowledge
 from forkchat.runtime import STAGE_PEERS, Loop
 
 _READ_SIZE = 65536
-#: How soon a paced peer's kernel is asked again whether it has room (epoll cannot tell).
+#: Seconds until a paced peer's kernel buffer is checked again for room, because epoll cannot tell.
 _PACE = 0.02
-#: A connection ends so many ms after the last sign of life, or after what is not acknowledged was sent
-#: (design: dead peers).
+#: Milliseconds until the kernel ends a dead connection (design: dead peers). They count from the last sign of
+#: life, or from when unacknowledged data was sent.
 _USER_TIMEOUT_MS = 30_000
-#: Seconds of silence until a peer's kernel is probed, and between probes. Three come before the connection
-#: ends: were the first as late as that, a single one that is lost would end it.
+#: Seconds of silence before the first keepalive probe, and between probes. Three probes come before the user
+#: timeout, because otherwise one lost probe would end the connection.
 _KEEPALIVE = (15, 5)
-#: Seconds that a peer has to read our last words; then, to close.
+#: Seconds that a peer has to read our last output, and then to close.
 _LAST_WORDS, _LINGER = 30.0, 1.0
-#: To close, for one that has sent too much: it is not read, so that it costs nothing more.
+#: Seconds to close for a peer that has sent too much. It is not read meanwhile, so that it costs little.
 _SHORT_LINGER = 0.2
-#: Bytes that a peer may still send meanwhile.
+#: Bytes that a peer may still send before it closes. They are read and discarded.
 _DISCARDED = 16 << 20
-#: Why a peer is not read: its output is full, its owner has enough, or for good.
+#: Reasons why a peer is not read: its output is full, its owner paused it, or reading ended for good.
 _FULL, _ENOUGH, _DEAF = 1, 2, 4
-#: Set beside them: what a peer says after our last words is not even read to be dropped.
+#: Set together with `_DEAF`: input after our last output is not even read to be discarded.
 _RUDE = 8
-#: A peer whose output goes on growing while it is not read is closed at so many times the limit, but not
-#: below so many bytes: one answer may be large.
+#: A peer whose output keeps growing while it is not read is closed at `_MOST` times the limit. This bound is
+#: at least `_LARGE` bytes, because one answer may be large.
 _MOST, _LARGE = 4, 4 << 20
 
 
 class Connection:
     """Owner of a connected socket.
 
-    `on_data(bytes)` gets what was read; `on_closed(reason)` comes once, however it ended;
-    `on_drained()` comes each time the output has emptied after `is_over`: the peer reads too slowly, more
-    than `limit` bytes were left when the kernel had taken what it would, at the end of a turn.
+    `on_data(bytes)` gets the bytes of each read. `on_closed(reason)` is called once, for every kind of end.
 
-    The output `is_full` from the same moment until half of `limit` is left, when `on_room()` comes. The peer
-    is not read meanwhile: it takes its answers before it asks for more.
+    `is_over` means that the peer reads too slowly: the kernel took what it could, and more than `limit` bytes
+    remained. It is set at the end of a turn. `on_drained()` is called each time the output has emptied after
+    that.
+
+    `is_full` is set at the same moment. It lasts until half of `limit` remains; then `on_room()` is called.
+    The peer is not read meanwhile, so that it takes its answers before it asks for more.
     """
 
     __slots__ = (
@@ -94,11 +96,11 @@ class Connection:
         self._loop.register(self._sock.fileno(), self._events, self._on_events, is_peer=True)
 
     def pace(self) -> None:
-        """Send frame by frame from now on. MUST come before the first `write`."""
+        """Send frame by frame from now on. MUST be called before the first `write`."""
         self._output = PacedOutput()
 
     def allow(self, limit: int, share: int = _READ_SIZE) -> None:
-        """Let `limit` bytes wait from now on, and read `share` at once."""
+        """Let up to `limit` unsent bytes wait, and read `share` bytes at once, from now on."""
         self._limit = limit
         self._share = share
         if self.unsent <= limit:
@@ -107,17 +109,17 @@ class Connection:
             self._have_room()
 
     def stop_probing(self) -> None:
-        """Something above asks the peer for signs of life: its kernel need not be."""
+        """Turn off TCP keepalive, because a higher layer sends heartbeats to the peer itself."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
     @property
     def is_closing(self) -> bool:
-        """It takes no more, and will be closed when what waits is sent; or it is closed."""
+        """True if the connection is closed, or accepts no output and closes once its backlog is sent."""
         return self.is_closed or bool(self._closing)
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait here."""
+        """Bytes written but not yet handed to the kernel."""
         return self._output.queued - self._output.handed
 
     @property
@@ -126,13 +128,16 @@ class Connection:
         return self._output.queued
 
     def delivered(self) -> int:
-        """Bytes that the peer's kernel has acknowledged since the start; after the close, until then."""
+        """Return the bytes that the peer's kernel has acknowledged since the start.
+
+        After the close, the number remains that of the close.
+        """
         if not self.is_closed:
             self._delivered = self._output.handed - unacknowledged(self._sock)
         return self._delivered
 
     def write(self, frame: bytes) -> None:
-        """Queue a frame; it goes out at the end of this turn. Nothing is taken once it is to be closed."""
+        """Queue a frame, to be sent at the end of this turn. A closing connection drops it."""
         if self._closing or self.is_closed:
             return
         self._output.put(frame)
@@ -141,16 +146,16 @@ class Connection:
             self._loop.at_turn_end(STAGE_PEERS, self._flush)
 
     def pause(self) -> None:
-        """Read no more until `resume`: backpressure on the peer."""
+        """Stop reading until `resume`, as back-pressure on the peer."""
         self._hold(_ENOUGH)
 
     def resume(self) -> None:
-        """Read on, unless the output is full or reading has been stopped for good."""
+        """Read again, unless the output is full or `stop_reading` was called."""
         if self._holds & _ENOUGH:
             self._let_go(_ENOUGH)
 
     def stop_reading(self) -> None:
-        """Read no more: no `resume` undoes it."""
+        """Stop reading for good: `resume` does not undo this."""
         self._hold(_DEAF)
 
     def _hold(self, why: int) -> None:
@@ -163,7 +168,7 @@ class Connection:
             self._set_events(self._events | select.EPOLLIN)
 
     def close(self, reason: str) -> None:
-        """Close now; what waits is dropped."""
+        """Close now, and drop unsent output."""
         if self.is_closed:
             return
         self.delivered()
@@ -173,7 +178,10 @@ class Connection:
         self._on_closed(reason)
 
     def close_when_sent(self, reason: str, is_patient: bool = True) -> None:
-        """Read no more, send what waits, then close; unless `is_patient`, whatever is still under way."""
+        """Stop reading, send the backlog, then close.
+
+        If `is_patient` is false, the close does not wait for input that is still in transit.
+        """
         if self.is_closing:
             return
         if not is_patient:
@@ -186,8 +194,11 @@ class Connection:
             self._linger()
 
     def _linger(self) -> None:
-        """Say that this was all, and let the peer close first: a close with something unread, here or
-        under way, resets the connection, and what the peer has not read yet would be gone."""
+        """Shut down the sending side, and let the peer close first.
+
+        A close with unread input, here or in transit, resets the connection. The peer would then lose what it
+        has not read yet.
+        """
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -202,7 +213,7 @@ class Connection:
         self._loop.call_later(_LINGER, self.close, self._closing)
 
     def _discard(self, data: bytes) -> None:
-        """Read what a peer still says after our last words, within bounds."""
+        """Discard input that arrives after our last output, and close if it exceeds the bound."""
         self._limit -= len(data)
         if self._limit < 0:
             self.close(self._closing)
@@ -233,7 +244,7 @@ class Connection:
             self.close(self._closing or "eof")
 
     def _flush(self) -> None:
-        """Write first; ask for writability only for what the kernel did not take."""
+        """Write to the socket first. Ask epoll for writability only if the kernel did not take everything."""
         self._is_flushing = False
         output = self._output
         if self.is_closed or output.handed == output.queued:
@@ -258,7 +269,7 @@ class Connection:
             self._loop.call_later(_PACE, self._flush)
 
     def _measure(self) -> bool:
-        """Stop or go on reading, as much as is unsent; False if it was so much that the peer was closed."""
+        """Stop or resume reading, by the unsent bytes. Return False if the peer was closed as slow."""
         unsent = self.unsent
         if unsent > self._limit:
             if self.is_full and unsent > max(_MOST * self._limit, _LARGE) and not self._closing:

@@ -1,4 +1,4 @@
-"""A thread beside the loop for calls that block (MySQL, password hashing), results posted back."""
+"""A thread beside the event loop for blocking calls (MySQL, password hashing). Results are posted back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class ThreadLane:
-    """Runs what it is handed one after the other; see `forkchat.runtime.Lane`."""
+    """A thread that runs the calls handed to it one after the other; see `forkchat.runtime.Lane`."""
 
     def __init__(self, loop: Loop, name: str):
         self._loop = loop
@@ -33,7 +33,7 @@ class ThreadLane:
         return future
 
     def close(self) -> None:
-        """Finish what was handed in, then end the thread; waits no longer than a few seconds."""
+        """Finish all queued calls, then end the thread. Wait at most 5 seconds for it."""
         self._calls.put(None)
         self._thread.join(timeout=5)
 

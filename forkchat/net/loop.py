@@ -14,14 +14,14 @@ from typing import Any
 from forkchat import log
 from forkchat.runtime import STAGE_PEERS
 
-#: Events of peers, and timers, taken in one turn, so that its work stays bounded.
+#: Peer events, and due timers, that are handled in one turn, so that its work stays bounded.
 _MOST_A_TURN = 512
 
 Handlers = dict[int, Callable[[int], object]]
 
 
 class TimerHandle:
-    """A call that is due at a time; `cancel` may come any number of times."""
+    """A pending timed call. `cancel` may be called any number of times."""
 
     __slots__ = ("args", "fn")
 
@@ -35,13 +35,14 @@ class TimerHandle:
 
 
 class EventLoop:
-    """Level-triggered epoll. A turn: events, due timers, posted calls, then the stages of its end.
+    """A loop on level-triggered epoll. A turn runs events, due timers, posted calls, then the end stages.
 
-    Peers have an epoll of their own, which is one entry of the other: epoll reports in the order of arrival,
-    so that a reply of Redis would wait for all of 15,000 clients that end at once.
+    Peers have an epoll of their own, which is one entry of the main one. Epoll reports in the order of
+    arrival. With a single epoll, a reply from Redis would have to wait for 15,000 clients that disconnect at
+    once.
 
-    An exception in a handler is logged and ends nothing but that call: whoever registers MUST clean
-    up in its own handler. All methods but `post` belong to the loop's thread.
+    An exception in a handler is logged and ends only that call. The owner of a handler MUST clean up in the
+    handler itself. All methods except `post` belong to the loop's thread.
     """
 
     def __init__(self) -> None:
@@ -93,11 +94,11 @@ class EventLoop:
         self._stages[stage].append(fn)
 
     def stop(self) -> None:
-        """Let `run` return after this turn."""
+        """Make `run` return after this turn."""
         self._is_running = False
 
     def run(self) -> None:
-        """Turn until `stop`."""
+        """Run turns until `stop` is called."""
         self._is_running = True
         while self._is_running:
             events = self._epoll.poll(self._timeout(), _MOST_A_TURN)
@@ -129,7 +130,7 @@ class EventLoop:
                 self._call(timer.fn, timer.args)
 
     def _end_turn(self) -> None:
-        """Run the stages in order; what they ask of an earlier stage is run before a later one."""
+        """Run the stages in order. Calls that they add to an earlier stage run before a later stage."""
         stages = self._stages
         stage = 0
         while stage < len(stages):
@@ -154,15 +155,15 @@ class EventLoop:
         _handle(self._peers_epoll.poll(0, _MOST_A_TURN), self._peers)
 
     def _on_wake(self, _events: int) -> None:
-        # Cleared before the posted calls are looked at: a post that comes now wakes the next turn.
+        # Cleared before the posted calls run, so that a post that comes now wakes the next turn.
         os.eventfd_read(self._wake_fd)
         self._is_woken = False
 
 
 def _handle(events: list[tuple[int, int]], handlers: Handlers) -> None:
     for fd, event in events:
-        # An earlier handler of this turn may have closed it; its number may even be someone else's by now,
-        # which at worst is a spurious event.
+        # An earlier handler of this turn may have closed the descriptor. Its number may even be in use again.
+        # At worst, the new owner gets a spurious event.
         handler = handlers.get(fd)
         if handler is not None:
             try:

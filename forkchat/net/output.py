@@ -1,4 +1,4 @@
-"""What waits to be sent to one peer: a stream of bytes, or frames that must not be cut or joined."""
+"""The output queue of one peer: a stream of bytes, or frames that must be neither split nor joined."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import termios
 from collections import deque
 from typing import Protocol
 
-#: Unsent bytes that a padded peer's kernel buffer may hold. Above it the kernel may cut a frame.
+#: Unsent bytes allowed in the kernel buffer of a padded peer. Above this, the kernel may split a frame.
 _PACED_UNSENT = 7 * 1024
 
 
 def unacknowledged(sock: socket.socket) -> int:
-    """Bytes handed to the kernel that the peer's kernel has not acknowledged (SIOCOUTQ)."""
+    """Return the bytes handed to the kernel that the peer's kernel has not acknowledged (SIOCOUTQ)."""
     return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
 
 
 class Output(Protocol):
-    """`queued` and `handed` count bytes since the start; their difference waits here."""
+    """A queue of frames for one peer.
+
+    `queued` and `handed` count bytes since the start. Their difference is the backlog here.
+    """
 
     queued: int
     handed: int
@@ -27,14 +30,14 @@ class Output(Protocol):
     def put(self, frame: bytes) -> None: ...
 
     def flush(self, sock: socket.socket) -> bool:
-        """Hand over what the kernel takes; whether the rest waits for the socket to be writable.
+        """Hand bytes to the kernel. Return True if the rest waits for the socket to be writable.
 
-        Raises OSError when the connection is lost.
+        Raises OSError if the connection is lost.
         """
 
 
 class StreamOutput:
-    """Frames joined into as few writes as there can be."""
+    """Output that joins frames into as few writes as possible."""
 
     __slots__ = ("_chunks", "handed", "queued")
 
@@ -62,7 +65,10 @@ class StreamOutput:
 
 
 class PacedOutput:
-    """One send a frame, while little is unsent: the classic client takes one `recv` for one frame."""
+    """Output with one send per frame, which stops while too much is unsent.
+
+    It is for the classic client, which takes the result of one `recv` for one frame.
+    """
 
     __slots__ = ("_frames", "handed", "queued")
 

@@ -1,4 +1,4 @@
-"""A timing wheel of whole seconds: idle checks for many connections with one timer for all."""
+"""A timing wheel with slots of one second: idle checks for many connections with one timer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ T = TypeVar("T")
 
 
 class Wheel(Generic[T]):
-    """`on_due(item)` is called when an item's seconds are over; it returns the next ones, or None.
+    """A wheel that calls `on_due(item)` when an item's delay is over.
 
-    An item whose `on_due` fails is logged and asked again as soon as may be; the others notice nothing.
+    `on_due` returns the seconds until its next call, or None to end. If it raises, the error is logged and
+    the item is due again after 1 s. Other items are not affected.
 
-    Nothing is ever moved: what has happened meanwhile is the item's to know when it is due.
+    Items are never rescheduled early; `on_due` decides whether the deadline still applies.
     """
 
     def __init__(self, loop: Loop, on_due: Callable[[T], float | None]):

@@ -1,1 +1,1 @@
-"""Processes: the master and what it forks; a worker and its peers; the private services."""
+"""Processes: the master, the workers with their peers, and the private services."""

@@ -1,4 +1,4 @@
-"""The user as which workers and private services run: root starts the server, and nothing else is root's."""
+"""The user that workers and private services run as. It is never root, even if root starts the server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from forkchat.errors import StartError
 
-#: The user where root starts forkchat and [server] user is empty; bin/setup makes it.
+#: Name of the user if root starts forkchat and [server] user is empty. bin/setup creates this user.
 DEFAULT = "forkchat"
-#: The user of earlier versions' private services.
+#: User of the private services in earlier versions.
 _EARLIER = "mysql"
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -24,7 +24,10 @@ class Account(NamedTuple):
 
     @classmethod
     def choose(cls, name: str) -> Account:
-        """The account of [server] user `name`; "" is ourselves, or for root DEFAULT. Raises StartError."""
+        """Return the account for [server] user `name`. Raises StartError if it cannot be used.
+
+        An empty name stands for the current user, or for DEFAULT if that is root.
+        """
         if os.getuid() == 0:
             return cls._for_root(name or DEFAULT)
         own = cls(os.getuid(), os.getgid())
@@ -50,12 +53,15 @@ class Account(NamedTuple):
         return found
 
     def become(self) -> None:
-        """Give up root for good, in a child. MUST come before `die_with`, which a change of user cancels."""
+        """Give up root for good, in a child.
+
+        MUST be called before `die_with`, because a change of user cancels its effect.
+        """
         if os.getuid() == 0:
             os.setgroups([])
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
-            ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no program gives it back
+            ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no executed program can regain root
 
 
 def _find(name: str) -> Account | None:
@@ -67,9 +73,9 @@ def _find(name: str) -> Account | None:
 
 
 def adopt(directory: Path, account: Account) -> None:
-    """Take over a directory of a private service from the user as which earlier versions ran it.
+    """Take over a private service's directory from the user that earlier versions ran it as.
 
-    Only what is that user's own changes hands, and no link is followed. May be interrupted, and done again.
+    Only that user's own files change owner, and no link is followed. An interrupted run may be repeated.
     """
     earlier = _find(_EARLIER)
     if os.getuid() != 0 or earlier is None or earlier.uid == account.uid or not directory.is_dir():
@@ -84,9 +90,9 @@ def adopt(directory: Path, account: Account) -> None:
 
 
 def let_write(path: str, account: Account) -> None:
-    """Make a log file, or take one of root's, that workers may open too. Raises OSError.
+    """Make a log file that workers may open too, or give them a file that root owns. Raises OSError.
 
-    A link, and a file in a directory that others may change, stay as they are.
+    Links stay unchanged, and so do files in a directory that others may change.
     """
     if os.getuid() != 0:
         return
@@ -100,7 +106,7 @@ def let_write(path: str, account: Account) -> None:
     try:
         fd = os.open(path, flags | os.O_CREAT, 0o640)
     except OSError:
-        return  # a link, or what the log itself will complain of
+        return  # a link, or an error that the log itself will report
     try:
         found = os.fstat(fd)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == 0:
@@ -110,18 +116,18 @@ def let_write(path: str, account: Account) -> None:
 
 
 def _make_as(path: str, account: Account) -> None:
-    """Make the file as `account`, in its own directory, if there is none."""
+    """Make the file as `account`, in the account's own directory, if it does not exist."""
     os.seteuid(account.uid)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
     except OSError:
-        return  # it is there, or what the log itself will complain of
+        return  # it exists, or the log itself will report the error
     finally:
         os.seteuid(0)
 
 
 def may_write(path: str) -> bool:
-    """Whether this process may append to the file."""
+    """Return True if this process may append to the file."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
     except OSError:

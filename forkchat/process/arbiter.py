@@ -1,6 +1,6 @@
 """The master: listens, starts the private services, forks the workers, and obeys signals.
 
-It never touches a client's bytes, and imports neither the services' code nor their drivers.
+The master never touches a client's bytes. It imports neither the services' code nor their drivers.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from forkchat.process.pool import Pool
 from forkchat.process.scoreboard import Scoreboard
 from forkchat.process.signals import SignalQueue
 
-#: Seconds that workers have to end when told to at once, and beyond `drain_time` when they drain.
+#: Seconds that workers have to end at once. Draining workers have them in addition to `drain_time`.
 _GRACE = 3.0
-#: Seconds in which a MySQL and a Redis of one's own must answer at the start.
+#: Seconds in which the user's own MySQL and Redis must answer at the start.
 _PATIENCE = 10.0
-#: Seconds between looks at what no signal tells of: heartbeats, and, at first, who is ready.
+#: Seconds between checks of what no signal reports, such as heartbeats. The shorter interval applies at
+#: first, until all workers are ready.
 _TURN, _FIRST_TURNS = 1.0, 0.02
 
 
@@ -60,7 +61,10 @@ class Arbiter:
         }
 
     def run(self) -> int:
-        """Serve until a signal asks to end; the exit status. Raises StartError."""
+        """Serve until a signal asks to end. Return the exit status.
+
+        Raises StartError if the server cannot start or go on.
+        """
         server, where = self._config.server, self._config.listen
         self._pid = os.getpid()
         self._account = Account.choose(server.user)
@@ -111,7 +115,7 @@ class Arbiter:
             self._obey(min(due) - now)
 
     def _obey(self, timeout: float) -> None:
-        """Wait for signals, `timeout` seconds at most, and obey them."""
+        """Wait for signals, at most `timeout` seconds, and handle them."""
         select.select([self._signals], [], [], max(0.0, timeout))
         for signum in self._signals.drain():
             self._handlers[signum]()
@@ -145,11 +149,11 @@ class Arbiter:
         except ConfigError as error:
             for problem in error.problems:
                 log.error("config.refused", problem=problem, kept="the configuration as it was")
-        except Exception as error:  # a defect of ours, or no memory: no reason to end
+        except Exception as error:  # a bug or a lack of memory must not end the server
             log.exception("config.failed", error)
 
     def _reload(self) -> None:
-        """Raises ConfigError."""
+        """Read the configuration again and pass it to the workers. Raises ConfigError if it is bad."""
         config, restart = self._config.reload()
         self._handover.write(config)
         self._config = config
@@ -170,17 +174,17 @@ class Arbiter:
         self._pool.shrink(time.monotonic() + self._config.server.drain_time + _GRACE)
 
     def _handle_chld(self) -> None:
-        """Each turn looks who has died."""
+        """Do nothing, because each turn reaps dead workers. The signal only starts a turn."""
 
     def _work(self, slot: int, generation: int) -> int:
-        """A worker's life, in the child."""
+        """Run a worker in the child. Return its exit status."""
         self._signals.close()
         if self._services:
             self._services.close()
         lease = f"{self._host}:{self._boot}:{slot}:{generation}"
         setproctitle(f"forkchat: worker {slot} {lease}")
         log.set_process(f"worker{slot}")
-        from forkchat.process import worker  # while we may read it, wherever it is
+        from forkchat.process import worker  # imported while we are still allowed to read it
 
         worker.prepare()
         config = embedded.with_urls(self._config)
@@ -189,7 +193,10 @@ class Arbiter:
         return worker.main(config, self._listeners.sockets, self._board, slot, lease, self._handover)
 
     def _stop(self) -> None:
-        """Whatever led here, leave nothing behind. The services go last: workers still write to them."""
+        """End all workers, then stop the services. `run` calls this on every way out.
+
+        The services stop last, because workers still write to them.
+        """
         self._pool.end(signal.SIGQUIT, time.monotonic() + _GRACE)
         while not self._pool.is_empty():
             now = time.monotonic()
@@ -211,7 +218,7 @@ def _open_log(config: Config, account: Account) -> None:
 
 
 def _welcome(address: str, port: int) -> str:
-    """Say to a person at a terminal how to join, from here and from other machines."""
+    """Return the text that tells a person at a terminal how to join, from here and from other machines."""
     local = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (it is compared)
     chatcli = os.path.join(os.path.dirname(sys.argv[0]), "chatcli")
     whole = f"[{local}]" if ":" in local else local
@@ -226,6 +233,9 @@ def _welcome(address: str, port: int) -> str:
 
 
 def _raise_file_limit() -> None:
-    """Each connection is a descriptor, and the usual limit of 1024 is only a default."""
+    """Raise the limit of open files to the hard limit, because each connection is a descriptor.
+
+    The usual limit of 1024 is only a default.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""From a frame to its answer: decoded, checked, handed to its handler."""
+"""The way from a frame to its answer: decode it, check it, pass it to its handler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Dispatcher:
-    """One for all peers of a worker. A peer whose request takes its time has what follows held up."""
+    """The dispatcher of all peers of a worker.
+
+    While a peer's request takes time, the frames after it wait.
+    """
 
     def __init__(self, service: Service):
         self._service = service
@@ -49,7 +52,7 @@ class Dispatcher:
             if msgid not in LIGHT or len(frame) >= REQUEST_BYTES:
                 peer.bucket.spend(weight(request, len(frame)) - 1)
             answer = self._service.registry[msgid](peer, request)
-            if answer is not None:  # most messages are answered when they are stored
+            if answer is not None:  # None: answered later, as most messages are once stored
                 _give(peer, request, answer)
         except Refused as refused:
             peer.refuse(msgid, rid, refused, len(frame))
@@ -57,15 +60,20 @@ class Dispatcher:
             peer.refuse(msgid, rid, _fault(peer, msgid, error))
 
     def _tell_dialect(self, peer: Peer, message: dict[str, Any]) -> bool:
-        """Learn from a classic peer's frame how it numbers its messages; False if it has no effect."""
+        """Learn from a classic peer's frame how the peer numbers its messages.
+
+        Return False if the frame must have no effect.
+        """
         has_effect = peer.guess.hear(message)
         if peer.session is not None:
             self._service.dialects.remember(peer.session)
         return has_effect
 
     def _flood_wait(self, peer: Peer) -> float:
-        """0.0, or the seconds until this peer may send again. One token is taken, more when it is known what
-        the request weighs."""
+        """Take one token. Return 0.0, or the seconds until this peer may send again.
+
+        `handle` takes more tokens once it knows the weight of the request.
+        """
         limits = self._service.context.config.limits
         if not limits.message_rate:
             return 0.0
@@ -98,6 +106,9 @@ def _answer(peer: Peer, request: Request, done: Future[Any]) -> None:
 
 
 def _fault(peer: Peer, msgid: int, error: BaseException) -> Refused:
-    """A fault of ours: logged with its trace, and answered, so that the client may try again."""
+    """Log a fault of the server with its trace, and return the answer to the request.
+
+    The answer tells the client to retry.
+    """
     log.exception("peer.error", error, peer=peer.address, msgid=msgid)
     return Unavailable("the server made a mistake, which it has logged")

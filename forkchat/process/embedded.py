@@ -1,8 +1,8 @@
-"""The private MariaDB and Redis of a data directory, for which no URL was given: Unix sockets only.
+"""The private MariaDB and Redis of a data directory, used if no URL is given. Both use only Unix sockets.
 
-In <data>: `lock` and `services.lock` (see lock.py), `mysql/` and `mysql.tmp/`, `mysql.log`, `redis.log`.
-In <run>: `mysql.sock`, `redis.sock`, and `data`, a link to <data>: the services get no path that has blanks
-in it. <run> is found from <data>, so that `-t` finds a live master's services.
+<data> has `lock` and `services.lock` (see lock.py). It also has `mysql/`, `mysql.tmp/`, `mysql.log` and
+`redis.log`. <run> has `mysql.sock`, `redis.sock`, and `data`, a link to <data>. The link gives the services a
+path without blanks. The path of <run> depends only on <data>, so that `-t` finds a live master's services.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from forkchat.process.lock import DataLock
 from forkchat.process.private import make_data_dir, make_dir, open_file
 from forkchat.process.service import Service, Spawn, program
 
+#: Seconds that the services have to stop before they are killed.
 _STOP_TIME = 10.0
-#: Bytes of free space without which MariaDB is not expected to start.
+#: Bytes of free disk space below which MariaDB is not expected to start.
 _LITTLE = 1 << 20
 
 
@@ -35,7 +36,7 @@ def is_needed(config: Config) -> bool:
 
 
 def with_urls(config: Config) -> Config:
-    """The configuration with the private services' URLs where none were given."""
+    """Return the configuration with the private services' URLs where none were given."""
     if not is_needed(config):
         return config
     run = run_dir(config.data_dir)
@@ -49,7 +50,7 @@ def with_urls(config: Config) -> Config:
 
 
 class Embedded:
-    """The services as children of this process; it MUST stop them before it ends in order."""
+    """The private services as children of this process, which MUST call `stop` before it ends normally."""
 
     def __init__(self, config: Config):
         self._config = config
@@ -57,9 +58,9 @@ class Embedded:
         self._lock: DataLock | None = None
 
     def lock(self) -> None:
-        """Take the data directory, once the services of an earlier master are gone.
+        """Lock the data directory, once the services of an earlier master have ended.
 
-        Raises InUse at once if a live master has it, and StartError.
+        Raises InUse at once if a live master has the directory. Raises StartError if it cannot be used.
         """
         data = self._config.data_dir
         with _reported(data):
@@ -67,7 +68,7 @@ class Embedded:
             self._lock = DataLock(data)
 
     def start(self) -> None:
-        """Start the services; they may not answer yet. Raises StartError."""
+        """Start the services; they may not answer yet. Raises StartError if that fails."""
         assert self._lock is not None, "call lock first"
         data, run = self._config.data_dir, run_dir(self._config.data_dir)
         spawn = Spawn(Account.choose(self._config.server.user), self._lock.services_fd)
@@ -87,7 +88,10 @@ class Embedded:
                 service.start()
 
     def expect_alive(self) -> None:
-        """Raises StartError if one of them has died; as they start, another try would not help."""
+        """Check that no service has died. Raises StartError if one has.
+
+        A service that dies as it starts is not restarted, because another try would not help.
+        """
         for service in self._services:
             if service.has_died():
                 free = shutil.disk_usage(self._config.data_dir).free
@@ -95,7 +99,7 @@ class Embedded:
                 raise StartError(f"the private {service.name} ended while it started; {why}")
 
     def tend(self, now: float) -> float:
-        """Start again what has died; when to look again at the latest."""
+        """Restart services that have died. Return the time of the next check, at the latest."""
         return min(service.tend(now) for service in self._services)
 
     def stop(self) -> None:
@@ -107,7 +111,7 @@ class Embedded:
         shutil.rmtree(run_dir(self._config.data_dir), ignore_errors=True)
 
     def close(self) -> None:
-        """Unlock the data directory; in a forked child only let go of it."""
+        """Unlock the data directory. In a forked child, only close the descriptors."""
         if self._lock is not None:
             self._lock.close()
 
@@ -122,28 +126,29 @@ def _reported(data: Path) -> Iterator[None]:
 
 
 def run_dir(data: Path) -> Path:
-    """Where the sockets of `data` are: short, for a socket's path has 107 bytes at most.
+    """Return the directory of the sockets of `data`.
 
-    Not below $XDG_RUNTIME_DIR, which goes away when its user logs out and the server stays.
+    Its path is short, because a socket's path has at most 107 bytes. It is not below $XDG_RUNTIME_DIR,
+    because that directory is removed when its user logs out, and the server stays.
     """
     base = Path(f"/tmp/forkchat-{os.getuid()}" if os.getuid() else "/run/forkchat")  # noqa: S108 (make_dir looks who made it)
     return base / hashlib.sha256(os.fsencode(os.path.realpath(data))).hexdigest()[:8]
 
 
 def _make_run_dir(run: Path, data: Path, account: Account) -> Path:
-    """Make it, with a link to `data` in it; the link."""
+    """Make the run directory, with a link to `data` in it. Return the link."""
     make_dir(run.parent, Account(os.getuid(), os.getgid()), 0o700 if os.getuid() else 0o711)
     if run.is_symlink():
         run.unlink()
-    shutil.rmtree(run, ignore_errors=True)  # what a killed master has left, perhaps of another [server] user
-    make_dir(run, account, 0o700, is_ours=True)  # nobody else could make it
+    shutil.rmtree(run, ignore_errors=True)  # left by a killed master, perhaps of another [server] user
+    make_dir(run, account, 0o700, is_ours=True)  # its parent is ours, so only we could make it
     link = run / "data"
     link.symlink_to(data)
     return link
 
 
 def _log_file(path: Path, spawn: Spawn) -> Path:
-    """Make a log file that the services may write. Raises StartError if they cannot get there."""
+    """Make a log file that the services may write. Raises StartError if they cannot reach it."""
     descriptor = open_file(path, os.O_WRONLY | os.O_APPEND)
     os.fchown(descriptor, *spawn.account)
     os.close(descriptor)
@@ -156,11 +161,11 @@ def _log_file(path: Path, spawn: Spawn) -> Path:
 
 
 def _redis_command(run: Path, data: Path) -> list[str]:
-    """The command line of a server that keeps nothing: every start is that of an empty Redis."""
+    """Return the command line of a Redis that stores nothing and is empty at every start."""
     return [
         *(program("redis-server", "redis-server"), "--port", "0", "--daemonize", "no"),
         *("--unixsocket", str(run / "redis.sock"), "--unixsocketperm", "700"),
         *("--save", "", "--appendonly", "no", "--dir", str(run), "--logfile", str(data / "redis.log")),
-        # A worker that does not read is cut off, and then asks MySQL what it has missed.
+        # Redis disconnects a worker that does not read. The worker then asks MySQL for what it missed.
         *("--client-output-buffer-limit", "pubsub", "64mb", "32mb", "30"),
     ]

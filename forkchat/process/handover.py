@@ -1,4 +1,4 @@
-"""The configuration as workers read it again: only root may be allowed to read its file."""
+"""The reloaded configuration, handed to workers in memory, because only root may be able to read the file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import zlib
 from forkchat import config as configuration
 from forkchat.config import Config
 
+#: Bytes of the CRC-32 that precedes the text.
 _CHECKSUM = 4
 
 
 class Handover:
-    """A file in memory alone. The master writes the configuration, then sends HUP; workers read it."""
+    """A file that exists only in memory.
+
+    The master writes the configuration, then sends SIGHUP. The workers then read it.
+    """
 
     def __init__(self) -> None:
         self._fd = os.memfd_create("forkchat-configuration")
@@ -24,7 +28,7 @@ class Handover:
         os.pwrite(self._fd, zlib.crc32(text).to_bytes(_CHECKSUM, "big") + text, 0)
 
     def read(self) -> Config | None:
-        """The configuration; None while a newer one is being written, whose HUP is to come."""
+        """Return the configuration, or None while a newer one is being written, whose SIGHUP follows."""
         data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         checksum, text = data[:_CHECKSUM], data[_CHECKSUM:]
         if zlib.crc32(text).to_bytes(_CHECKSUM, "big") != checksum:

@@ -1,4 +1,4 @@
-"""What this host is called among the others that share its Redis and MySQL."""
+"""The name of this host among the hosts that share its Redis and MySQL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 
 def identity(address: str, port: int) -> str:
-    """As `chat-1@0.0.0.0:6000~3f9c1b`: hostname, listening address, and a mark of this network stack.
+    """Return the host's identity, such as `chat-1@0.0.0.0:6000~3f9c1b`.
 
-    No two hosts that live have the same one, though machines may be clones of each other: an address
-    and a port can be bound once, and the mark is made from the kernel's boot and the network namespace.
-    So whoever had this identity before us is dead.
+    Its parts are the hostname, the listening address, and a mark of this network stack. No two live hosts
+    have the same identity, though machines may be clones of each other. An address and a port can be bound
+    only once. The mark is made from the kernel's boot id and the network namespace. So an earlier holder of
+    this identity is dead.
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     stack = f"{boot}{os.stat('/proc/self/ns/net').st_ino}"

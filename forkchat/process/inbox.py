@@ -1,4 +1,4 @@
-"""One peer's input: a bounded share of it in each turn, in the order in which it came."""
+"""The input of one peer: a bounded share in each turn, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from forkchat.runtime import Loop
 if TYPE_CHECKING:
     from forkchat.process.peer import Peer
 
-#: Frames of one peer that are handled in a turn, and of one that is not logged in: it has little to say.
+#: Frames handled in a turn: of a logged-in peer, and of a stranger, which has little to say.
 _SHARE, _STRANGERS_SHARE = 64, 16
-#: Bytes that are split into frames at a time. A frame may measure two bytes: this is their number, too.
+#: Bytes split into frames at a time. This also bounds their number, because a frame may have two bytes.
 _SLICE = 4096
-#: Bytes of one peer that are looked at in a turn.
+#: Bytes of one peer that are handled in a turn.
 _BYTES = 65536
-#: Seconds of a turn for input that was left over by earlier turns. What comes fresh is served before.
-#: It takes a message six turns from its sender to its reader.
+#: Seconds of a turn for input that earlier turns left over. Fresh input is served first. The time is short,
+#: because a message takes six turns from its sender to its reader.
 _BUDGET = 0.003
 
 
 class Turns:
-    """The peers whose input was left over, served in a circle. True while there are any."""
+    """The peers with leftover input, served in a circle. True while there are any."""
 
     def __init__(self, loop: Loop):
         self._loop = loop
@@ -41,7 +41,10 @@ class Turns:
         self._ask()
 
     def _ask(self) -> None:
-        """A timer that is due runs after the next events: other peers' input is looked at between."""
+        """Schedule `_serve` with a timer that is due at once.
+
+        It runs after the next events, so that other peers' input is read in between.
+        """
         if not self._is_due:
             self._is_due = True
             self._loop.call_later(0, self._serve)
@@ -58,11 +61,14 @@ class Turns:
 
 
 class Inbox:
-    """Splits what was read into frames and passes each to `handle(peer, frame)`.
+    """Splitter of a peer's input, which passes each frame to `handle(peer, frame)`.
 
-    Nothing is handled between `hold()` and `release()`, nor while the peer's output is full: "join, then
-    send" means what it says. `Peer.split` may hold what it splits. What waits is handled before what comes
-    later, and bounded: the peer is not read while more than a slice waits.
+    No frame is handled between `hold()` and `release()`, so that a "join, then send" has its effect in this
+    order. None is handled while the peer's output is full either. `Peer.split` may call `hold` for the frames
+    that it returns.
+
+    Waiting frames are handled before later ones. Their number is bounded, because the peer is not read while
+    more than a slice waits.
     """
 
     __slots__ = ("_connection", "_handle", "_is_queued", "_peer", "_rest", "_turns", "_waiting", "is_held")
@@ -74,7 +80,7 @@ class Inbox:
         self._connection = connection
         self._turns = turns
         self._handle = handle
-        self._waiting: deque[bytes] | None = None  # frames; made when one must wait: most never does
+        self._waiting: deque[bytes] | None = None  # frames; made on demand, because most never wait
         self._rest = b""  # bytes that are not split yet
         self._is_queued = False
         self.is_held = False
@@ -102,7 +108,7 @@ class Inbox:
         return _SHARE if self._peer.session else _STRANGERS_SHARE
 
     def hold(self) -> None:
-        """The frame that is being handled takes its time, or the next must wait."""
+        """Stop handling frames, because the present frame takes time or the next frame must wait."""
         self.is_held = True
 
     def release(self) -> None:
@@ -110,7 +116,7 @@ class Inbox:
         self.wake()
 
     def wake(self) -> None:
-        """Go on with what waits in another turn."""
+        """Schedule the waiting input for another turn."""
         if (self._waiting or self._rest) and not self._is_queued and not self.is_held:
             self._is_queued = True
             self._turns.add(self)
@@ -120,7 +126,7 @@ class Inbox:
         self._rest = b""
 
     def go_on(self) -> None:
-        """The peer's turn has come."""
+        """Handle a share of the waiting input. `Turns` calls this in the peer's turn."""
         self._is_queued = False
         try:
             self._work()
@@ -129,7 +135,7 @@ class Inbox:
             self._connection.close("error")
 
     def _work(self) -> None:
-        """Handle a share of what waits."""
+        """Handle a share of the waiting input."""
         frames, size = self._share, _BYTES
         while frames and size > 0 and not self._must_stop():
             if self._waiting:
@@ -149,7 +155,7 @@ class Inbox:
         return self.is_held or self._connection.is_full or self._connection.is_closing
 
     def _mind(self) -> None:
-        """Read the peer only while little waits."""
+        """Pause or resume reading, so that the peer is read only while little input waits."""
         if not self._waiting:
             self._waiting = None
             if not self._rest:

@@ -1,4 +1,4 @@
-"""The listening sockets, bound by the master and accepted from by the workers."""
+"""The listening sockets. The master binds them, and the workers accept from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from forkchat.errors import StartError
 
-#: Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
+#: Connections that may wait to be accepted. The kernel cuts this to net.core.somaxconn.
 _BACKLOG = 4096
 _HINTS = {
     errno.EADDRINUSE: "; `ss -ltnp` says by what, and -p takes another port",
@@ -18,14 +18,17 @@ _HINTS = {
 
 
 class Listeners:
-    """Sockets on every address that `host` stands for. They are bound at once, and listen when told to.
+    """Sockets on every address that `host` stands for, bound at once and listening after `open`.
 
-    Until then the kernel refuses connections, so that clients and nginx go to another host. The sockets do
-    not block.
+    Before `open`, the kernel refuses connections, so that clients and nginx go to another host. The sockets
+    do not block.
     """
 
     def __init__(self, host: str, port: int):
-        """Bind; port 0 takes any free one, the same for all. Raises StartError, naming the address."""
+        """Bind the sockets. Port 0 takes any free port, the same for all addresses.
+
+        Raises StartError, naming the address.
+        """
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except (OSError, UnicodeError) as error:
@@ -44,7 +47,7 @@ class Listeners:
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise _refusal(str(address[0]), port, error) from error
-                absent = error  # as ::1, which `localhost` is too, on a machine without IPv6
+                absent = error  # such as ::1 for `localhost` on a machine without IPv6
             else:
                 port = self.sockets[0].getsockname()[1]
         if not self.sockets and absent:
@@ -52,7 +55,7 @@ class Listeners:
         self.port = port
 
     def open(self) -> None:
-        """Let clients connect. Raises StartError where another program listens there by now."""
+        """Let clients connect. Raises StartError if another program listens there by now."""
         for sock in self.sockets:
             try:
                 sock.listen(_BACKLOG)
@@ -63,9 +66,9 @@ class Listeners:
             claim.close()
 
     def close(self) -> None:
-        """Refuse clients from now on, in the workers too, which have the same sockets."""
+        """Refuse clients from now on, in the workers too, because they share the sockets."""
         for sock in self.sockets:
-            with suppress(OSError):  # it never listened
+            with suppress(OSError):  # the socket never listened
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _bind(self, family: int, address: tuple[object, ...], is_with_ipv4: bool) -> None:
@@ -73,16 +76,17 @@ class Listeners:
         claim = socket.socket(socket.AF_UNIX)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if is_with_ipv4:  # else :: would take 0.0.0.0 too, which comes with it for `*`
+            if is_with_ipv4:  # else :: would also take 0.0.0.0, which `*` binds too
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
-            # With SO_REUSEADDR an address can be bound twice until one of the two listens. A host's identity
-            # (host.py) needs it once. An abstract name exists once in a network stack, as an address does.
+            # With SO_REUSEADDR an address can be bound twice until one of the two sockets listens. A host's
+            # identity (host.py) needs it to be bound once. An abstract name, like an address, exists once per
+            # network stack.
             claim.bind(f"\0forkchat {address[0]} {sock.getsockname()[1]}")
         except OSError as error:
             sock.close()
             claim.close()
-            # socket.bind's own text repeats the number, or comes without one
+            # The error of socket.bind may repeat its number in the text, or have no number.
             raise OSError(error.errno, os.strerror(error.errno or 0)) from error
         sock.setblocking(False)
         self.sockets.append(sock)

@@ -1,4 +1,4 @@
-"""The locks of a data directory: one master at a time, and none beside services that are left over."""
+"""The locks of a data directory: one master at a time, and no start while earlier services still run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from forkchat import log
 from forkchat.errors import StartError
 from forkchat.process.private import open_file
 
-#: Seconds that services left over from a killed master are given to end.
+#: Seconds that the leftover services of a killed master have to end.
 _LEFT_OVER_TIME = 30.0
+#: Seconds between attempts to get the lock.
 _TRY_AGAIN = 0.05
 
 
@@ -21,14 +22,17 @@ class InUse(StartError):
 
 
 class DataLock:
-    """Two files that are locked with flock, which ends when the last descriptor is closed.
+    """Two files that are locked with flock. A lock ends when its last descriptor is closed.
 
-    `lock` is held by the live master, and contains its process id. `services.lock` is held as long as
-    any process lives that was started with the descriptor `services_fd`.
+    The live master holds `lock`, which contains its process id. `services.lock` is held as long as any
+    process lives that was started with the descriptor `services_fd`.
     """
 
     def __init__(self, data_dir: Path):
-        """Raises InUse at once; waits for services that are left over, then raises StartError."""
+        """Lock both files. Raises InUse at once if a live master holds `lock`.
+
+        If services are left over, wait for their end. Raises StartError if they do not end.
+        """
         self._fd = open_file(data_dir / "lock", os.O_RDWR)
         if not _try_lock(self._fd):
             pid = os.read(self._fd, 32).decode(errors="replace").strip()
@@ -40,7 +44,10 @@ class DataLock:
         _wait_for_services(self.services_fd, data_dir)
 
     def close(self) -> None:
-        """Unlock; in a forked child only let go, for the lock is the master's and the services'."""
+        """Unlock the data directory. In a forked child, only close the descriptors.
+
+        The locks then remain with the master and the services.
+        """
         os.close(self._fd)
         os.close(self.services_fd)
 

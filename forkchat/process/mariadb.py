@@ -12,18 +12,18 @@ from forkchat.process.private import make_dir
 from forkchat.process.service import Spawn, program
 
 PACKAGE = "mariadb-server"
-#: Bytes. Its buffers for names of files have 512 (FN_REFLEN); a longer path ends it with a fault.
+#: Bytes of the longest data path. A longer file name than its buffers of 512 (FN_REFLEN) crashes MariaDB.
 _LONGEST_PATH = 400
 
-#: For a machine that has other work too.
+#: Settings for a machine that has other work too.
 _SETTINGS = (
     "--skip-networking",
     "--skip-name-resolve",
     "--character-set-server=utf8mb4",
     "--transaction-isolation=READ-COMMITTED",
-    "--innodb-flush-log-at-trx-commit=1",  # a commit is on the disk: the promise of an acknowledgement
+    "--innodb-flush-log-at-trx-commit=1",  # a commit is on the disk, as an acknowledgement promises
     "--innodb-buffer-pool-size=256M",
-    "--max-connections=1000",  # those of 128 workers
+    "--max-connections=1000",  # enough for 128 workers
     "--performance-schema=OFF",
     "--key-buffer-size=1M",
     "--aria-pagecache-buffer-size=8M",
@@ -32,10 +32,13 @@ _SETTINGS = (
 
 
 def command(data: Path, socket: Path) -> list[str]:
-    """The command line of a server for the data directory `data`, after `prepare`."""
+    """Return the command line of a server for the data directory `data`.
+
+    `prepare` MUST have run before.
+    """
     return [
         program("mariadbd", PACKAGE),
-        "--no-defaults",  # first, or the system's configuration files are read
+        "--no-defaults",  # MUST be first, or the system's configuration files are read
         f"--datadir={data / 'mysql'}",
         f"--socket={socket}",
         f"--pid-file={socket.with_suffix('.pid')}",
@@ -46,10 +49,11 @@ def command(data: Path, socket: Path) -> list[str]:
 
 
 def prepare(data: Path, link: Path, spawn: Spawn) -> None:
-    """Make `mysql` in the data directory if there is none yet. Raises StartError.
+    """Make `mysql` in the data directory if there is none yet. Raises StartError if that fails.
 
-    It is made under another name and then renamed: what was interrupted is done anew. `link` leads to `data`:
-    mariadb-install-db, a shell script, fails on blanks in a path.
+    The directory is made under another name and then renamed, so that an interrupted start begins again.
+    `link` leads to `data`. It is needed because mariadb-install-db, a shell script, fails on blanks in a
+    path.
     """
     length = len(os.fsencode(data))
     if length > _LONGEST_PATH:
@@ -57,7 +61,8 @@ def prepare(data: Path, link: Path, spawn: Spawn) -> None:
             f"the path of the data directory has {length} bytes, and MariaDB takes {_LONGEST_PATH}: use a "
             f"shorter --data-dir instead of {data}"
         )
-    # A directory for temporary files of its own: a MariaDB that starts deletes what others have in /tmp.
+    # MariaDB gets its own directory for temporary files, because it deletes the files of others in /tmp when
+    # it starts.
     make_dir(data / "mysql.tmp", spawn.account, 0o700)
     if (data / "mysql").exists():
         return
@@ -69,7 +74,7 @@ def prepare(data: Path, link: Path, spawn: Spawn) -> None:
         "--no-defaults",
         f"--datadir={link / scratch.name}",
         f"--tmpdir={link / 'mysql.tmp'}",
-        # Without a password: whoever may enter the directory of the socket may do everything.
+        # No password is set, because access to the socket's directory already grants full access.
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
     ]

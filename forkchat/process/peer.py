@@ -1,4 +1,4 @@
-"""One client's connection: bytes to frames, answers to frames, and whether it still lives."""
+"""One client's connection: bytes to frames, answers to frames, and checks that the client still lives."""
 
 from __future__ import annotations
 
@@ -29,32 +29,36 @@ from forkchat.wire.requests import Request
 from forkchat.wire.states import State
 from forkchat.wire.weights import ANSWER_BYTES
 
-#: Seconds that the other end has to answer a probe.
+#: Seconds that a client has to answer a probe.
 PROBE_TIME = 5.0
-#: Bytes that may wait for a stranger: a registration's answer has 40. Bytes that are read of one at once, and
-#: kept while a request of theirs takes its time.
+#: Bytes of output that may wait for a stranger; the answer to a registration has 40. Bytes of input that are
+#: read from a stranger at once, and kept while its request takes time.
 _STRANGERS_OUTPUT, _STRANGERS_INPUT = 65536, 4096
-#: Broken or refused frames of a connection that are forgiven each second.
+#: Broken or refused frames of a connection that are forgiven per second.
 _FORGIVEN = 1.0
-#: Such frames of a stranger at once.
+#: Broken or refused frames that a stranger may send at once.
 _STRANGERS_FAULTS = 20
-#: What a request over the rate counts as: an honest client sends many at once, and comes back as it is told.
+#: Faults that a request over the rate counts as. They are few, because an honest client sends many requests
+#: at once and retries when told to.
 _TOO_FAST = 0.02
-#: Bytes of such a request that count as one more: it is read to be answered.
+#: Bytes of such a request that count as ten more requests, because they are read to be answered.
 _TOO_LARGE = 4096
-#: Seconds that a classic peer's first delimiter may come after the brace that it belongs to: it shows how
-#: answers are to be framed. Nagle's algorithm and a delayed acknowledgement hold it back for 40 ms.
+#: Seconds to wait for a classic peer's first delimiter, which may come after its brace. The delimiter shows
+#: how answers are to be framed. Nagle's algorithm and a delayed acknowledgement hold it back for 40 ms.
 _DELIMITER_TIME = 0.2
-#: Seconds between signs of life to a classic client that has logged in, below what proxies and routers
-#: allow. Before its first login it gets none: some read the login's answer only then, with one `recv`.
+#: Seconds between probes of a classic client that has logged in, below the timeouts of proxies and routers.
+#: Before its first login a client gets none, because some read the login's answer only then, with one `recv`.
 CLASSIC_SIGN = 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the peers of a worker have in common. `handle` gets each frame, `turns` serves what one turn left
-    over, `admission` is asked whether one more may come from a host and told who is not logged in,
-    `on_closed` is told why a peer has gone."""
+    """Parts that all peers of a worker share.
+
+    `handle` gets each frame. `turns` serves the input that a turn left over. `admission` is asked whether
+    another connection from a host may enter, and is told of strangers. `on_closed` is told why a peer has
+    gone.
+    """
 
     service: Service
     dialects: tuple[ClassicAnswers, ...]
@@ -65,10 +69,10 @@ class Shared:
 
 
 class Peer:
-    """See `forkchat.service.peer.Peer` for what the service sees of it.
+    """The connection of one client. `forkchat.service.peer.Peer` has what the service sees of it.
 
-    `host` and `address` (host and port) are the client's. Behind a proxy its header has to name them
-    first: until then `host` is "".
+    `host` and `address` (host and port) are the client's. If a proxy is in between, its header must name them
+    first. Until then `host` is "".
     """
 
     __slots__ = (
@@ -104,31 +108,31 @@ class Peer:
         self._shared = shared
         self._decoder = FrameDecoder(limits.frame_before_login)
         self.bucket = Bucket(limits.message_burst)
-        self._faults: Bucket | None = None  # made with the first
+        self._faults: Bucket | None = None  # created with the first fault
         self.state = State.NEW
         self._form: Form | None = None
-        self._guess: Guess | None = None  # made for a classic peer
+        self._guess: Guess | None = None  # created for a classic peer
         self.epoch = ""
-        self._is_unsure = False  # its first frame waits for its delimiter
-        self.is_modern = False  # it has said HELLO
+        self._is_unsure = False  # the first frame waits for its delimiter
+        self.is_modern = False  # the client has sent HELLO
         self._header: ProxyHeader | None = ProxyHeader(is_due=is_proxied)
         self._trail = Trail() if is_proxied else None
         self.address = _address(*client)
         self.host = "" if is_proxied else client[0]
         self.inbox = Inbox(self, connection, shared.turns, shared.handle)
         self.session: Session | None = None
-        # When it was last heard, when it was sent a PING that it has not answered (else 0.0), when the
-        # header or frame began that it has not finished (else 0.0), when a classic one gets the next sign
-        # of life (0.0: never).
+        # Times on the loop's clock, 0.0 for none. `_heard`: the last input. `_probed`: the PING that is not
+        # answered yet. `_begun`: the start of the header or frame that is not finished. `_sign_due`: the next
+        # probe of a classic client.
         self._heard = loop.time()
         self._probed = 0.0
         self._begun = self._heard if is_proxied else 0.0
         self._sign_due = 0.0
-        self._taken = 0  # bytes that it had taken when it was last looked at, while its output was full
+        self._taken = 0  # bytes delivered at the last check, while the output was full
         self._allow_little()
         connection.start(self._on_data, self._on_closed, self._on_drained, self.inbox.wake)
 
-    # What the service sees.
+    # The service's view.
 
     @property
     def classic(self) -> ClassicAnswers:
@@ -141,7 +145,7 @@ class Peer:
 
     @property
     def form(self) -> Form:
-        """Fixed when something is first written to a classic peer, or by HELLO."""
+        """The framing of answers. It is fixed by HELLO, or by the first write to a classic peer."""
         if self._form is None:
             self._form = Form.LINE if self._decoder.delimiter == b"\n" else Form.PADDED
             if self._form is Form.PADDED:
@@ -206,7 +210,7 @@ class Peer:
         return self.bucket.debt(rate, time.monotonic())
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
-        """Answer a modern request; a classic one has no answer but those of `classic`."""
+        """Answer a modern request. Classic requests get only the answers of `classic`."""
         frame = answers.answer(request.msgid, request.rid, fields) if self.is_modern else b""
         if frame:
             if len(frame) >= ANSWER_BYTES:
@@ -214,9 +218,9 @@ class Peer:
             self.write(frame)
 
     def refuse(self, msgid: int, rid: Rid, refused: Refused, size: int = 0) -> None:
-        """Modern clients get every refusal, classic ones those that their protocol has an answer for.
+        """Send a refusal. Classic clients get only those that their protocol has an answer for.
 
-        Each counts as a fault of the peer, but for `Unavailable`. `size`: bytes of the frame.
+        Each refusal counts as a fault of the peer, except `Unavailable`. `size`: bytes of the refused frame.
         """
         log.debug("peer.refused", peer=self.address, msgid=msgid, code=refused.code)
         if self.is_modern:
@@ -229,7 +233,7 @@ class Peer:
             self._fault(size, isinstance(refused, RateLimited))
 
     def _fault(self, size: int, is_too_fast: bool) -> None:
-        """Count a frame of `size` bytes that was broken or refused; too many end the connection."""
+        """Count a broken or refused frame of `size` bytes. Too many end the connection."""
         burst = self._shared.service.context.config.limits.fault_burst
         if not burst or self.is_closed:
             return
@@ -263,7 +267,7 @@ class Peer:
         self._connection.close_when_sent(reason, is_patient=reason != "kicked")
 
     def give_up(self) -> None:
-        """Make room for a newcomer, at the end of this turn: BYE is handed over before."""
+        """Close at the end of this turn, to make room for a new connection. BYE is sent before."""
         self.bye("idle")
         self._loop.at_turn_end(STAGE_PEERS, partial(self.close, "given up"))
 
@@ -271,12 +275,15 @@ class Peer:
         self._connection.close(reason)
 
     def stop_reading(self) -> None:
-        """Handle what has come, and no more."""
+        """Stop reading for good. Input that has arrived is still handled."""
         self._connection.stop_reading()
 
     def probe(self) -> None:
-        """A modern client answers the PING; a classic one's machine at least takes the bytes, or the
-        connection's own time-out ends it."""
+        """Test whether the client lives, and close the connection if not.
+
+        A modern client answers the PING. A classic client's machine at least takes the bytes. If it does not,
+        the connection's user timeout ends it.
+        """
         if self.is_modern:
             if not self._probed:
                 self._probed = self._loop.time()
@@ -287,9 +294,10 @@ class Peer:
             self.write_json(self.classic.dialect.json({"msgid": m.CLASSIC_PROBE}))
 
     def check_idle(self, login_time: float, limits: config.Session) -> float | None:
-        """See whether the peer still lives; seconds until the next look, None: closed.
+        """Check whether the peer still lives. Return the seconds until the next check, or None if closed.
 
-        A stranger may be silent, but MUST finish within `login_time` what it has begun to send.
+        A stranger may be silent, but MUST finish within `login_time` what it has begun to send. A PROXY
+        header counts as begun when the connection opens.
         """
         if self.is_closed:
             return None
@@ -300,19 +308,19 @@ class Peer:
         elif self.is_modern:
             self._check_modern(now, limits)
         elif self._sign_due and now >= self._sign_due:
-            # Whatever stands between (nginx) takes a silent connection for a dead one.
+            # A proxy (nginx) takes a silent connection for a dead one.
             self.probe()
             self._sign_due = now + CLASSIC_SIGN
         return self._next_look(now, login_time, limits)
 
     def _check_modern(self, now: float, limits: config.Session) -> None:
         if self._connection.is_full and self._connection.delivered() > self._taken:
-            # It is not read meanwhile: that it takes what it was sent is as good as a PONG.
+            # The peer is not read while its output is full. If it takes output, that is as good as a PONG.
             self._taken = self._connection.delivered()
             self._heard = now
         silence = now - self._heard
         if silence >= limits.dead_after and self._connection.is_full:
-            self.close("idle")  # it takes nothing: a BYE would not come through
+            self.close("idle")  # the peer takes nothing, so a BYE would not arrive
         elif silence >= limits.dead_after:
             self.bye("idle")
         elif silence >= limits.heartbeat:
@@ -328,7 +336,7 @@ class Peer:
         if self._heard < probed and not takes:
             self.close("dead")
 
-    # Bytes in.
+    # Input.
 
     def _on_data(self, data: bytes) -> None:
         self._heard = self._loop.time()
@@ -341,7 +349,10 @@ class Peer:
             self.inbox.feed(data)
 
     def split(self, data: bytes) -> list[bytes]:
-        """The frames that some of the bytes complete."""
+        """Return the frames that `data` completes.
+
+        The inbox is held if the first frame of a classic peer still lacks its delimiter.
+        """
         try:
             frames = self._decoder.feed(data)
         except FrameTooLong:
@@ -356,13 +367,13 @@ class Peer:
         return frames
 
     def _go_on(self) -> None:
-        """The delimiter has come, or will not come any more."""
+        """Stop waiting for the first delimiter, because it has come or the wait for it is over."""
         if self._is_unsure:
             self._is_unsure = False
             self.inbox.release()
 
     def _note_progress(self, has_frame: bool) -> None:
-        """A stranger has sent something: whole frames, or the beginning of one."""
+        """Note that a stranger has sent whole frames, or the beginning of a frame."""
         if has_frame:
             self._begun = 0.0
             self._shared.admission.stranger(self)
@@ -370,7 +381,10 @@ class Peer:
             self._begun = self._begun or self._heard
 
     def _open(self, header: ProxyHeader, data: bytes) -> bytes:
-        """Whose connection is it? What is there of its frames; the connection may be closed."""
+        """Read the PROXY header, if there must be one, to learn whose connection this is.
+
+        Return the bytes after it. The connection may be closed after this call.
+        """
         try:
             opening = header.feed(data)
         except BadProxyHeader as error:
@@ -402,10 +416,10 @@ class Peer:
         if self._shared.admission.is_logged():
             log.info("peer.frame_too_long", peer=self.address, limit=self._decoder.limit)
         self._connection.close_when_sent("frame over the limit")
-        self.inbox.clear()  # a second passes until it is closed: 2000 a second may come and do the same
+        self.inbox.clear()  # freed now: closing takes 1 s, and 2000 such peers may come per second
         self._decoder.clear()
 
-    # The end.
+    # Closing.
 
     def _on_drained(self) -> None:
         if self.session is not None:

@@ -13,9 +13,9 @@ from forkchat.process.private import open_file
 
 class PidFile:
     def __init__(self, path: str):
-        """Write it, in one step, over what an earlier master may have left. Raises StartError.
+        """Write the file in one step, over one that an earlier master may have left.
 
-        It replaces only a regular file that is empty or holds a process id.
+        Only a regular file that is empty or holds a process id is replaced. Raises StartError.
         """
         try:
             self._path = Path(path).absolute()
@@ -35,7 +35,7 @@ class PidFile:
             raise StartError(f"cannot write the pid file {path}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove it, unless another master has written its own there since."""
+        """Remove the file, unless another master has written its own file there since."""
         try:
             if self._path.read_text().strip() == str(os.getpid()):
                 self._path.unlink()
@@ -44,7 +44,10 @@ class PidFile:
 
 
 def _expect_pid_file(path: Path) -> None:
-    """Raises StartError if something else has the name, as a device or a configuration file, and OSError."""
+    """Check that the path is free, or is a pid file. Raises OSError if it cannot be read.
+
+    Raises StartError if it is something else, such as a device or a configuration file.
+    """
     if not os.path.lexists(path):
         return
     with open(open_file(path, os.O_RDONLY), "rb") as file:

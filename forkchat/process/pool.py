@@ -1,4 +1,4 @@
-"""The worker processes: forked, watched, replaced, ended."""
+"""The pool of worker processes: it forks, watches, replaces and ends them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from forkchat.process.backoff import Backoff
 from forkchat.process.parent import die_with, fork
 from forkchat.process.scoreboard import Scoreboard
 
-#: So many deaths of a slot's workers in a row, none of which was ever ready: a crash loop.
+#: Deaths of a slot's workers in a row, none of which was ever ready, that count as a crash loop.
 _CRASH_LOOP = 5
-#: A gap in our own turns, in seconds, after which the workers had no chance to beat either (Ctrl-Z).
+#: Seconds. After a longer gap in our own turns (Ctrl-Z), the workers had no chance to beat either.
 _PAUSED = 3.0
 _NEVER = float("inf")
 
@@ -30,12 +30,12 @@ class Worker:
     pid: int
     generation: int
     born: float
-    kill_at: float = _NEVER  # it was told to end, and is killed then
+    kill_at: float = _NEVER  # time at which a worker that was told to end is killed
 
 
 @dataclass
 class Slot:
-    """What outlives a slot's workers."""
+    """State of a slot that outlives its workers."""
 
     backoff: Backoff = field(default_factory=Backoff)
     stillborn: int = 0
@@ -43,15 +43,16 @@ class Slot:
 
 
 class Pool:
-    """`size` workers in the slots 1 to `size`.
+    """The workers in the slots 1 to `size`.
 
-    `work(slot, generation)` is a worker's life, called in the child; it returns its exit status.
-    Times are monotonic. A slot has one process at a time: one that drains must end before the next.
+    `work(slot, generation)` runs a worker in the child, and returns its exit status. Times are monotonic. A
+    slot has one process at a time: a worker that drains must end before the next one starts.
     """
 
     def __init__(self, board: Scoreboard, size: int, work: Callable[[int, int], int]):
         self.size = size
-        #: Once the server has been ready, a slot's crash loop ends it only if no other worker serves.
+        #: Set once the server has been ready. Then a slot's crash loop ends the server only if no other
+        #: worker serves.
         self.must_serve = False
         self._board = board
         self._work = work
@@ -66,7 +67,7 @@ class Pool:
         return all(self._board.read(slot).is_ready for slot in range(1, self.size + 1))
 
     def fill(self, now: float) -> float:
-        """Fork the workers that are missing and may start; when the next one may."""
+        """Fork missing workers that may start now. Return the time at which the next one may."""
         missing = [slot for slot in range(1, self.size + 1) if slot not in self._workers]
         for slot in missing:
             if self._slots[slot].start_at <= now:
@@ -79,7 +80,7 @@ class Pool:
         self.size = min(self.size + 1, MAX_WORKERS)
 
     def shrink(self, kill_at: float) -> None:
-        """Drain the worker in the highest slot; the last one stays."""
+        """Drain the worker in the highest slot. The last worker stays."""
         if self.size > 1:
             worker = self._workers.get(self.size)
             self.size -= 1
@@ -91,12 +92,15 @@ class Pool:
             os.kill(worker.pid, signum)
 
     def end(self, signum: signal.Signals, kill_at: float) -> None:
-        """Tell all to end, and kill those that still live at `kill_at`."""
+        """Tell all workers to end, and kill those that still live at `kill_at`."""
         for worker in self._workers.values():
             self._end(worker, signum, kill_at)
 
     def kill_overdue(self, now: float, timeout: float) -> float:
-        """Kill who was told to end and has not, or is silent for `timeout`; when the next one may be."""
+        """Kill workers that were told to end and have not, or that are silent for `timeout` seconds.
+
+        Return the time at which the next worker may be overdue.
+        """
         if now - self._looked_at > _PAUSED:
             self._resumed_at = now
         self._looked_at = now
@@ -113,7 +117,7 @@ class Pool:
         return due
 
     def reap(self, now: float) -> None:
-        """Take note of who has died. Raises StartError if they die over and over as they start."""
+        """Reap dead workers. Raises StartError if they die over and over as they start."""
         for worker in list(self._workers.values()):
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
@@ -164,7 +168,10 @@ class Pool:
         log.info("worker.fork", slot=slot, pid=pid, generation=generation)
 
     def _live(self, slot: int, generation: int, parent: int) -> NoReturn:
-        """The child's life. It never returns nor raises: nothing of the master's is unwound in it."""
+        """Run the worker in the child.
+
+        Never return or raise, because nothing of the master's may be unwound in the child.
+        """
         code = 1
         try:
             die_with(parent)

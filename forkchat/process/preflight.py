@@ -1,4 +1,7 @@
-"""MySQL and Redis looked at before the first worker, in a forked child: the master imports no driver."""
+"""The check of MySQL and Redis before the first worker starts.
+
+It runs in a forked child, because the master imports no driver.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from forkchat.process.account import Account, may_write
 from forkchat.process.embedded import Embedded
 from forkchat.process.parent import die_with, fork
 
-#: Seconds in which a private MariaDB must answer: it may have to recover what a crash has left.
+#: Seconds in which a private MariaDB must answer, because it may have to recover from a crash.
 RECOVERY_TIME = 300.0
 
 Findings = dict[str, str]
@@ -28,7 +31,7 @@ class Interrupted(Exception):
 
 
 def migrate(config: Config, deadline: float) -> Findings:
-    """In the child: look at both, and bring the schema up to date where nothing is wrong."""
+    """Check both services, and bring the schema up to date if nothing is wrong. Called in the child."""
     from forkchat.store import schema
 
     files = schema.read(configuration.data_files("sql"))
@@ -44,10 +47,9 @@ def migrate(config: Config, deadline: float) -> Findings:
 
 
 def inspect(config: Config, deadline: float) -> Findings:
-    """In the child: look at both, as the user that workers run as, and change nothing. `newest` is the
-    schema's version after a start.
+    """Check both services as the workers' user, and change nothing. Called in the child.
 
-    Raises StartError with all that is wrong, a line for each problem.
+    `newest` is the schema's version after a start. Raises StartError with a line for each problem.
     """
     from forkchat import store
     from forkchat.bus import check
@@ -78,9 +80,11 @@ def run(
     queue: signals.SignalQueue,
     embedded: Embedded | None,
 ) -> Findings:
-    """What `job` finds; both must answer within `patience` seconds, or RECOVERY_TIME if `embedded`.
+    """Run `job` in a child and return its findings.
 
-    Raises StartError, also when an embedded service dies meanwhile, and Interrupted when a signal
+    Both services must answer within `patience` seconds, or RECOVERY_TIME if `embedded`.
+
+    Raises StartError if the job fails or an embedded service dies meanwhile. Raises Interrupted if a signal
     asks this process to end.
     """
     deadline = time.monotonic() + (RECOVERY_TIME if embedded else patience)
@@ -105,7 +109,7 @@ def run(
 
 
 def _answer(parent: int, writer: int, queue: signals.SignalQueue, job: Callable[[], Findings]) -> None:
-    """The child's life. Never returns."""
+    """Run the job in the child and write its answer. Never return."""
     try:
         queue.close()
         signals.set_defaults()
@@ -127,7 +131,7 @@ def _wait(reader: int, queue: signals.SignalQueue, embedded: Embedded | None) ->
             raise Interrupted
         if embedded:
             embedded.expect_alive()
-    queue.put_back(came)  # as HUP, which the configuration was read before
+    queue.put_back(came)  # such as HUP, because the configuration was read before it
 
 
 def _read(reader: int) -> Findings:

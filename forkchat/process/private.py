@@ -13,8 +13,11 @@ from forkchat.process.account import Account
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Open a regular file, or make it with mode 0600. Raises StartError for a link, and OSError."""
-    flags |= os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would wait for its other end
+    """Open a regular file, or make it with mode 0600.
+
+    Raises StartError if it is a link or no regular file, and OSError if it cannot be opened.
+    """
+    flags |= os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would block
     try:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
@@ -29,9 +32,11 @@ def open_file(path: Path, flags: int) -> int:
 
 
 def make_dir(path: Path, owner: Account, mode: int, *, is_ours: bool = False) -> None:
-    """Make a directory of `owner`, or mend the mode and the owner of one that is ours, or that `is_ours`.
+    """Make a directory of `owner`, or correct the mode and the owner of one that is ours.
 
-    Raises StartError if it is someone else's, which /tmp allows anyone to make, and OSError.
+    A directory is ours if this process or `owner` owns it, or if `is_ours`. Raises StartError if another user
+    owns it, because in /tmp anyone may have made it. Raises OSError if the directory cannot be made or
+    changed.
     """
     with suppress(FileExistsError):
         path.mkdir(mode=mode)
@@ -40,7 +45,7 @@ def make_dir(path: Path, owner: Account, mode: int, *, is_ours: bool = False) ->
     except NotADirectoryError as error:
         raise StartError(f"{path} must be a directory, and is none: move it away") from error
     try:
-        found, name = os.fstat(fd), f"/proc/self/fd/{fd}"  # a descriptor of O_PATH has no fchmod
+        found, name = os.fstat(fd), f"/proc/self/fd/{fd}"  # fchmod refuses an O_PATH descriptor
         if not is_ours and found.st_uid not in (os.getuid(), owner.uid):
             raise StartError(f"{path} must belong to user {owner.uid}, and belongs to user {found.st_uid}")
         if (found.st_uid, found.st_gid) != owner:
@@ -54,7 +59,8 @@ def make_dir(path: Path, owner: Account, mode: int, *, is_ours: bool = False) ->
 def make_data_dir(path: Path, account: Account) -> None:
     """Make a data directory with its parents. As root, let `account` pass through it.
 
-    Raises StartError if root would work where others may exchange files under its hands, and OSError.
+    Raises StartError if root would work where other users could exchange files. Raises OSError if the
+    directory cannot be made.
     """
     is_root = os.getuid() == 0
     for parent in reversed(path.parents):

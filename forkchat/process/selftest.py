@@ -1,4 +1,4 @@
-"""`forkchat -t`: test the configuration and the services, change nothing, and say what was found."""
+"""`forkchat -t`: test the configuration and the services, change nothing, and report the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from forkchat.process.signals import SignalQueue
 
 
 def run(config: Config) -> int:
-    """The exit status: 0 if a server can start, 1 if interrupted. Raises StartError with what is wrong."""
+    """Run the test. Return the exit status: 0 if a server can start, 1 if interrupted.
+
+    Raises StartError with everything that is wrong.
+    """
     log.setup("warning", None, "test")
     print("configuration: ok")
     services = _lock(config) if embedded.is_needed(config) else None
@@ -35,7 +38,10 @@ def run(config: Config) -> int:
 
 
 def _lock(config: Config) -> Embedded | None:
-    """Private services to start; None where those of a live master are there to be tested."""
+    """Return the private services to start.
+
+    Return None if a live master's services are there to be tested instead.
+    """
     services = Embedded(config)
     try:
         services.lock()
@@ -46,7 +52,10 @@ def _lock(config: Config) -> Embedded | None:
 
 
 def _owner(config: Config) -> str:
-    """The user of a live master's services, which may be those of an earlier version; "" if unknown."""
+    """Return the user of a live master's services, or "" if unknown.
+
+    An earlier version may have started them as another user.
+    """
     try:
         return embedded.run_dir(config.data_dir).owner() if os.getuid() == 0 else ""
     except (OSError, KeyError):

@@ -17,20 +17,20 @@ from forkchat.process.account import Account
 from forkchat.process.backoff import Backoff
 from forkchat.process.parent import die_with
 
-#: Where daemons are, which is not on every user's PATH.
+#: Directories of daemons, which are not on every user's PATH.
 _PATH = os.pathsep.join([os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
 class Spawn(NamedTuple):
-    """How children are started that have the data directory open."""
+    """A way to start children that have the data directory open."""
 
     account: Account
-    lock: int  # the descriptor of services.lock, which they keep open while they live
+    lock: int  # the descriptor of services.lock, which the children keep open while they live
 
     def popen(self, argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
-        """Start it in a session of its own. Raises StartError.
+        """Start a program in a session of its own. Raises StartError if it cannot be started.
 
-        Popen gives up privileges before it calls `preexec_fn`.
+        Popen gives up privileges before it calls `preexec_fn`, as `die_with` requires.
         """
         privileges: dict[str, Any] = {}
         if os.getuid() == 0:
@@ -39,7 +39,7 @@ class Spawn(NamedTuple):
             return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                env={"PATH": _PATH},  # ours may have a password in it
+                env={"PATH": _PATH},  # our own may hold a password
                 cwd="/",
                 umask=0o077,
                 start_new_session=True,
@@ -48,12 +48,12 @@ class Spawn(NamedTuple):
                 **privileges,
                 **more,
             )
-        except OSError as error:  # too many processes, too little memory, or it is no program
+        except OSError as error:  # too many processes, too little memory, or not a program
             raise StartError(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program. Raises StartError, naming its Debian package."""
+    """Return the path of a program. Raises StartError, naming its Debian package, if it is missing."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), _PATH]))
     if path is None:
         raise StartError(
@@ -74,7 +74,7 @@ class Service:
         self._start_at = 0.0
 
     def start(self) -> None:
-        """Raises StartError."""
+        """Start the service. Raises StartError if it cannot be started."""
         self._process = self._spawn.popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._born = time.monotonic()
         log.info("service.start", service=self.name, pid=self._process.pid)
@@ -83,7 +83,10 @@ class Service:
         return self._process is not None and self._process.poll() is not None
 
     def tend(self, now: float) -> float:
-        """Start it again, in time, if it has died; when to look again at the latest."""
+        """Restart the service after a pause if it has died.
+
+        Return the time of the next check, at the latest.
+        """
         if self._process is not None:
             if self._process.poll() is None:
                 return float("inf")
@@ -112,9 +115,10 @@ class Service:
             self._process.terminate()
 
     def wait(self, deadline: float) -> None:
-        """Wait for its end, then kill it: MariaDB can hang for good when it is stopped while it starts.
+        """Wait for the service's end until `deadline`, then kill it.
 
-        Nothing is lost by that: what it has acknowledged is on the disk.
+        MariaDB can hang for good if it is stopped while it starts. The kill loses nothing, because everything
+        that MariaDB acknowledged is on the disk.
         """
         if self._process is None:
             return

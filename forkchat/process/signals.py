@@ -1,4 +1,4 @@
-"""Signals as a queue that an event loop can wait for: a handler does nothing but queue."""
+"""Signals as a queue that an event loop can wait for. The handlers only queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-#: What the master and its workers obey; CHLD is the master's alone.
+#: Signals that the master and its workers obey. Only the master uses CHLD.
 HANDLED = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
     *(signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD),
@@ -15,9 +15,9 @@ HANDLED = (
 
 
 class SignalQueue:
-    """Queues `signals` for this process from now on, and unblocks them.
+    """A queue of `signals` for this process. Its creation unblocks them.
 
-    One per process. `fileno` is readable while something is queued.
+    A process has one queue. `fileno` is readable while something is queued.
     """
 
     def __init__(self, signals: Iterable[signal.Signals] = HANDLED):
@@ -25,8 +25,8 @@ class SignalQueue:
         self._receiver.setblocking(False)
         sender.setblocking(False)
         self._sender = sender
-        # The interpreter's own C handler writes the signal's number there; the Python handler, which
-        # runs later, has nothing left to do.
+        # The interpreter's own C handler writes the signal's number there. The Python handler runs later and
+        # has nothing left to do.
         signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         for signum in signals:
             signal.signal(signum, _do_nothing)
@@ -36,25 +36,28 @@ class SignalQueue:
         return self._receiver.fileno()
 
     def drain(self) -> list[signal.Signals]:
-        """What came since the last call, in order."""
+        """Return the signals that came since the last call, in order."""
         try:
             return [signal.Signals(number) for number in self._receiver.recv(4096)]
         except BlockingIOError:
             return []
 
     def put_back(self, signals: Iterable[signal.Signals]) -> None:
-        """Queue again what `drain` gave."""
+        """Queue signals again that `drain` has returned."""
         self._sender.send(bytes(signals))
 
     def close(self) -> None:
-        """Let go of the descriptors: in a forked child, before it makes a queue of its own."""
+        """Close the descriptors. A forked child does this before it makes a queue of its own."""
         signal.set_wakeup_fd(-1)
         self._receiver.close()
         self._sender.close()
 
 
 def set_defaults() -> None:
-    """In a forked child that needs no queue: die of signals, as any process does."""
+    """Restore the signals' default actions, and unblock them.
+
+    A forked child that needs no queue calls this, so that signals end it.
+    """
     for signum in HANDLED:
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
@@ -66,10 +69,10 @@ def _do_nothing(_signum: int, _frame: object) -> None:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Hold signals back around a fork: the child would queue them in its parent's queue.
+    """Block signals around a fork, because the child would queue them in its parent's queue.
 
-    The parent gets them afterwards; the child gets its own once it makes a SignalQueue, or calls
-    `set_defaults`, inside.
+    The parent gets them afterwards. The child gets its own once it makes a SignalQueue or calls
+    `set_defaults`, inside the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:

@@ -1,4 +1,4 @@
-"""A worker: one event loop with its listener, its peers, its service, and how it stops."""
+"""A worker process: one event loop with its listeners, its peers and its service, and how it stops."""
 
 from __future__ import annotations
 
@@ -36,21 +36,23 @@ from forkchat.store import Store
 from forkchat.wire import names
 from forkchat.wire.classic import dialects
 
-#: Seconds between beats; between looks at whether all is drained; a fast stop may take.
+#: Seconds between beats; between checks whether all is drained; that a fast stop may take at most.
 _BEAT, _DRAIN_LOOK, _FAST_STOP = 0.5, 0.02, 2.0
-#: A worker that has so many more connections than the mean lets the others accept: at least this
-#: many, or this part of the mean.
+#: Connections over the mean, and part of the mean. Above the larger one, a worker lets the others accept.
 _SLACK, _SLACK_PART = 2, 0.02
-#: Descriptors that are not for clients: MySQL and Redis must be reached again when all others are used.
+#: Descriptors that clients never get. MySQL and Redis must be reachable again when all others are used.
 _OWN_FILES = 64
-#: Of <malloc.h>.
+#: Parameters of mallopt (<malloc.h>).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-#: Clients of a stopping worker come back within so many seconds.
+#: Seconds within which the clients of a draining worker reconnect, spread at random.
 _COME_BACK = 3.0
 
 
 def prepare() -> None:
-    """Read what would be read when it is first needed: the user that the worker becomes may not get to it."""
+    """Load early what is otherwise loaded on first use.
+
+    The user that the worker becomes may not be able to read it.
+    """
     names.skeletons("prepared")
 
 
@@ -62,23 +64,32 @@ def main(
     lease: str,
     handover: Handover,
 ) -> int:
-    """Run the worker of `slot` until a signal stops it; its exit status."""
+    """Run the worker of `slot` until a signal stops it. Return its exit status."""
     threading.excepthook = _die_with_a_thread
     return Worker(config, listeners, board, slot, lease, handover).run()
 
 
 def _die_with_a_thread(args: threading.ExceptHookArgs) -> None:
-    """A worker without one of its threads would serve half: the master starts another."""
+    """End the worker if one of its threads dies, because it would serve only in part.
+
+    The master then starts another worker.
+    """
     error = args.exc_value or args.exc_type()
     log.exception("worker.thread_died", error, thread=args.thread and args.thread.name)
     os._exit(1)
 
 
 def _tune() -> None:
-    """What is there now stays, and what a message leaves behind is freed by its reference counts: looking for
-    cycles every 700 objects took an eighth of the processor. A batch is several round trips to MySQL: the
-    writer must not wait for the interpreter for 5 ms after each. And what a batch took is kept for the next:
-    malloc gave all over 128 KiB back to the kernel, which took a tenth of the processor.
+    """Tune garbage collection, thread switching and malloc.
+
+    Objects that exist now are never collected. What a message leaves is freed by its reference counts, so
+    reference cycles are searched for rarely. A search after every 700 objects took an eighth of the
+    processor.
+
+    A batch is several round trips to MySQL. The writer must not wait 5 ms for the interpreter after each.
+
+    Memory that a batch used is kept for the next one. By default, malloc returned all blocks over 128 KiB to
+    the kernel, which took a tenth of the processor.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -126,7 +137,7 @@ class Worker:
         log.info("worker.start", lease=lease)
 
     def run(self) -> int:
-        """Serve until a signal stops it, or the start fails; the exit status."""
+        """Serve until a signal stops the worker, or its start fails. Return the exit status."""
         _tune()
         self._loop.register(self._signals.fileno(), select.EPOLLIN, self._on_signals)
         self._beat()
@@ -148,12 +159,15 @@ class Worker:
     # Peers.
 
     def _started(self, start: Future[None]) -> None:
-        """Accept connections, or end: only a dependency that is away is waited for."""
+        """Accept connections, or stop the worker if the start failed.
+
+        The start itself retries only while a dependency is away.
+        """
         error = start.exception()
         if error is not None:
             log.exception("worker.start_failed", error)
             self._status = 1
-            self._loop.post(self._loop.stop)  # it may not run yet
+            self._loop.post(self._loop.stop)  # posted because the loop may not run yet
         elif not self._is_stopping:
             self._listeners = [
                 Listener(self._loop, s, self._has_room, self._may_accept, self._accept) for s in self._sockets
@@ -162,7 +176,7 @@ class Worker:
             log.info("worker.ready")
 
     def _has_room(self) -> bool:
-        """Whether there is a descriptor for one more, or a stranger has one that gives way."""
+        """Return True if a descriptor is left for a client, or if a stranger can be evicted."""
         return self._room() > 0 or self._admission.has_strangers
 
     def _room(self) -> int:
@@ -229,7 +243,10 @@ class Worker:
     # Stopping.
 
     def _drain(self) -> None:
-        """Accept and read no more, let what has come be stored and acknowledged, say BYE, leave."""
+        """Stop accepting and reading, then leave.
+
+        Requests that have arrived are stored and acknowledged before. Then the clients get BYE.
+        """
         if not self._is_stopping:
             self._stop_accepting()
             each(list(self._peers), Peer.stop_reading, "worker.drain")
@@ -256,9 +273,9 @@ class Worker:
         self._listeners = []
 
     def _leave(self, deadline: float) -> None:
-        """Go when all sessions are over, and all that was said was heard; at `deadline` in any case.
+        """Leave once all connections are closed and all sessions are over, or at `deadline`.
 
-        Without Redis nobody waits for what it should know: our lease ends by itself.
+        Without Redis, sessions that still end are not waited for, because our lease there ends by itself.
         """
         is_over = self._loop.time() >= deadline
         if not is_over and (self._peers or (self._service.gate.ending and self._bus.is_up)):

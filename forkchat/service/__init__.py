@@ -1,1 +1,1 @@
-"""What chat means: handlers by msgid, sessions, delivery. Stores, bus and peers are handed in."""
+"""The meaning of chat: handlers by msgid, sessions, delivery. Stores, bus and peers are passed in."""

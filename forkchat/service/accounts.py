@@ -1,4 +1,4 @@
-"""HELLO, REG, ACCOUNT: greeting, making an account, changing its password."""
+"""HELLO, REG, ACCOUNT: greeting, registration and password changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Accounts:
         )
 
     def hello(self, peer: Peer, request: Request) -> Fields:
-        """The peer is modern from here on, whatever the answer."""
+        """Greet the peer, which is modern from now on even if HELLO is refused.
+
+        Raises Unsupported if the peer's version is too old. Raises Unavailable while the epoch is unknown.
+        """
         peer.greet(self._context.epoch)
         if request.get("ver", VERSION) < VERSION:
             raise Unsupported("this version of the protocol is no longer spoken")
@@ -56,7 +59,7 @@ class Accounts:
         return {}
 
     def pong(self, peer: Peer, request: Request) -> Fields:
-        """Its coming was what mattered: the peer has been heard of."""
+        """Ignore the PONG, because its arrival has already shown that the peer is alive."""
         return None
 
     async def register(self, peer: Peer, request: Request) -> Fields:
@@ -74,7 +77,11 @@ class Accounts:
         return None
 
     async def _enrol(self, peer: Peer, name: str, password: str) -> Enrolled:
-        """A password that was rated counts as a registration: rating holds up the worker."""
+        """Check and hash the password of a new account.
+
+        A password that was refused as too common counts as a registration, because rating it blocks the
+        worker. Other failures do not count.
+        """
         context = self._context
         limit = context.config.limits.register_rate
         attempt = await context.rates.take(attempts.address_buckets(context, "register:", peer.host, limit))
@@ -97,7 +104,7 @@ class Accounts:
         raise BadRequest("op must be password or end_others")
 
     async def _change_password(self, peer: Peer, session: Session, request: Request) -> Fields:
-        """A new password ends all tokens; this session gets a new one."""
+        """Change the password, which revokes all tokens. This session gets a new token."""
         if "old" not in request or "new" not in request:
             raise BadRequest("old or new is missing")
         context = self._context

@@ -1,14 +1,14 @@
-"""Password checks, counted before they are made: any number at once has no more than the limits allow.
+"""Password checks, counted before they run, so that concurrent attempts cannot exceed the limits.
 
 MUST hold:
 1. A check is counted in all of its buckets before its hash is computed.
-2. A right password is not counted, so that a school behind one address can log in. A check that was never
-   made (its client has gone, the queue is full) is not counted either.
-3. All ways to name an account count as one, and accounts that do not exist are treated as others are.
-4. No stranger keeps the owner out: see `_account_buckets`.
-5. One account has one check in the queue of hashes at a time: whoever logs in to it again and again with the
-   right password, which is not counted, fills the queue for nobody else.
-Tokens are not counted here, since they cannot be guessed.
+2. A correct password is not counted, so that a school that shares one address can log in. A check that never
+   ran (its client has gone, the queue is full) is not counted either.
+3. All ways to name an account count as one. Accounts that do not exist are treated like existing ones.
+4. Strangers cannot lock the owner out: see `_account_buckets`.
+5. An account has at most one check in the hash queue at a time. Repeated logins with the correct password,
+   which are not counted, could otherwise fill the queue.
+Tokens are not counted here, because they cannot be guessed.
 """
 
 from __future__ import annotations
@@ -32,23 +32,26 @@ if TYPE_CHECKING:
     from forkchat.store import User
 
 _MINUTE, _HOUR = 60, 3600
-#: Bits of an IPv6 address that name a line, and a site, which has up to 65,536 of them (RFC 6177).
+#: Prefix length, in bits, of a line's IPv6 network.
+#: Prefix length, in bits, of a site's IPv6 network, which has up to 65,536 lines (RFC 6177).
 _LINE, _SITE = 64, 48
-#: How many times a line's limit a site has, since providers number the phones of a town out of one: for all
-#: that they do, and for guesses at one account.
+#: Multiple of a line's limit that a site has for all its attempts.
+#: Multiple of a line's limit that a site has for guesses at one account.
+#: Both exceed 1 because providers number the phones of a town from one site.
 _ALL, _ONE = 10, 2
-#: How often a place of an address is tried for again, and after how many seconds each time. Together they are
-#: longer than a full queue of hashes takes.
+#: Retries for a place in an address's buckets.
+#: Seconds before each retry (a random value in this range). All retries outlast a full hash queue.
 _RETRIES, _PAUSE = 3, (0.5, 1.5)
-#: Seconds before a refusal for want of room is answered. Attempts that are each repeated at once would take
-#: more of the processor than the hashing that they cannot have.
+#: Seconds before a refusal for lack of room (a random value in this range).
+#: Immediate retries would cost more processor time than the hashing that is refused.
 _HELD = 0.5, 1.5
 
 
 def network(host: str, bits: int = _LINE) -> str:
-    """The network that counts as one client: an IPv4 address, or an IPv6 address's /64, which one line has.
+    """Return the network that counts as one client: an IPv4 address, or an IPv6 prefix of `bits` bits.
 
-    What is no address (a Unix socket's peer) counts by its text.
+    The default prefix is a /64, which one line has. A host that is no address (a Unix socket's peer) counts
+    by its text.
     """
     try:
         address = ip_address(host.partition("%")[0])
@@ -62,7 +65,7 @@ def network(host: str, bits: int = _LINE) -> str:
 
 @asynccontextmanager
 async def unhurried(context: Context) -> AsyncIterator[None]:
-    """Delay what is raised when there is no room for an attempt."""
+    """Delay RateLimited and Unavailable, which an attempt raises when there is no room for it."""
     try:
         yield
     except (RateLimited, Unavailable):
@@ -71,7 +74,10 @@ async def unhurried(context: Context) -> AsyncIterator[None]:
 
 
 async def find(context: Context, key: int | str) -> User | None:
-    """The account with this id or name. A name is looked for as typed, and as it would be stored."""
+    """Return the account with this id or name, or None.
+
+    A name is looked up both as typed and as it would be stored.
+    """
     users = context.store.users
     meant = likely_name(key) if isinstance(key, str) else key
     if meant == key:
@@ -81,9 +87,10 @@ async def find(context: Context, key: int | str) -> User | None:
 
 
 async def check(context: Context, peer: Peer, key: int | str, password: str) -> User | None:
-    """The account `key`, if `password` is its password; else None.
+    """Return the account `key` if `password` is its password, else None.
 
-    Raises RateLimited, and Unavailable when MySQL, Redis or the queue of hashes does not serve.
+    Raises RateLimited if a limit is reached. Raises Unavailable if MySQL, Redis or the hash queue does not
+    serve.
     """
     user, here = await find(context, key), network(peer.host)
     is_known = await context.store.addresses.is_known(_place(user.id if user else 0, here))
@@ -98,7 +105,7 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
     try:
         async with context.checks.of(account):
             verdict = await verify(context.hashing, peer, settings, user and user.password, password)
-    except BaseException:  # no verdict: nothing was learned of the password
+    except BaseException:  # no verdict: the client learned nothing about the password
         rates.give_back(attempt, at_address)
         raise
     if user is None or not verdict.is_right:
@@ -112,12 +119,12 @@ async def check(context: Context, peer: Peer, key: int | str, password: str) -> 
 
 
 async def remember(context: Context, user: int, peer: Peer) -> None:
-    """Note that the account's owner is at the peer's address."""
+    """Record the peer's address as one that the account's owner uses."""
     await context.store.addresses.remember(user, _place(user, network(peer.host)))
 
 
 def address_buckets(context: Context, what: str, host: str, limit: int) -> list[Bucket]:
-    """The buckets of an address for a minute: its own, and the larger one of its site."""
+    """Return the one-minute buckets of an address: its own, and the larger one of its site."""
     here, site = network(host), network(host, _SITE)
     buckets = [context.rates.bucket(f"{what}@{here}", limit, _MINUTE)]
     if site != here:
@@ -126,12 +133,14 @@ def address_buckets(context: Context, what: str, host: str, limit: int) -> list[
 
 
 def _account_buckets(context: Context, account: str, host: str, is_known: bool) -> list[Bucket]:
-    """The buckets of the account, against those who guess its password.
+    """Return the account's buckets, which limit guesses at its password.
 
-    With an address: hard, since strangers at other addresses do not fill it. Alone: against many addresses
-    that try one account. It is slow, and strangers can fill it, so that it spares the addresses that the
-    owner has logged in from. One site fills a fifth of it at most: a single stranger closes it to nobody.
-    What goes beyond that fifth is held back by the site's own bucket.
+    The bucket of the account at one address is strict, because strangers at other addresses do not fill it.
+
+    The bucket of the account at all addresses limits guesses from many addresses. It empties slowly, and
+    strangers can fill it. It therefore spares the addresses from which the owner has logged in. One site
+    fills at most a fifth of it, so that no single stranger can lock out other users. The site's own bucket
+    limits attempts beyond that fifth.
     """
     rates, limits = context.rates, context.config.limits
     here, site = network(host), network(host, _SITE)
@@ -144,9 +153,10 @@ def _account_buckets(context: Context, account: str, host: str, is_known: bool) 
 
 
 async def _take_patiently(context: Context, host: str) -> Attempt:
-    """Take a place of the address, against those who try many accounts.
+    """Take a place in the address's buckets, which limit one host that tries many accounts.
 
-    Wait for one: where a school logs in at once, the places are taken by right passwords, and come back.
+    Retry for a while if they are full. When a school logs in at once, its correct passwords give their places
+    back. Raises RateLimited if the retries fail too.
     """
     buckets = address_buckets(context, "login:", host, context.config.limits.login_rate_address)
     for _ in range(_RETRIES):

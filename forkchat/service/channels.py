@@ -1,4 +1,4 @@
-"""Which channel a conversation's messages are published on; groups' are named as the conversation is."""
+"""The channels on which messages are published. A group's channel has the name of its conversation."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def user_channel(user: int) -> str:
 
 
 def channel_of(conv: str, key: Conversation, sender: int) -> str:
-    """A group's own channel; of a pair, that of the one it is sent to."""
+    """Return the channel of a message: the group's own, or in a pair the recipient's."""
     return conv if key.group else user_channel(key.other(sender))

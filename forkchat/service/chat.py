@@ -1,4 +1,4 @@
-"""ONE_CHAT, GROUP_CHAT, TYPING: from a client to the store, to the others, and back to the client."""
+"""ONE_CHAT, GROUP_CHAT, TYPING: from a client to the store, to the recipients, and back to the client."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from forkchat.store import Decided
 
 
-#: Conversations of a session with somebody of whom it is remembered whether they may be seen.
+#: Conversations for which a session remembers whether the other user's presence may be seen.
 _MAX_SEEN = 1000
 
 
-#: What is to be known of a message when its outcome comes.
+#: The context of a message that is needed with its outcome.
 _Ticket = tuple[Peer, Request, Conversation]
-#: What `Writer.append` takes.
+#: The arguments of `Writer.append`.
 _Message = tuple[str, tuple[int, ...], int, bytes, bytes, _Ticket]
 
 
@@ -45,7 +45,10 @@ class Chat:
         context.store.writer.on_decided = self._decided
 
     def chat(self, peer: Peer, request: Request) -> Answer:
-        """Have the message stored; `_decided` goes on with it."""
+        """Hand the message to the store; `_decided` continues when its outcome is known.
+
+        An ephemeral message is only published.
+        """
         session = peer.session
         assert session is not None
         context, user = self._context, session.user
@@ -57,7 +60,7 @@ class Chat:
             frame = ephemeral_frame(conv, user, time.time_ns() // 1_000_000, body)
             self._publish_ephemeral(peer, request, conv, key, frame)
             return None
-        # A message without one gets a random cid, so that a commit of unknown outcome can be repeated.
+        # A message without a cid gets a random one, so that a commit of unknown outcome can be retried.
         cid = (request["cid"] if "cid" in request else secrets.token_hex(16)).encode()
         if key.users and (session.pairs is None or conv not in session.pairs):
             return self._begin(session, (conv, key.users, user, cid, body, (peer, request, key)))
@@ -65,24 +68,28 @@ class Chat:
         return None
 
     async def _begin(self, session: Session, message: _Message) -> Fields:
-        """The first message of a session to someone: it may begin their conversation, which lasts."""
+        """Hand over the first message of a session to another user.
+
+        If it begins their conversation, count that first, because a conversation is permanent. Raises
+        RateLimited if the user begins too many.
+        """
         conv = message[0]
         context, user = self._context, session.user
         try:
             if await context.store.conversations.standing((user, conv)) is None:
                 await context.rates.count(user, "begun", context.config.limits.begin_rate)
         except Unavailable:
-            log.debug("chat.uncounted", user=user)  # no limit is worth a message: it may yet be stored
+            log.debug("chat.uncounted", user=user)  # a limit is not worth a message: it may still be stored
         if session.ended is None:
             context.delivery.enter(session, conv)
         context.store.writer.append(*message)
         return None
 
     def _decided(self, decided: Decided) -> None:
-        """Publish what is stored, hand it to who is here, then acknowledge it (in this order: HACKING.md)."""
+        """Publish stored messages, deliver them here, then acknowledge them (in this order: HACKING.md)."""
         try:
             self._tell_others(decided)
-        except Exception as error:  # it is stored: reconciliation finds it
+        except Exception as error:  # the messages are stored: reconciliation finds them
             log.exception("chat.untold", error)
         cursors = self._context.store.cursors
         for draft, outcome in decided:
@@ -96,12 +103,12 @@ class Chat:
                 if outcome.is_dup:
                     fields["dup"] = True
                 peer.answer(request, fields)
-            except Exception as error:  # the others' are in the same batch
+            except Exception as error:  # the batch holds outcomes for other peers too
                 log.exception("chat.unacknowledged", error, user=draft.sender)
                 peer.close("error")
 
     def _tell_others(self, decided: Decided) -> None:
-        """One publish for a channel, however many messages there are."""
+        """Publish and deliver the stored messages, with one publish per channel."""
         delivery = self._context.delivery
         published: dict[str, list[bytes]] = defaultdict(list)
         stored: dict[str, list[Outgoing]] = defaultdict(list)
@@ -114,7 +121,7 @@ class Chat:
             _, _, key = draft.ticket
             channel = published[channel_of(conv, key, sender)]
             if is_dup:
-                # The worker that stored it may have died before it published it.
+                # The worker that stored the message may have died before publishing it.
                 channel.append(payload.look(conv, seq))
                 doubles.append((conv, seq))
             else:
@@ -144,7 +151,7 @@ class Chat:
     def _publish_ephemeral(
         self, peer: Peer, request: Request, conv: str, key: Conversation, frame: bytes
     ) -> None:
-        """Published only: no seq, no history."""
+        """Publish the message without storing it: it has no seq and no history."""
         session = peer.session
         assert session is not None
         version = _check_part(session, key)
@@ -155,10 +162,13 @@ class Chat:
     def _published(
         self, session: Session, request: Request, conv: str, key: Conversation, receivers: object
     ) -> None:
-        """Answer with how many workers took it, unless that says whether someone is online whom the user may
-        not see: presence is for those who have added them."""
+        """Answer with the number of workers that received the message.
+
+        A user's presence is only for the users who have added them. The number is left out for a sender who
+        may not see it.
+        """
         peer = session.peer
-        if not isinstance(receivers, int):  # why nobody took it; or no reply to PUBLISH
+        if not isinstance(receivers, int):  # an error, or a reply to PUBLISH that is no number
             peer.refuse(request.msgid, request.rid, Unavailable(str(receivers)))
             return
         may_see = key.group or (session.may_see.get(conv) if session.may_see else None)
@@ -183,7 +193,10 @@ class Chat:
 
 
 def _check_part(session: Session, key: Conversation) -> int:
-    """The version of the members as of which the user has part in the conversation. Raises NotMember."""
+    """Return the members' version as of which the user takes part in the conversation, 0 for a pair.
+
+    Raises NotMember.
+    """
     if key.group in session.groups:
         return session.groups[key.group]
     if session.user in key.users:

@@ -1,4 +1,4 @@
-"""What the handlers share: the worker's stores, bus, delivery and configuration."""
+"""The objects that the handlers share: the worker's stores, bus, delivery and configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """`config` is replaced as a whole when it is read anew; `epoch` is "" until it was read."""
+    """The shared objects of one worker.
+
+    `config` is replaced as a whole when it is read again. `epoch` is "" until it is read.
+    """
 
     loop: Loop
     config: Config
@@ -31,7 +34,7 @@ class Context:
     delivery: Delivery
     roster: Roster
     epoch: str = ""
-    checks: Turns = field(init=False)  # of passwords: one of an account at a time
+    checks: Turns = field(init=False)  # password checks: one per account at a time
 
     def __post_init__(self) -> None:
         self.checks = Turns(self.loop)

@@ -1,7 +1,7 @@
-"""Delivery on one worker: from what is published, committed here or read from the store, to sessions.
+"""Delivery on one worker: to sessions, from what is published, committed here or read from the store.
 
-In order and without gaps per conversation: deliver `last + 1`, hold back what is early, drop what
-was had, and read from MySQL what does not come within a moment.
+Each conversation is delivered in order and without gaps. Message `last + 1` is delivered, early messages are
+held back, and duplicates are dropped. Messages that do not come within a moment are read from MySQL.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ if TYPE_CHECKING:
     from forkchat.bus.router import Router
     from forkchat.store import Located, Standing, Store
 
-#: Seconds: what is missing may still be on its way; before it is read again, where a read gave nothing.
+#: Seconds that a missing message may still be on its way. It is read after that.
+#: Seconds before it is read again, if a read returned nothing.
 _MOMENT, _RETRY = 0.1, 0.5
-#: One-to-one conversations that a session follows at once: 2.5 KiB each. The next message in one that it has
-#: left begins its stream anew.
+#: One-to-one conversations that a session follows at once, because each takes 2.5 KiB.
+#: The next message in a conversation that it has dropped begins that stream again.
 _MAX_PAIRS = 1000
-#: Messages read at once to fill a gap.
+#: Messages that are read at once to fill a gap.
 _FILL = 200
 
 
 class Delivery:
-    """The sessions of this worker and the streams they follow.
+    """The sessions of this worker and the streams that they follow.
 
-    Attaching a user (design, "Attach"), the caller MUST:
-    1. `follow` the user's and the groups' channels and await the confirmations, then
+    To attach a user, the caller MUST:
+    1. `follow` the channels of the user and the groups, and await the confirmations, then
     2. `attach` the session, so that from here on nothing passes it, then
     3. check that the claim is still its own, then
-    4. read the standings, and pass them to `settle`, and begin again where it says so, then
-    5. answer the login, then `Session.open`.
-    At the end, and on any failure: `detach`.
+    4. read the standings, pass them to `settle`, and begin again if it returns groups, then
+    5. answer the login, then call `Session.open`.
+    At the end, and on any failure, the caller MUST call `detach`.
 
-    `on_suspect(conv, seq, ts)` is called when MySQL may have lost the message of that number and time.
+    `on_suspect(conv, seq, ts)` is called when MySQL may have lost the message with that number and time.
     """
 
     def __init__(self, loop: Loop, store: Store, router: Router):
@@ -57,14 +58,17 @@ class Delivery:
         self._router = router
         self.sessions: dict[int, Session] = {}
         self.streams: dict[str, Stream] = {}
-        #: What a batch begins with that is published here, and delivered here without coming back.
+        #: The beginning of every batch published here. Its echo is dropped: it was delivered directly.
         self.mark = payload.batch(secrets.token_hex(4))
         self.on_suspect: Callable[[str, int, int], object] = lambda conv, seq, ts: None
 
     # Sessions.
 
     def follow(self, session: Session, groups: list[int]) -> list[Future[None]]:
-        """Hold the user's own channel and those of the groups, until `detach`; when each is confirmed."""
+        """Hold the channels of the user and of the groups until `detach`.
+
+        Return a future for each new subscription, which is done when Redis has confirmed it.
+        """
         confirmations = []
         if not session.is_listening:
             session.is_listening = True
@@ -83,8 +87,8 @@ class Delivery:
     def settle(self, session: Session, standings: list[Standing]) -> set[int]:
         """Start the session where its conversations stood when they were read, after `attach`.
 
-        It leaves the groups that its user is no member of any more. Returns the groups that they have joined
-        since, which must be followed first: then nothing is started.
+        The session leaves the groups of which its user is no longer a member. Return the groups that the user
+        has joined since. If there are any, nothing is started, because the caller must follow them first.
         """
         members = {parse_key(standing.conv).group for standing in standings} - {0}
         if joined := members - session.groups.keys():
@@ -105,10 +109,13 @@ class Delivery:
         if group:
             session.groups[group] = standing.version
             if stream is not None and stream.version > standing.version:
-                self.members_changed(standing.conv)  # nobody asked about this one when they were read
+                self.members_changed(standing.conv)  # the stream's last read did not ask about this user
 
     def join(self, session: Session, group: int, last: int, version: int) -> None:
-        """The session's user is a member from after `last` on, as of that version; the channel is held."""
+        """Make the session follow a group after `last`, of which its user is a member as of `version`.
+
+        The group's channel is held already.
+        """
         conv = group_key(group)
         session.start_at(conv, last)
         session.groups[group] = version
@@ -120,7 +127,10 @@ class Delivery:
             self.members_changed(conv)
 
     def joined(self, session: Session, group: int, standing: Standing | None) -> None:
-        """How the session's user stands in a group, read after `join`; None: they have been removed since."""
+        """Apply the user's standing in a group, which was read after `join`.
+
+        None means that the user has been removed since.
+        """
         if standing is None:
             self.leave(session, group)
         else:
@@ -135,7 +145,7 @@ class Delivery:
             self._unfollow(group_key(group), session)
 
     def detach(self, session: Session) -> None:
-        """Deliver nothing more to it, and give back all that it holds here."""
+        """Stop deliveries to the session, and release all that it holds here."""
         for group in list(session.groups):
             self.leave(session, group)
         for conv in session.pairs or ():
@@ -148,14 +158,20 @@ class Delivery:
             del self.sessions[session.user]
 
     def given(self, session: Session, conv: str) -> int:
-        """The number up to which the session may have been given the conversation: it can confirm no more
-        than that. 0 for a conversation that is not its own, or of which it was given nothing."""
+        """Return the number up to which the session may have been given the conversation.
+
+        The session can confirm no more than that. The number is 0 for a conversation that is not its own, or
+        of which it was given nothing.
+        """
         stream = self.streams.get(conv)
         live = stream.last if stream is not None and session.user in stream.followers else 0
         return max(live, session.sent.get(conv, 0), (session.fetched or {}).get(conv, 0))
 
     def weight(self, conv: str) -> int:
-        """What writing to all who follow the conversation here weighs: others' workers have as many."""
+        """Return the weight of a write to all local followers of the conversation.
+
+        Other workers are taken to have as many followers.
+        """
         stream = self.streams.get(conv)
         return len(stream.followers) // REACHED if stream is not None else 0
 
@@ -167,7 +183,7 @@ class Delivery:
                 del self.streams[conv]
 
     def stream(self, conv: str) -> Stream:
-        """The conversation's stream, made if need be; a pair's is followed by those who are here."""
+        """Return the conversation's stream, created if necessary. Local users of a pair follow it."""
         stream = self.streams.get(conv)
         if stream is None:
             stream = self.streams[conv] = Stream(conv, self._suspect)
@@ -179,7 +195,7 @@ class Delivery:
         return stream
 
     def enter(self, session: Session, conv: str) -> None:
-        """Count a pair among those of the session; the oldest gives way to one too many."""
+        """Add a pair to the session's pairs. The oldest pair is dropped if there are too many."""
         session.pairs = session.pairs or {}
         session.pairs[conv] = None
         if len(session.pairs) > _MAX_PAIRS:
@@ -190,9 +206,10 @@ class Delivery:
     # Messages.
 
     def feed(self, conv: str, outs: list[Outgoing]) -> None:
-        """Messages of a conversation, in its order, that were published or committed here.
+        """Deliver a conversation's messages, in its order, that were published or committed here.
 
-        Never raises: others' messages come in the same batch. Reconciliation finds what is not delivered.
+        This method never raises, because the same batch holds messages of other conversations. Reconciliation
+        finds messages that are not delivered.
         """
         try:
             self._feed(conv, outs)
@@ -210,7 +227,7 @@ class Delivery:
             self._expect(stream, _MOMENT)
 
     def note(self, conv: str, last: int) -> None:
-        """Messages up to `last` are stored: what of them does not come is read."""
+        """Note that messages up to `last` are stored. Those that do not come are read."""
         stream = self.stream(conv)
         if not stream.followers:
             del self.streams[conv]
@@ -221,14 +238,17 @@ class Delivery:
             self._expect(stream, _MOMENT)
 
     def members_changed(self, conv: str) -> None:
-        """Read the members anew. What comes meanwhile under a later version waits for that."""
+        """Read the members again.
+
+        Messages that come meanwhile under a later version wait for that.
+        """
         stream = self.streams.get(conv)
         if stream is not None:
             stream.is_stale = True
             self._read(stream)
 
     def look(self, conv: str, last: int, version: int) -> None:
-        """The conversation stands there: hold what is delivered here against it."""
+        """Compare where the conversation stands in MySQL with what is delivered here."""
         stream = self.streams.get(conv)
         if stream is not None and stream.version and version > stream.version:
             self.members_changed(conv)
@@ -236,7 +256,10 @@ class Delivery:
             self.note(conv, last)
 
     def check(self, lasts: dict[str, int], before: dict[str, int]) -> None:
-        """Suspect the conversations that end before what had been delivered of them when the read began."""
+        """Suspect the conversations that end before what had been delivered when the read began.
+
+        `lasts` are the numbers that were read, `before` the numbers that had been delivered.
+        """
         for conv, last in lasts.items():
             if last < before.get(conv, 0):
                 self._suspect(conv, before[conv])
@@ -248,7 +271,7 @@ class Delivery:
             self.on_suspect(conv, seq, ts)
 
     def on_message(self, channel: str, data: bytes) -> None:
-        """What the router received on a channel."""
+        """Handle what the router received on a channel."""
         if data.startswith(self.mark):
             return
         messages: dict[str, list[Outgoing]] = {}
@@ -274,8 +297,10 @@ class Delivery:
             self.note(conv, last)
 
     def _pass_on(self, channel: str, out: Outgoing, is_typing: bool) -> None:
-        """What is not stored. Where the sender was a member as of an earlier version, they may be one no
-        more."""
+        """Deliver an ephemeral message or a typing event, which are not stored.
+
+        If the sender was a member as of an earlier version, check their membership first.
+        """
         stream = self.streams.get(out.conv) if out.version else None  # a pair has no versions
         if stream is not None and out.version < stream.version:
             background(self._pass_on_late(channel, out, is_typing), "delivery.pass_on")
@@ -300,18 +325,20 @@ class Delivery:
                 session.push(frame)
 
     def _followers(self, channel: str) -> list[Session]:
-        """The local sessions that a channel is for."""
+        """Return the local sessions that a channel is for."""
         if channel.startswith("u"):
             session = self.sessions.get(int(channel[1:]))
             return [session] if session else []
         stream = self.streams.get(channel)
         return list(stream.followers.values()) if stream else []
 
-    # What is missing.
+    # Missing messages.
 
     def _read(self, stream: Stream) -> None:
-        """Have read where the conversation and its members stand, if that is not known, and what is
-        missing."""
+        """Schedule a read of missing messages.
+
+        If it is not known where the conversation and its members stand, schedule a read of that first.
+        """
         if stream.job is None:
             stream.job = Job(self._loop, "delivery.read", lambda: self._read_now(stream))
         stream.job.want()
@@ -322,21 +349,23 @@ class Delivery:
                 if not await self._locate(stream):
                     await sleep(self._loop, _MOMENT)
             if stream.gap() is not None:
-                self._expect(stream, _MOMENT)  # what was stored just now may be on its way
+                self._expect(stream, _MOMENT)  # recent messages may still be on their way
             return
         while self.streams.get(stream.conv) is stream and (missing := stream.gap()) is not None:
             if not await self._fill(stream, *missing):
                 return
 
     async def _locate(self, stream: Stream) -> bool:
-        """Read where the conversation and its local members stand; False if that was not enough. Raises
-        Unavailable."""
+        """Read where the conversation and its local members stand. Return False if that was not enough.
+
+        Raises Unavailable if MySQL cannot be read, or does not have the conversation yet.
+        """
         asked = dict(stream.followers)
-        stream.is_stale = False  # what changes from now on may not be in what is read
+        stream.is_stale = False  # the read may lack changes from now on
         is_known = False
         try:
             found = await self._store.conversations.locate((stream.conv, tuple(asked)))
-            if found is None:  # nor may it be for long: the next look is a retry, with its backoff
+            if found is None:  # it may be missing for long: raise, so that the job retries with backoff
                 raise Unavailable(f"MySQL has no conversation {stream.conv} yet")
             if self.streams.get(stream.conv) is stream:
                 is_known = self._place(stream, asked, found)
@@ -346,18 +375,20 @@ class Delivery:
         return is_known
 
     def _place(self, stream: Stream, asked: dict[int, Session], found: Located) -> bool:
-        """Go on from what was read; False if that was not enough."""
+        """Go on from what was read. Return False if that was not enough."""
         if stream.key.group:
             self._verify_members(stream, asked, found)
-            if stream.followers.keys() - asked.keys():  # they came while it was read
+            if stream.followers.keys() - asked.keys():  # users who followed during the read
                 stream.is_stale = True
         if not stream.is_located:
             stream.start(self._position(stream, asked, found))
         return stream.located(found.last, found.version)
 
     def _verify_members(self, stream: Stream, asked: dict[int, Session], found: Located) -> None:
-        """Drop those who are no members, unless they have joined since that was read. Who was out in between
-        is given nothing from that time."""
+        """Drop followers who are not members, unless they have joined since the read.
+
+        A user who had left in between is given nothing from that time.
+        """
         group = stream.key.group
         for user, session in asked.items():
             if user in found.members:
@@ -370,7 +401,10 @@ class Delivery:
                 self.leave(session, group)
 
     def _position(self, stream: Stream, asked: dict[int, Session], found: Located) -> int:
-        """Up to where every local follower has the conversation; those ahead of it remember theirs."""
+        """Return the number up to which every local follower has the conversation.
+
+        For followers that are ahead of it, their own number is kept in their session.
+        """
         positions = {}
         for user, session in asked.items():
             _, recv = found.members.get(user, (0, 0))
@@ -383,7 +417,7 @@ class Delivery:
         return start
 
     def _expect(self, stream: Stream, seconds: float) -> None:
-        """Something is missing: read it if it does not come in time."""
+        """Read missing messages, unless they come within `seconds`."""
         if stream.timer is None:
             stream.timer = self._loop.call_later(seconds, self._fill_late, stream)
 
@@ -393,7 +427,7 @@ class Delivery:
             self._read(stream)
 
     async def _fill(self, stream: Stream, after: int, upto: int) -> bool:
-        """Read a page of what is missing and deliver it; False if it cannot be had for now."""
+        """Read a page of missing messages and deliver it. Return False if none can be read for now."""
         gap = await self._store.messages.between(stream.conv, after, upto, _FILL)
         if gap.first > stream.last + 1:
             stream.skip_to(gap.first)
@@ -414,13 +448,13 @@ class Delivery:
         return True
 
     async def reconcile(self, standings: list[Standing]) -> None:
-        """Deliver what of these was not sent: the conversations of local users with something unconfirmed."""
+        """Deliver the unsent messages of local users' conversations in which something is unconfirmed."""
         for standing in standings:
             if standing.user in self.sessions:
                 self.note(standing.conv, standing.last)
 
     def is_local(self, conv: str) -> bool:
-        """Whether anyone here has part in the conversation."""
+        """Return whether any local user takes part in the conversation."""
         if conv in self.streams:
             return True
         return any(user in self.sessions for user in parse_key(conv).users)

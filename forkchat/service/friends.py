@@ -1,4 +1,4 @@
-"""ADD_FRIEND, FRIENDS, LOOKUP: whom a user has added, and finding whom to add."""
+"""ADD_FRIEND, FRIENDS, LOOKUP: the users whom a user has added, and the search for users to add."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 from forkchat.wire.requests import Request
 
-#: Friends, groups or members on a page of their lists.
+#: Friends, groups or members on a page of a list.
 LIST_PAGE = 200
 
 
@@ -28,7 +28,7 @@ class Friends:
         registry.update({m.ADD_FRIEND: self.add, m.FRIENDS: self.friends, m.LOOKUP: self.look_up})
 
     async def add(self, peer: Peer, request: Request) -> Fields:
-        """Add someone, who is told; twice is once."""
+        """Add a friend, and tell them. Adding a friend twice has the effect of adding them once."""
         context, session, friend = self._context, peer.session, request["friendid"]
         assert session is not None
         if friend == session.user:
@@ -62,7 +62,7 @@ class Friends:
         return {"friends": await self._described(found[:LIST_PAGE]), "more": len(found) > LIST_PAGE}
 
     async def of(self, user: int) -> list[dict[str, Any]]:
-        """All of a user's friends with their states, as answers list them."""
+        """Return all of a user's friends with their states, as answers list them."""
         return await self._described(await self._context.store.friends.of(user))
 
     async def _described(self, friends: list[tuple[int, str]]) -> list[dict[str, Any]]:

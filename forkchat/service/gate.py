@@ -1,4 +1,4 @@
-"""The end of sessions: left, replaced, lost, drained; and holding on to those that are still ours."""
+"""The end of sessions (logout, replacement, loss, drain), and the renewal of claims that are still ours."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from forkchat.runtime import Future, spawn
 from forkchat.service.context import Context
 from forkchat.service.session import Session
 
+#: Sessions that are claimed again at the same time.
 _CHUNK = 200
-#: Seconds over which clients that are sent away come back.
+#: Seconds over which the reconnects of clients that are sent away are spread.
 _COME_BACK = 5.0
 
 
 class Gate:
-    """Where sessions end. A session ends once, and its claim is released only after its cursors
-    were written, so that its next one, on whatever worker, starts where it stopped."""
+    """The place where sessions end. A session ends once.
+
+    Its claim is released only after its cursors were written. The user's next session, on any worker, then
+    starts where this one stopped.
+    """
 
     def __init__(self, context: Context):
         self._context = context
         self._classic: set[Session] = set()
         self._holding_on = Job(context.loop, "gate.hold_on", self._reclaim_all)
-        self.ending = 0  # sessions that are not quite over
+        self.ending = 0  # sessions that have ended, but are not released yet
         context.loop.call_later(1.0, self._settle_classic)
 
     def opened(self, session: Session) -> None:
-        """The session's login was answered."""
+        """Note that the session's login was answered. A classic session's cursors are moved from now on."""
         if not session.peer.is_modern:
             self._classic.add(session)
 
     def end(self, session: Session, reason: str) -> Future[None]:
-        """Give back all that the session holds. Done when its cursors are written and its claim is released.
+        """Release all that the session holds.
 
-        Any number of times, at any point after the claim.
+        May be called any number of times, at any point after the claim. The returned future is done when the
+        session's cursors are written and its claim is released.
         """
         if session.ended is not None:
             return session.ended
@@ -50,7 +55,7 @@ class Gate:
     async def _release(self, session: Session) -> None:
         try:
             await self._context.store.cursors.flush_user(session.user)
-        except Exception as error:  # they are kept, and written with the others'
+        except Exception as error:  # the cursors are kept, and written later with other users'
             report("gate.cursors", error)
         try:
             await self._record_debt(session)
@@ -60,37 +65,44 @@ class Gate:
             session.ended.set_result(None)
 
     async def _record_debt(self, session: Session) -> None:
-        """What the session owes for its last requests is its account's: the next one begins with it."""
+        """Record for the account what the session owes for its last requests.
+
+        The account's next session begins with this debt.
+        """
         if debt := session.peer.debt:
             try:
                 await self._context.rates.owe(session.user, debt, self._context.config.limits)
-            except Exception as error:  # the claim is released all the same
+            except Exception as error:  # the claim is released anyway
                 report("gate.debt", error)
 
     def _released(self, _done: Future[None]) -> None:
         self.ending -= 1
 
     async def release(self, user: int, claim: str) -> None:
-        """Release a claim, however long Redis is away: as long as it stands, nobody else gets in."""
+        """Release a claim, retrying while Redis is unavailable, because it keeps every other login out."""
         presence = self._context.presence
         if await retrying(self._context.loop, lambda: presence.release(user, claim), "gate.release"):
             self._context.roster.departed([user])
 
     def abandon(self, user: int, claim: str) -> None:
-        """A claim failed, and may have been made all the same."""
+        """Release a claim whose request failed, because Redis may have granted it anyway."""
         background(self.release(user, claim), "gate.abandon")
 
     def replaced(self, session: Session) -> None:
-        """Another session of the user has taken over. One whose login is not answered yet is refused by
-        that."""
+        """End a session that another session of the user has replaced.
+
+        If its login is not answered yet, that login is refused because the session has ended.
+        """
         self.end(session, "replaced")
         if session.peer.session is session:
             session.peer.left()
             session.peer.bye("replaced")
 
     def send_away(self, session: Session) -> None:
-        """There is a new epoch: the client comes again, and learns of it. What reached it of what is lost now
-        moves no cursor."""
+        """End a session because of a new epoch. Its client reconnects, and learns of the epoch.
+
+        What the session was sent no longer moves its cursors, because some of those messages may be lost.
+        """
         session.forget()
         self.end(session, "new epoch")
         if session.peer.session is session:
@@ -98,7 +110,7 @@ class Gate:
         session.peer.bye("draining", random.uniform(0, _COME_BACK))
 
     def on_user_message(self, kind: bytes, user: int, claim: str) -> None:
-        """A kick or a probe was published for the session with this claim."""
+        """Handle a kick or a probe that was published for the session with this claim."""
         session = self._context.delivery.sessions.get(user)
         if session is None or session.claim != claim:
             return
@@ -108,12 +120,15 @@ class Gate:
             session.peer.probe()
 
     def hold_on(self) -> None:
-        """Redis lost its data, or we were not listening: see that every session here is still ours."""
+        """Check that every session here is still ours.
+
+        Redis has lost its data, or this worker was not subscribed for a while.
+        """
         self._holding_on.want()
 
     async def _reclaim_all(self) -> None:
         if self._context.router.is_deaf:
-            return  # until we hear again: a session without a listener is taken for an orphan
+            return  # called again when subscribed: a session without a listener looks orphaned
         sessions = list(self._context.delivery.sessions.values())
         failed: Exception | None = None
         for at in range(0, len(sessions), _CHUNK):
@@ -122,7 +137,7 @@ class Gate:
                     await reclaim
                 except Exception as error:
                     failed = error
-        if failed is not None:  # the others are registered; all are tried again
+        if failed is not None:  # the other sessions are registered; the job retries all
             raise failed
 
     async def _reclaim(self, session: Session) -> None:
@@ -136,11 +151,14 @@ class Gate:
             return
         if session.ended is None:
             self._context.roster.arrived(claim, session.name)
-        else:  # it ended meanwhile, and may have been released before
+        else:  # the session ended meanwhile, and this claim may have come after its release
             await self.release(session.user, session.claim)
 
     def _settle_classic(self) -> None:
-        """A classic client cannot confirm: its cursors follow what its machine has taken."""
+        """Move the cursors of classic clients to what their machines have acknowledged, once a second.
+
+        A classic client cannot confirm messages itself.
+        """
         self._context.loop.call_later(1.0, self._settle_classic)
         each(list(self._classic), self._settle, "gate.settle")
 

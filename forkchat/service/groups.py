@@ -39,14 +39,18 @@ class Groups:
         return {"groupid": group, "conv": group_key(group), "groupname": name}
 
     async def join(self, peer: Peer, request: Request) -> Fields:
-        """Become a member, from the next message on; the others are told. Twice is once."""
+        """Make the user a member from the next message on, and tell the other members.
+
+        Joining twice has the effect of joining once.
+        """
         session, group = _session(peer), request["groupid"]
         limits = self._context.config.limits
         await self._context.rates.count(session.user, "changes", limits.change_rate)
         caps = limits.groups, limits.members
         joined = await self._stored(session, self._context.store.groups.join(session.user, group, caps))
         if joined.is_new:
-            # That they have been out may not be known here yet: what was said meanwhile is not for them.
+            # This worker may not know yet that the user had left the group.
+            # Messages from that time are not for them.
             self._context.delivery.leave(session, group)
         if group not in session.groups:
             await self._enter(session, group, joined.last, joined.version)
@@ -86,14 +90,19 @@ class Groups:
         return {}
 
     async def members(self, group: int, asker: int, after: int, size: int) -> list[dict[str, Any]]:
-        """The first `size` members above the id `after` with their roles and states, as answers list them.
-        Raises NotMember."""
+        """Return the first `size` members above the id `after`, with roles and states, as answers list them.
+
+        Raises NotMember.
+        """
         rows = await self._context.store.groups.members(group, asker, after, size)
         here = await self._context.presence.here([user for user, _, _ in rows])
         return [{"id": u, "name": n, "role": r, "state": state_of(u, here)} for u, n, r in rows]
 
     async def _stored(self, session: Session, stored: Future[T]) -> T:
-        """Wait for it. If nobody says whether the user became a member, what became of it is found out."""
+        """Await a change of the store and return its result.
+
+        If the outcome is unknown, find out in the background whether the user became a member.
+        """
         try:
             return await stored
         except Exception as error:
@@ -102,8 +111,10 @@ class Groups:
             raise
 
     async def _enter(self, session: Session, group: int, last: int, version: int) -> None:
-        """Follow the group: the same sequence as at a login, before the answer. What fails is retried later,
-        because the user is a member: a refusal would have the client ask again."""
+        """Follow the group before the answer, by the same sequence as at a login.
+
+        A failure is retried later, because the user is a member: a refusal would make the client ask again.
+        """
         try:
             await self._follow(session, group, last, version)
         except Exception as error:
@@ -114,7 +125,7 @@ class Groups:
         background(retrying(self._context.loop, follow, "groups.follow"), "groups.follow")
 
     async def _follow_all(self, session: Session) -> None:
-        """Follow the groups that the user is a member of by now, and that are not followed yet."""
+        """Follow the groups of which the user is a member by now and which are not followed yet."""
         for standing in await self._context.store.conversations.of(session.user):
             group = parse_key(standing.conv).group
             if group and group not in session.groups:
@@ -128,7 +139,7 @@ class Groups:
         if session.ended is not None or group not in session.groups:
             return
         delivery.join(session, group, last, version)
-        # What was stored between the joining and the subscription was published past us; so was a removal.
+        # This worker missed what was published between the join and the subscription, even a removal.
         standing = await self._context.store.conversations.standing((session.user, group_key(group)))
         if session.ended is None and group in session.groups:
             delivery.joined(session, group, standing)
@@ -141,23 +152,23 @@ class Groups:
 
     async def _remove(self, session: Session, group: int, user: int) -> Fields:
         name = await self._context.store.groups.remove(session.user, group, user)
-        # First the event, which the removed member still gets, then the change itself.
+        # The event goes out before the change of members, so that the removed member still gets it.
         self._announce(session, "group_removed", group, user, name)
         return {}
 
     def _announce(self, by: Session, kind: str, group: int, user: int, name: str) -> None:
         router, conv = self._context.router, group_key(group)
-        by.peer.spend(2 * self._context.delivery.weight(conv))  # they are told, and read anew
+        by.peer.spend(2 * self._context.delivery.weight(conv))  # members get an event, and are read again
         event = {"msgid": m.EVENT, "kind": kind, "groupid": group, "conv": conv, "id": user, "name": name}
         if kind == "group_removed":
-            # By their own channel: the group's may be gone for them before the event comes.
+            # Use the user's own channel: they may have left the group's channel before the event comes.
             router.publish(user_channel(user), payload.event(line(event)))
         router.publish(conv, payload.event(line(event), but=user))
         router.publish(conv, payload.members_changed(conv))
 
 
 def group_fields(groups: list[Any]) -> list[dict[str, Any]]:
-    """Groups as modern answers list them."""
+    """Return groups as modern answers list them."""
     return [{"id": g.id, "groupname": g.name, "groupdesc": g.description, "role": g.role} for g in groups]
 
 

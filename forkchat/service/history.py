@@ -1,4 +1,4 @@
-"""SYNC, FETCH, RECV, READ: what a modern client missed, and how far it and its user have come."""
+"""SYNC, FETCH, RECV, READ: what a modern client missed, and its cursors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from forkchat.wire.requests import Request
 if TYPE_CHECKING:
     from forkchat.store import Standing
 
-#: Messages on a page of FETCH; HELLO's answer names it.
+#: Messages on a page of FETCH at most. HELLO's answer names this limit.
 PAGE = 200
-#: Conversations whose last number a session remembers to have been told by FETCH.
+#: Conversations for which a session remembers the last number that FETCH returned.
 _MAX_FETCHED = 1000
 
 
 def conv_fields(standing: Standing) -> dict[str, Any]:
-    """A conversation as `convs` lists it."""
+    """Return a conversation as `convs` lists it."""
     return {
         "conv": standing.conv,
         "last": standing.last,
@@ -40,7 +40,7 @@ def conv_fields(standing: Standing) -> dict[str, Any]:
 
 
 def is_open(standing: Standing) -> bool:
-    """Whether something in it is unread or unconfirmed."""
+    """Return whether the conversation has unconfirmed or unread messages."""
     return standing.recv < standing.last or standing.read < standing.last
 
 
@@ -50,13 +50,16 @@ class History:
         registry.update({m.SYNC: self.sync, m.FETCH: self.fetch, m.RECV: self.recv, m.READ: self.read})
 
     async def sync(self, peer: Peer, request: Request) -> Fields:
-        """A page of all conversations, in the order of their keys, from `after` on."""
+        """Return a page of all the user's conversations, in key order, from `after` on."""
         user = _session(peer).user
         standings, has_more = await self._context.store.conversations.page(user, request.get("after", ""))
         return {"convs": [conv_fields(s) for s in standings], "more": has_more}
 
     async def fetch(self, peer: Peer, request: Request) -> Fields:
-        """A page of messages above `after`, or below `before`; the newest without either."""
+        """Return a page of messages above `after` or below `before`. Without either, return the newest.
+
+        Raises BadRequest if both are given.
+        """
         after, before, conv = request.get("after"), request.get("before"), request["conv"]
         if after is not None and before is not None:
             raise BadRequest("after and before exclude each other")
@@ -72,7 +75,7 @@ class History:
         return {"conv": conv, "first": page.first, "last": page.last, "msgs": frames, "more": page.has_more}
 
     def recv(self, peer: Peer, request: Request) -> Fields:
-        """What was never given to the session cannot be confirmed: that is left out."""
+        """Confirm messages, but only those that were given to the session. Ignore the others."""
         session, context = _session(peer), self._context
         for conv, seq in request["c"].items():
             confirmed = min(seq, context.delivery.given(session, conv))
@@ -81,7 +84,11 @@ class History:
         return None
 
     async def read(self, peer: Peer, request: Request) -> Fields:
-        """What was read was received. The other side of a pair is told, of nothing that does not exist."""
+        """Mark messages as read, which confirms them too. In a pair, send a receipt to the other user.
+
+        Numbers above the last stored message are lowered to it. Raises NotMember if the user is not in the
+        conversation.
+        """
         session = _session(peer)
         conv = request["conv"]
         key = parse_key(conv)
@@ -99,8 +106,7 @@ class History:
         return {}
 
     async def catch_up(self, session: Session) -> None:
-        """Tell a slow reader that has drained where its conversations stand. What comes from now on is
-        delivered."""
+        """Resume deliveries to a session that has drained, and tell it where its conversations stand."""
         if session.ended is not None or not session.is_lagging:
             return
         session.resume()

@@ -1,4 +1,4 @@
-"""LOGIN: who it is, whether they may come in here, and what they missed."""
+"""LOGIN, LOGINOUT: authentication, the claim of the session, and what the user missed."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from forkchat.bus.presence import Claim
     from forkchat.store import Group, Standing, User
 
-#: Conversations that the login answer lists; SYNC pages through all.
+#: Conversations that the login answer lists at most. SYNC pages through all of them.
 _MAX_CONVS = 500
-#: Seconds in which a worker that has lost its subscriptions gets them back.
+#: Seconds within which a worker that has lost its subscriptions restores them.
 _ORPHANED = 0.5
-#: Seconds between looks at whether a session has ended that another one takes over; logins that look at the
-#: same time. When all that a host had come at once, the others replace theirs at once, and may be given again
-#: what was confirmed just before.
+#: Seconds before each check whether a session that is taken over has ended.
+#: Logins that check at the same time, at most. This limit is reached when all clients of a host come at once.
+#: Further logins replace the other session at once, and may receive recently confirmed messages again.
 _GIVING_WAY, _MOST_LOOKING = (0.01, 0.03, 0.1, 0.3, 0.6), 50
-#: Seconds that a logout's answer waits for the end of the session: the next login is not refused then.
+#: Seconds that a logout's answer waits for the end of the session, so that the next login is not refused.
 _LEAVING = 3.0
-#: How often a user may join a group elsewhere while they log in here.
+#: Attempts to attach a session. An attempt fails if the user joins a group elsewhere during it.
 _ATTACH_TRIES = 5
 
 
@@ -61,7 +61,7 @@ class Login:
         registry.update({m.LOGIN: self.login, m.LOGINOUT: self.log_out})
 
     async def login(self, peer: Peer, request: Request) -> Fields:
-        """Answers by itself: what came meanwhile must follow the answer at once."""
+        """Log the user in and send the answer here, because queued messages must follow it at once."""
         context = self._context
         async with attempts.unhurried(context):
             user, token = await self._authenticate(peer, request)
@@ -69,7 +69,7 @@ class Login:
         session = None
         numbering = "" if peer.is_modern else await self._dialects.recall(peer, user.id)
         try:
-            # Not at the same time as another login of the user here: its claim would be the later one.
+            # Logins of a user take turns here: otherwise another login could claim later, but attach earlier.
             async with self._turns.of(user.id):
                 claim = await self._claim(user, peer, bool(request.get("takeover")))
                 session = Session(peer, user.id, user.name, claim.token, digest(token) if token else b"")
@@ -80,7 +80,7 @@ class Login:
                 peer.close("slow")
         except BaseException:
             if session is not None:
-                if peer.session is session:  # it may have been answered
+                if peer.session is session:  # the login may have been answered
                     peer.close("login failed")
                 self._gate.end(session, "login failed")
             raise
@@ -104,7 +104,7 @@ class Login:
         if not peer.is_modern:
             await self._offline.answer(session, friends, groups, standings)
         elif token != request.get("token"):
-            # Last: each new token may end the oldest of another device, which a refused login must not.
+            # Issue the token last: it may end another device's token, which a refused login must not do.
             limits, issue = self._context.config.session, self._context.store.tokens.issue
             await issue(user, password, session.token, limits.token_lifetime, limits.tokens)
         if peer.is_closed:
@@ -122,8 +122,11 @@ class Login:
         self._gate.opened(session)
 
     async def log_out(self, peer: Peer, request: Request) -> Fields:
-        """The token is revoked; the connection may log in again. Without Redis that may be refused for a
-        while: the session is over here, and there as soon as may be."""
+        """Revoke the token and end the session. The connection may log in again.
+
+        Without Redis, the next login may be refused for a while. The session has ended on this worker, and
+        its claim is released as soon as Redis is back.
+        """
         session = peer.session
         assert session is not None
         if session.token:
@@ -133,9 +136,11 @@ class Login:
         return {}
 
     async def _authenticate(self, peer: Peer, request: Request) -> tuple[User, str]:
-        """The user, and the token that the session goes by. A new one is not issued yet.
+        """Return the user and the session's token. A new token is not issued yet.
 
-        Raises Failed, TokenExpired, RateLimited.
+        A classic client has the token "". Raises Failed if the name or password is wrong, and BadRequest if
+        one is missing. Raises TokenExpired if the token is not valid, and RateLimited after too many
+        attempts.
         """
         context, token = self._context, request.get("token")
         if token is not None:
@@ -152,7 +157,11 @@ class Login:
         return user, new_token() if peer.is_modern else ""
 
     async def _claim(self, user: User, peer: Peer, takeover: bool) -> Claim:
-        """Take the user's session. Who is refused has the holder looked at: the next try may succeed."""
+        """Claim the user's session. Raises AlreadyOnline if another session keeps it.
+
+        With `takeover`, end the other session first. Otherwise probe its holder; if it is dead, the next
+        attempt succeeds. A session whose worker does not listen is replaced at once.
+        """
         context = self._context
         token = context.presence.new_token()
         at_once = takeover and self._looking >= _MOST_LOOKING
@@ -174,8 +183,11 @@ class Login:
             raise
 
     async def _send_away(self, user: int) -> None:
-        """Have the session that is there end, and give its worker time to write what is confirmed: the next
-        one starts where it stopped. One that does not end is replaced all the same."""
+        """End the user's other session, and give its worker time to write the confirmed cursors.
+
+        The next session then starts where that one stopped. A session that does not end in time is replaced
+        anyway.
+        """
         presence, router, loop = self._context.presence, self._context.router, self._context.loop
         holder = await presence.holder(user)
         if await router.publish_counted(user_channel(user), payload.kick(holder)):
@@ -189,10 +201,10 @@ class Login:
                 self._looking -= 1
 
     async def _has_listener(self, user: int) -> bool:
-        """Whether the worker of the session that is there listens; the session is probed.
+        """Probe the user's other session. Return whether its worker listens.
 
-        One that was killed has let go of its channels long before its lease ends; one that only lost
-        its subscriptions has them back in a moment.
+        A killed worker loses its channels long before its lease ends. A worker that only lost its
+        subscriptions restores them in a moment, so that the second probe reaches it.
         """
         if await self._probe(user):
             return True
@@ -200,22 +212,24 @@ class Login:
         return bool(await self._probe(user))
 
     async def _probe(self, user: int) -> int:
-        """Have the session that is there looked at; how many workers were told."""
+        """Probe the user's other session. Return how many workers received the probe."""
         holder = await self._context.presence.holder(user)
         return await self._context.router.publish_counted(user_channel(user), payload.probe(holder))
 
     async def _attach(self, session: Session) -> tuple[list[Group], list[Standing]]:
-        """Follow what comes from now on, then read what was before (see `Delivery`).
+        """Follow new messages first, then read the stored state (see `Delivery`).
 
-        The groups that were read first are held against what is stored once they are followed: the user may
-        have been removed from one in between, or have joined one elsewhere.
+        The groups are read before they are followed, and are compared with the store afterwards. Meanwhile
+        the user may have been removed from a group, or may have joined another group elsewhere.
+
+        Raises AlreadyOnline if another session has taken over, and Unavailable if the groups change too fast.
         """
         context, user = self._context, session.user
         delivery, store = context.delivery, context.store
         joined: set[int] = set()
         for _ in range(_ATTACH_TRIES):
             groups = await store.groups.of(user)
-            if session.ended is not None:  # it was attached before, and has given back what it held
+            if session.ended is not None:  # it was attached before, and has released all
                 raise AlreadyOnline("this account has logged in elsewhere")
             await gather(delivery.follow(session, [*joined, *(group.id for group in groups)]))
             older = delivery.sessions.get(user)

@@ -1,4 +1,4 @@
-"""Accounts that have no skeletons of their names yet get them in the background."""
+"""Background job that stores the skeletons of account names that have none yet."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from forkchat.runtime import Future
 from forkchat.service.context import Context
 from forkchat.wire.names import skeletons
 
-#: Seconds after a step, after one that failed, and between looks for what hosts with an older program make.
+#: Seconds after a step, if more accounts remain.
+#: Seconds after a failed step.
+#: Seconds between checks for accounts that hosts with an older program have created.
 _STEP, _RETRY, _LOOK = 0.05, 1.0, 60.0
 
 
 class Naming:
-    """Each worker looks; the store lets one of them at it at a time."""
+    """Indexing job of a worker. All workers run it; the store lets only one of them index at a time."""
 
     def __init__(self, context: Context):
         self._context = context

@@ -19,17 +19,19 @@ from forkchat.wire.classic import PADDED_ROOM
 if TYPE_CHECKING:
     from forkchat.store import Group, Standing
 
-#: Messages of a conversation that are read at once, and of all conversations together, if there are not more
-#: of these; those that the answer itself may hold, whatever its form.
+#: Messages of one conversation that are read at once, at most.
+#: Messages of all conversations that are read at once, but at least one of each conversation.
+#: Messages that the answer itself may hold, in any form.
 _PAGE, _PAGES, _IN_ANSWER = 50, 500, 200
-#: Members of all groups that an answer names, and one that has 1024 bytes for everything: a member takes 60
-#: of them, and those of the first groups go before.
+#: Members of all groups that an answer names at most. The first groups have precedence.
+#: The same for a padded answer, because it has 1024 bytes for everything and a member takes 60 of them.
 _MEMBERS, _PADDED_MEMBERS = 2000, 20
-#: Bytes that are written in one turn, and seconds between looks at whether the client has taken them.
+#: Bytes that are written in one turn.
+#: Seconds between checks whether the client has taken them.
 _TURN, _PACE = 65536, 0.02
 
 
-#: A heap: when the page's first message was sent, its conversation, the page, the last number to be read.
+#: A heap of pages: the time of the first message, its conversation, the page, the last number to read.
 _Pages = list[tuple[int, str, deque[ChatMessage], int]]
 
 
@@ -79,7 +81,7 @@ class Offline:
             session.mark(standing.conv, standing.last)
 
     async def _described(self, session: Session, groups: list[Group]) -> list[dict[str, Any]]:
-        """The groups with as many of their members as there may be room for."""
+        """Return the groups, each with as many members as there may be room for."""
         described = []
         left = _PADDED_MEMBERS if session.peer.form is Form.PADDED else _MEMBERS
         for group in groups:
@@ -96,7 +98,7 @@ class Offline:
         return described
 
     async def _write(self, session: Session, outs: AsyncIterator[Outgoing]) -> None:
-        """At the client's pace, which shows at the end of a turn."""
+        """Write messages at the client's pace, which is known at the end of each turn."""
         peer, loop = session.peer, self._context.loop
         before = peer.queued
         async for out in outs:
@@ -106,12 +108,14 @@ class Offline:
                     await sleep(loop, _PACE)
                 before = peer.queued
             if peer.is_closed:
-                return  # what is left need not be read
+                return  # the remaining messages need not be read
             session.write_classic(out)
 
     async def _missed(self, user: int, standings: list[Standing]) -> AsyncIterator[Outgoing]:
-        """What the user has not had, without their own, oldest first. No more than a page of each
-        conversation is in memory."""
+        """Yield the messages that the user has missed, without their own, oldest first.
+
+        At most one page of each conversation is in memory.
+        """
         pages: _Pages = []
         size = max(1, min(_PAGE, _PAGES // max(1, len(standings))))
         for standing in standings:
@@ -128,7 +132,7 @@ class Offline:
                 await self._read(pages, conv, message.seq, last, size)
 
     async def _read(self, pages: _Pages, conv: str, after: int, last: int, size: int) -> None:
-        """Add the next page of a conversation, if there is one."""
+        """Add the next page of a conversation to the heap, if there is one."""
         if after < last:
             gap = await self._context.store.messages.between(conv, after, last, size)
             if page := deque(ChatMessage(*row) for row in gap.rows):

@@ -1,4 +1,4 @@
-"""A chat message on its way out: encoded once per form, dialect and worker, however many get it."""
+"""An outgoing chat message, encoded once per form, dialect and worker, however many recipients it has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from forkchat.wire.dialect import Dialect
 
 
 class Form(Enum):
-    """How a peer wants its frames."""
+    """The framing that a peer expects."""
 
     MODERN = "modern"
     LINE = "line"  # classic, LF
@@ -17,9 +17,10 @@ class Form(Enum):
 
 
 class Outgoing:
-    """`frame` is the modern form; `seq` and `ts` are 0 for an ephemeral message. `version` is the
-    conversation's members_ver when it was stored. `is_fill`: it was read from the store, since it had not
-    come by itself.
+    """A chat message in its modern form (`frame`).
+
+    `seq` and `ts` are 0 for an ephemeral message. `version` is the conversation's members_ver when the
+    message was stored. `is_fill` means that it was read from the store, because it had not arrived otherwise.
     """
 
     __slots__ = ("_forms", "conv", "frame", "is_fill", "sender", "seq", "ts", "version")
@@ -44,7 +45,7 @@ class Outgoing:
         self._forms: dict[tuple[Form, Dialect], list[bytes]] | None = None  # made for the first classic peer
 
     def classic(self, form: Form, dialect: Dialect) -> list[bytes]:
-        """The frames of a classic form: several when a padded text is long."""
+        """Return the frames of a classic form. A long padded text needs several."""
         self._forms = self._forms or {}
         frames = self._forms.get((form, dialect))
         if frames is None:

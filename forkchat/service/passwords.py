@@ -1,7 +1,7 @@
 """Passwords and tokens: argon2id on one thread, so that a flood of logins cannot stop the chat.
 
-A password is hashed as it was typed, byte for byte. RFC 8265 (OpaqueString) would normalise it, but a hash
-from before cannot be, and trying a second form would double what a wrong password costs.
+A password is hashed as it was typed, byte for byte. RFC 8265 (OpaqueString) would normalise it, but existing
+hashes cannot be normalised. Trying a second form would double the cost of a wrong password.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ from forkchat.runtime import Future, Lane
 from forkchat.service.peer import Peer
 from forkchat.wire.names import skeletons
 
-#: Hashes that wait. Each takes about 20 ms, so that the last of so many waits for 1 s.
+#: Hashes that may wait. Each takes about 20 ms, so that the last one waits for 1 s.
 _MAX_WAITING = 50
-#: A password that is found among so many first guesses counts as common: a patient attacker gets there.
+#: Guesses that a patient attacker can make. A password that falls to fewer is too common.
 _COMMON = 100_000
-#: Characters of a password that are rated. Meanwhile the loop stands still, because zxcvbn holds the
-#: interpreter's lock.
+#: Characters of a password that are rated. Rating blocks the loop, because zxcvbn holds the GIL.
 _MAX_RATED = 20
-#: Signs that zxcvbn reads as one letter. It tries all ways to read a text: 20 characters can have 576, which
-#: take 45 ms.
+#: Groups of signs that zxcvbn reads as the same letter. It tries all ways to read a text.
+#: A text of 20 characters can have 576 readings, which take 45 ms.
 _READ_ALIKE = "4@", "({[<", "69", "1!|", "1|7", "$5", "+7"
-#: Ways to read a text that are tried, 1.4 ms at worst together. If there are more, signs are replaced by
-#: others that are read as no letter.
+#: Most readings of a text that are tried, which take at worst 1.4 ms together.
+#: If a text has more, its signs are replaced by others that are not read as letters.
 _MAX_READINGS = 8
 _SIGNS = str.maketrans("@({[<!|$+", "_=:;,.~^&")
 
 
 class TooCommon(BadRequest):
-    """The password was rated, and is among the likeliest."""
+    """Refusal of a password that was rated and is among the likeliest."""
 
 
 class Verdict(NamedTuple):
     is_right: bool
-    rehashed: str | None = None  # with the present parameters, where the stored hash has others
+    rehashed: str | None = None  # with the present parameters, if the stored hash has others
 
 
 class Enrolled(NamedTuple):
@@ -53,7 +52,7 @@ class Enrolled(NamedTuple):
 
 
 def digest(token: str) -> bytes:
-    """The digest that is stored of a token: a token is random, so that a plain hash reveals nothing."""
+    """Return the digest that is stored for a token. A plain hash is safe because a token is random."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -62,18 +61,20 @@ def new_token() -> str:
 
 
 def enrol(lane: Lane, settings: Passwords, name: str, password: str) -> Future[Enrolled]:
-    """Check and hash the password that the account `name` is to have, and compute the name's skeletons.
+    """Check and hash the new password of the account `name`, and compute the name's skeletons.
 
-    Raises BadRequest when the password is too short, TooCommon, and Unavailable when too many wait.
+    Raises BadRequest if the password is too short, and TooCommon if it is too common. Raises Unavailable if
+    the hash queue is full or memory is short.
     """
     _check_room(lane)
     return lane.run(_enrol, settings, name, password)
 
 
 def verify(lane: Lane, peer: Peer, settings: Passwords, stored: str | None, password: str) -> Future[Verdict]:
-    """Whether `stored` was made from `password`; None, and what is no hash: never, in the same time.
+    """Check whether `stored` was made from `password`.
 
-    Raises Unavailable when too many wait, and when the peer that asked has gone meanwhile.
+    A `stored` that is None or no hash never matches, and takes the same time. Raises Unavailable if the hash
+    queue is full, memory is short, or the peer has gone meanwhile.
     """
     _check_room(lane)
     return lane.run(_verify, peer, settings, stored, password)
@@ -95,7 +96,7 @@ def _enrol(settings: Passwords, name: str, password: str) -> Enrolled:
 
 
 def _verify(peer: Peer, settings: Passwords, stored: str | None, password: str) -> Verdict:
-    if peer.is_closed:  # nobody's answer: the next in the queue has it sooner
+    if peer.is_closed:  # nobody waits for the answer: skip the hash, so that the next check runs sooner
         raise Unavailable("the client has gone")
     present = hasher(settings)
     try:
@@ -108,13 +109,14 @@ def _verify(peer: Peer, settings: Passwords, stored: str | None, password: str) 
     except (InvalidHashError, VerificationError):
         if not stored:
             raise Unavailable("there is no memory to check the password") from None
-        # An account whose password was disabled in the database; or memory is short, which shows again.
+        # Either the password was disabled in the database, or memory is short.
+        # The dummy check takes the usual time, and raises Unavailable if memory is short.
         return _verify(peer, settings, None, password)
     return Verdict(True, _hash(settings, password) if present.check_needs_rehash(stored) else None)
 
 
 def _hash(settings: Passwords, password: str) -> str | None:
-    """The hash; None if there is no memory for it."""
+    """Hash the password. Return None if there is not enough memory."""
     try:
         return hasher(settings).hash(password)
     except HashingError:
@@ -122,7 +124,10 @@ def _hash(settings: Passwords, password: str) -> str | None:
 
 
 def is_common(password: str, name: str) -> bool:
-    """Whether it is among the first guesses. The first call loads lists of 8 MiB."""
+    """Return whether the password is among the first guesses of an attacker.
+
+    The first call loads lists of 8 MiB.
+    """
     rated = password[:_MAX_RATED]
     if math.prod(len(set(signs) & set(rated)) or 1 for signs in _READ_ALIKE) > _MAX_READINGS:
         rated = rated.translate(_SIGNS)
@@ -135,7 +140,7 @@ def _hasher(time: int, memory: int, lanes: int) -> PasswordHasher:
 
 
 def _nobody(settings: Passwords) -> str:
-    """A hash of no password, which takes as long to check as one that was made now."""
+    """Return a hash that no password matches. Checking it takes as long as checking a new hash."""
     parameters = f"m={settings.memory},t={settings.time},p={settings.lanes}"
     return f"$argon2id$v=19${parameters}$c2FsdHNhbHRzYWx0c2FsdA${'A' * 43}"
 

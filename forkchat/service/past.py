@@ -1,4 +1,4 @@
-"""Whether MySQL still has what was acknowledged: a restored backup or a promoted replica may not."""
+"""Detection of acknowledged messages that MySQL has lost by a restored backup or a promoted replica."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from forkchat.runtime import sleep
 from forkchat.service.context import Context
 from forkchat.wire.chat import ChatMessage
 
-#: Looks at a message that is not there, and seconds between them. A node that lags shows it by the last one.
+#: Checks after which a missing message counts as lost.
+#: Seconds between these checks. A node that lags shows the message by the last one.
 _LOOKS, _PAUSE = 4, 1.0
-#: Suspects that are looked at. Where more are lost, these prove it.
+#: Suspects that are checked at most. If more are lost, these prove it.
 _MAX_SUSPECTS = 200
 
 
@@ -21,15 +22,18 @@ class _Suspect:
 
     def __init__(self, ts: int):
         self.ts = ts
-        self.looks = 0  # that have not found it
+        self.looks = 0  # checks that have not found the message
 
 
 class Past:
-    """Suspects messages, looks at them again, and has the epoch in which it looked renewed once one is proven
-    to be lost; another worker may have done so meanwhile.
+    """The checks of suspected messages. The epoch is renewed once a message is proven to be lost.
 
-    A message is lost if another one has its number, or if the conversation ends before it and goes on doing
-    so. One read that finds less than was there before proves nothing: it may have come from a node that lags.
+    `renew` is given the epoch during which the message was checked, because another worker may have renewed
+    it meanwhile.
+
+    A message is lost if another message has its number. It is also lost if the conversation ends before it,
+    and still does after `_LOOKS` checks. A single read that finds less than before proves nothing, because it
+    may have come from a node that lags.
     """
 
     def __init__(self, context: Context, renew: Callable[[str], Awaitable[object]]):
@@ -39,13 +43,13 @@ class Past:
         self._looking = Job(context.loop, "past.look", self._look)
 
     def suspect(self, conv: str, seq: int, ts: int) -> None:
-        """The message of that number and time, which was stored or delivered here, may be gone."""
+        """Check the message with that number and time, which was stored or delivered here and may be lost."""
         if len(self._suspects) < _MAX_SUSPECTS:
             self._suspects.setdefault((conv, seq), _Suspect(ts))
             self._looking.want()
 
     def forget(self) -> None:
-        """The epoch is a new one."""
+        """Drop all suspects, because a new epoch has begun."""
         self._suspects.clear()
 
     async def _look(self) -> None:
@@ -59,7 +63,7 @@ class Past:
                 if is_other or (found.last < seq and suspect.looks >= _LOOKS):
                     await self._prove(conv, seq, epoch)
                     return
-                if found.last >= seq:  # it is there, or was deleted as too old
+                if found.last >= seq:  # the message is there, or was deleted as too old
                     self._suspects.pop((conv, seq), None)
                 elif not is_behind:
                     is_behind = True

@@ -1,18 +1,20 @@
-"""What workers publish to each other: parts of two lines, words and a frame for modern clients, or nothing.
+"""The messages that workers publish to each other. A message consists of parts, and a part of two lines.
+
+The first line holds words. The second line holds a frame for modern clients, or nothing.
 
 | kind | words | meaning |
 |---|---|---|
-| `B` | worker | a batch's first part: that worker has delivered the others to its own users |
-| `M` | conv seq sender version ts | a stored message: the frame |
+| `B` | worker | first part of a batch: this worker has delivered the other parts to its own users |
+| `M` | conv seq sender version ts | a stored message, with its frame |
 | `L` | conv seq | look: messages up to `seq` are stored |
-| `E` | conv sender version | an ephemeral message: the frame, not for its sender |
-| `T` | conv sender version | the sender types: the frame, not for them |
-| `F` | user | an event: the frame, not for `user` (0: for all) |
+| `E` | conv sender version | an ephemeral message, with the frame for everyone but its sender |
+| `T` | conv sender version | the sender types, with the frame for everyone else |
+| `F` | user | an event, with the frame for everyone but `user` (0: for all) |
 | `V` | conv | the group's members have changed |
-| `K` | token | the session was taken over: close it |
-| `P` | token | someone else tried to log in: see whether the session lives |
+| `K` | token | kick: the session was taken over; close it |
+| `P` | token | probe: another client tried to log in; check whether the session is alive |
 
-On the channel `all`: `reconcile`, `epoch`.
+The channel `all` carries `reconcile` and `epoch` instead.
 """
 
 from __future__ import annotations
@@ -59,6 +61,6 @@ def probe(claim: str) -> bytes:
 
 
 def parts(data: bytes) -> list[tuple[list[bytes], bytes]]:
-    """Of each part the words, the kind first, and the frame with its LF."""
+    """Return for each part its words, the kind first, and its frame with the LF."""
     lines = data.split(b"\n")
     return [(lines[at].split(b" "), lines[at + 1] + b"\n") for at in range(0, len(lines) - 1, 2)]

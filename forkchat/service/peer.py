@@ -1,4 +1,4 @@
-"""What the service sees of a connection."""
+"""The service's view of a connection."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class Peer(Protocol):
-    """One client's connection, its frames decoded and its requests checked."""
+    """One client's connection, whose frames are decoded and whose requests are checked."""
 
     session: Session | None
     host: str
     address: str  # host and port
-    epoch: str  # that a modern peer was told
+    epoch: str  # the epoch that a modern peer was told
 
     @property
     def classic(self) -> ClassicAnswers: ...
 
     @property
     def guess(self) -> Guess:
-        """Which dialect a classic peer speaks."""
+        """The guess of which dialect a classic peer speaks."""
 
     @property
     def is_modern(self) -> bool: ...
@@ -36,54 +36,54 @@ class Peer(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """It takes nothing more; what was written before may still be on its way."""
+        """True once the peer accepts nothing further. Earlier output may still be on its way."""
 
     @property
     def is_over(self) -> bool:
-        """Its output is full: no more deliveries until it has drained."""
+        """True while the peer is congested. Deliveries are left out until it has drained."""
 
     @property
     def queued(self) -> int:
-        """Bytes written to it so far."""
+        """Bytes written to the peer so far."""
 
     def delivered(self) -> int:
-        """Bytes that have reached the peer's machine."""
+        """Return the number of bytes that have reached the peer's machine."""
 
     def greet(self, epoch: str) -> None:
-        """It has said HELLO, and is told the epoch: it is modern from now on."""
+        """Make the peer modern from now on. It has said HELLO, and is told the epoch."""
 
     def opened(self, session: Session, burst: int) -> None:
-        """It has logged in, and may send so many messages at once."""
+        """Log the peer in. It may send `burst` messages at once."""
 
     def left(self) -> None:
-        """It has logged out, and may log in again."""
+        """Log the peer out. It may log in again."""
 
     def spend(self, messages: int) -> None:
-        """Count a request as so many messages more for the rate, which the next one waits for."""
+        """Count a request as so many more messages for the rate. The next request waits for that."""
 
     @property
     def debt(self) -> float:
-        """Seconds until it has paid for its last requests."""
+        """Seconds until the peer has paid for its last requests."""
 
     def answer(self, request: Request, fields: dict[str, Any]) -> None:
         """Answer a modern request."""
 
     def refuse(self, msgid: int, rid: str | int | None, refused: Refused) -> None:
-        """Answer a request with why it is refused. Too many refusals end the connection."""
+        """Answer a request with a refusal. Too many refusals end the connection."""
 
     def write(self, frame: bytes) -> None:
-        """Queue a whole frame, its delimiter included."""
+        """Queue a whole frame, including its delimiter."""
 
     def offer(self, frame: bytes) -> bool:
-        """The same, unless its output is full; whether it was queued."""
+        """Queue a frame unless the peer is congested. Return whether it was queued."""
 
     def write_json(self, json: bytes) -> None:
         """Queue a classic answer, framed as this peer needs it."""
 
     def bye(self, reason: str, retry_after: float | None = None) -> None:
-        """Say BYE (modern peers), send what waits, close."""
+        """Send BYE (to a modern peer) and all queued output, then close."""
 
     def close(self, reason: str) -> None: ...
 
     def probe(self) -> None:
-        """Find out whether the other end lives; if not, close."""
+        """Find out whether the client is alive. If not, close."""

@@ -1,4 +1,4 @@
-"""Pub/sub loses, MySQL does not: what was sent to the users here is held against what is stored."""
+"""Reconciliation of what local users were sent with what MySQL has, because pub/sub may lose messages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from forkchat import log
 from forkchat.jobs import Job, each
 from forkchat.service.context import Context
 
-#: Seconds between looks at what was touched lately; how far each reaches back before the last one.
+#: Seconds between checks of recently touched conversations.
+#: Seconds by which each check reaches back before the previous one. A commit comes after its time stamp.
 _TAIL, _OVERLAP = 2.0, 10
-#: Users, or conversations, of one query.
+#: Users or conversations per query.
 _CHUNK = 200
 
 
 class Reconciler:
-    """In full after whatever may have cost messages, and always at the tail of what was touched lately.
+    """Full reconciliation after a possible loss of messages, and constant reconciliation of recent changes.
 
-    `epoch_is(epoch)` is told what MySQL has: the announcement of a new one may have been lost too.
+    `epoch_is(epoch)` is called with the epoch in MySQL, because the announcement of a new one may be lost
+    too.
     """
 
     def __init__(self, context: Context, epoch_is: Callable[[str], object]):
@@ -31,7 +33,7 @@ class Reconciler:
         self._context.loop.call_later(_TAIL, self._look)
 
     def everything(self) -> None:
-        """Reconcile all users here, in chunks."""
+        """Reconcile all conversations and users here, in chunks."""
         self._full.want()
 
     async def _reconcile(self) -> None:

@@ -1,4 +1,4 @@
-"""Handlers by msgid, and what they may answer."""
+"""The handlers by msgid, and the types of their answers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from forkchat.service.peer import Peer
 from forkchat.wire.requests import Request
 
-#: A handler answers with the fields of its answer. A coroutine holds up what its peer sent after it.
-#: None: it has answered by itself, or will, or there is no answer. Refusals are raised.
+#: The fields of an answer. None means that there is no answer, or that the handler sends it itself,
+#: now or later. Refusals are raised.
 Fields = dict[str, Any] | None
+#: A coroutine holds up the later requests of its peer until it is done.
 Answer = Fields | Coroutine[Any, Any, Fields]
 Handler = Callable[[Peer, Request], Answer]
 
-#: Each part of the service puts its own in.
+#: Each part of the service adds its own handlers.
 Registry = dict[int, Handler]

@@ -1,4 +1,4 @@
-"""Old messages are deleted in the background, where the configuration says so."""
+"""Background deletion of old messages, if the configuration asks for it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from forkchat.jobs import background
 from forkchat.runtime import Future
 from forkchat.service.context import Context
 
-#: Seconds between two steps of a pass, and between looks whether it is time for one.
+#: Seconds between two steps of a pass.
+#: Seconds between checks whether a pass is due.
 _STEP, _LOOK = 0.2, 5.0
 
 
 class Retention:
-    """Each worker looks; the store lets one of them at it at a time."""
+    """Deletion job of a worker. All workers run it; the store lets only one of them delete at a time."""
 
     def __init__(self, context: Context):
         self._context = context

@@ -1,4 +1,4 @@
-"""Friends see each other come and go: announced when it happens, and not when one is back in seconds."""
+"""Presence announcements to friends. An absence of a few seconds is not announced."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from forkchat.bus.router import Router
     from forkchat.store import Store
 
-#: Seconds after which someone who left counts as gone: a little more than Redis remembers they left.
+#: Seconds after which a user who left counts as gone: slightly longer than Redis remembers the logout.
 _GONE = 5.2
-#: Seconds between looks at a user who left later than expected.
+#: Seconds between checks of a user who left later than expected.
 _LOOK = 1.0
-#: Seconds in which every worker has registered its sessions again after Redis was away.
+#: Seconds within which every worker registers its sessions again after Redis was unavailable.
 _REGISTERED = 5.0
-#: Users of one query.
+#: Users per query.
 _CHUNK = 100
 
 
 class Roster:
-    """Tells those who have added a user. One query at each login and logout, no map of watchers."""
+    """Announcements of a user's presence to the users who have added them.
+
+    Each login and logout costs one query. No map of watchers is kept.
+    """
 
     def __init__(self, loop: Loop, store: Store, presence: Presence, router: Router, delivery: Delivery):
         self._loop = loop
@@ -37,17 +40,23 @@ class Roster:
         self._presence = presence
         self._router = router
         self._delivery = delivery
-        self._leaving: set[int] = set()  # users at whom a look is due
+        self._leaving: set[int] = set()  # users who are due for a check
         self._is_due = False
         self._missed_at = 0.0
 
     def arrived(self, claim: Claim, name: str) -> None:
-        """Their session was claimed: it is new, or was registered again."""
+        """Announce a user's arrival after a claim, unless their friends know it.
+
+        The session is new, or was registered again.
+        """
         if not claim.was_here:
             background(self._announce(claim.user, name, is_here=True), "roster.arrived")
 
     def departed(self, users: list[int], since: float = 0.0) -> None:
-        """These have had no session for `since` seconds; they may be back in a moment."""
+        """Announce the departure of the users soon, unless they come back.
+
+        They have had no session for `since` seconds.
+        """
         users = [user for user in users if user not in self._leaving]
         self._leaving.update(users)
         self._loop.call_later(max(0.0, _GONE - since), self._are_gone, users)
@@ -57,9 +66,10 @@ class Roster:
             background(self._announce_gone(user), "roster.departed")
 
     async def _announce_gone(self, user: int) -> None:
-        """Announce that the user has gone, unless they have a session, whose worker answers for them.
+        """Announce that the user has gone, unless they have a session, whose worker tracks their presence.
 
-        A user who may be back is looked at again: the worker that released their session may have stopped.
+        A user who may be back is checked again later, because the worker that released their session may have
+        stopped.
         """
         self._leaving.discard(user)
         if await retrying(self._loop, lambda: self._presence.may_be_back(user), "roster.departed"):
@@ -70,13 +80,16 @@ class Roster:
             await self._presence.forget(user)
 
     async def _announce(self, user: int, name: str, is_here: bool) -> None:
-        """Tell the user's watchers, however long Redis or MySQL is away; nothing that is no longer true."""
+        """Announce to the user's watchers, and retry as long as Redis or MySQL is unavailable.
+
+        Nothing is announced that is no longer true.
+        """
         await retrying(self._loop, lambda: self._announce_now(user, name, is_here), "roster.announce")
 
     async def _announce_now(self, user: int, name: str, is_here: bool) -> None:
         if not is_here and user in await self._presence.here([user]):
             log.debug("roster.back", user=user)
-            return  # back in a moment, as whoever logs in and out again and again: it costs no list
+            return  # already back: a client that logs in and out repeatedly costs no list of watchers
         channels = [user_channel(watcher) for watcher in await self._store.friends.watchers(user)]
         if channels and not name:
             account = await self._store.users.find(user)
@@ -86,14 +99,18 @@ class Roster:
         log.debug("roster.announced", user=user, is_here=is_here, friends=len(channels))
 
     async def start(self) -> None:
-        """If Redis has lost its data just now: who logs in here has friends who are not registered yet."""
+        """Resynchronize if Redis has just lost its data.
+
+        Friends of the users who log in here may not be registered again yet.
+        """
         if await self._presence.age() < _REGISTERED:
             self.resynchronize()
 
     def resynchronize(self) -> None:
-        """Announcements may have been missed: soon, tell everyone here how their friends are.
+        """Tell every user here soon how their friends are, because announcements may have been missed.
 
-        So long after the first that were missed, and after the last: more must not put it off for ever.
+        This is done `_REGISTERED` seconds after the first loss, and again after the last one. Further losses
+        must not postpone it for ever.
         """
         self._missed_at = self._loop.time()
         if not self._is_due:

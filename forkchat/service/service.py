@@ -1,4 +1,4 @@
-"""A worker's service put together: handlers, delivery, presence, and what the bus tells all workers."""
+"""The assembly of a worker's service: handlers, delivery, presence, and messages to all workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds between attempts to start while a dependency is away.
+#: Seconds between attempts to start while a dependency is unavailable.
 _RETRY = 1.0
 
 
@@ -80,11 +80,11 @@ class Service:
         self._reconciler.start()
         self._retention.start()
         self._naming.start()
-        # The worker whose slot this is may have died between a commit and its publish.
+        # The worker that had this slot before may have died between a commit and its publish.
         self.context.router.publish(payload.ALL, payload.RECONCILE)
 
     def drained(self, session: Session) -> None:
-        """The session's peer has taken everything that waited."""
+        """Let a lagging session catch up, because its peer has taken all queued output."""
         if session.is_lagging:
             if session.catching_up is None:
                 work = partial(self._history.catch_up, session)
@@ -92,7 +92,10 @@ class Service:
             session.catching_up.want()
 
     async def _until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Retry while a dependency is away. Any other error is one that a worker cannot start with."""
+        """Retry `attempt` while a dependency is unavailable.
+
+        Any other error is raised, because the worker cannot start with it.
+        """
         while True:
             try:
                 return await attempt()
@@ -117,12 +120,15 @@ class Service:
         self._hold_on()
 
     def _hold_on(self) -> None:
-        """Redis may have forgotten who is here, and we may have missed what it told."""
+        """Reclaim the sessions and resynchronize presence.
+
+        Redis may have forgotten who is online, and this worker may have missed announcements.
+        """
         self.gate.hold_on()
         self.context.roster.resynchronize()
 
     async def _renew_epoch(self, known: str) -> None:
-        """The database went back in time while the epoch was `known`."""
+        """Renew the epoch, because the database went back in time while the epoch was `known`."""
         await self.context.store.epoch.renew(known)
         self.context.router.publish(payload.ALL, payload.EPOCH)
         await self._read_epoch()
@@ -132,7 +138,7 @@ class Service:
             self._reading_epoch.want()
 
     async def _read_epoch(self) -> None:
-        """A new epoch: end every session, so that its client comes again and learns of it."""
+        """Read the epoch. If it is new, end every session, so that its client reconnects and learns of it."""
         epoch = await self.context.store.epoch.get()
         if epoch == self.context.epoch:
             return

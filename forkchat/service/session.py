@@ -1,4 +1,4 @@
-"""A logged-in user on this worker: what goes to them, and how far they have come."""
+"""A user's session on this worker: its deliveries and its cursors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from forkchat.service.peer import Peer
 if TYPE_CHECKING:
     from forkchat.store import Cursors
 
-#: Messages that a session takes in while it is being attached; more, and it catches up by FETCH.
+#: Messages that are buffered for a session while it logs in. With more, its connection is closed as slow,
+#: and its client catches up by FETCH.
 _MAX_EARLY = 1000
 
 
 class Session:
-    """One user's one session. `claim` is the token by which Redis knows it.
+    """The only session of a user. `claim` is the token by which Redis knows it.
 
-    What it holds is given back by `Gate.end`, once: its own channel (`is_listening`), the channels of
-    `groups`, its place in `Delivery` and its claim. `ended` is then set, and done when all that is over.
+    `Gate.end` releases all that the session holds, once. That is its own channel (`is_listening`), the
+    channels of `groups`, its place in `Delivery` and its claim. `ended` is set then, and is done when all of
+    that is over.
 
-    `sent`: how far a conversation was sent to this session, where that is ahead of what its stream
-    on this worker knows; for a classic client of every conversation, since it cannot drop repeats.
-    `groups` are those whose channels are held for it, each with the version of the members as of which the
-    user is known to be one (0: not yet known); `pairs` the one-to-one conversations it has been active in,
-    the last of them, as they came.
-    `fetched` is the last number of conversations that were read by FETCH, `may_see` whether the user may know
-    if another one is online. Like what else most sessions never need, they are made when the first comes.
+    `sent` holds the number up to which a conversation was sent, where that is ahead of its stream here. For a
+    classic client it holds every conversation, because a classic client cannot drop duplicates.
+
+    `groups` are the groups whose channels are held for the session. The value is a version of the group's
+    members (0: not yet known). The user is known to be a member as of that version. `pairs` are the last
+    one-to-one conversations in which the session was active. They keep the order in which they were added.
+
+    `fetched` is the last number of each conversation that was read by FETCH. `may_see` tells by conversation
+    whether the user may know if the other user is online.
+
+    Attributes that most sessions never need are created when they are first used.
     """
 
     __slots__ = (
@@ -58,7 +64,7 @@ class Session:
         self.user = user
         self.name = name
         self.claim = claim
-        self.numbering = ""  # of a classic client, as it is stored for the account
+        self.numbering = ""  # of a classic client, as stored for the account
         self.token = token  # digest of the login token, b"" for none
         self.is_listening = False
         self.ended: Future[None] | None = None
@@ -73,12 +79,12 @@ class Session:
         self._marks: deque[tuple[int, str, int]] | None = None
 
     def start_at(self, conv: str, seq: int) -> None:
-        """Everything up to `seq` was, or will be, given to it by other means."""
+        """Skip the conversation up to `seq`, because the session is given that by other means."""
         if seq > self.sent.get(conv, 0):
             self.sent[conv] = seq
 
     def open(self) -> bool:
-        """The login is answered: hand over what came meanwhile; False if that was too much."""
+        """Hand over what came during the login, which has been answered. Return False if it was too much."""
         early, self._early = self._early or [], None
         self._is_lagging = len(early) > _MAX_EARLY
         if not self._is_lagging:
@@ -90,10 +96,11 @@ class Session:
         return not self._is_lagging
 
     def deliver(self, outs: list[Outgoing]) -> None:
-        """Send messages, but for those that were sent and the session's own.
+        """Send messages, except those that were already sent and the session's own.
 
-        What is read from the store a modern session gets of its own too: its acknowledgement may have been
-        lost. Never raises: others get the same. A session that fails is closed, and its client comes again.
+        A modern session gets its own messages too if they were read from the store. They stand in for an
+        acknowledgement that may have been lost. This method never raises, because other sessions get the same
+        messages. A session that fails is closed, and its client reconnects.
         """
         try:
             for out in outs:
@@ -108,9 +115,9 @@ class Session:
             self.peer.close("error")
 
     def push(self, frame: bytes) -> None:
-        """Send an event's frame, which is nothing to a classic client.
+        """Send the frame of an event. A classic client gets no events.
 
-        It is queued as an answer is, also for a congested peer: an event is told once.
+        The frame is queued like an answer, even for a congested peer, because an event is sent only once.
         """
         if self.peer.is_modern:
             if self._early is None:
@@ -125,7 +132,7 @@ class Session:
 
     @property
     def is_lagging(self) -> bool:
-        """Deliveries were left out because the peer was congested, and are until `resume`."""
+        """True while deliveries are left out because the peer was congested, until `resume`."""
         return self._is_lagging
 
     def lag(self) -> None:
@@ -135,7 +142,10 @@ class Session:
         self._is_lagging = False
 
     def settle(self, cursors: Cursors) -> bool:
-        """Move a classic client's cursors to what has reached its machine; whether more is under way."""
+        """Move a classic client's cursors to what has reached its machine.
+
+        Return whether more is on its way.
+        """
         if self._marks:
             delivered = self.peer.delivered()
             while self._marks and self._marks[0][0] <= delivered:
@@ -145,7 +155,7 @@ class Session:
         return bool(self._marks)
 
     def forget(self) -> None:
-        """What was sent moves no cursor any more."""
+        """Let what was sent so far no longer move cursors."""
         self._marks = None
 
     def _write(self, out: Outgoing) -> None:
@@ -161,7 +171,7 @@ class Session:
             self.write_classic(out)
 
     def write_classic(self, out: Outgoing) -> None:
-        """Send to a classic peer, and mark where its cursor moves once this has reached it."""
+        """Send to a classic peer, and mark the output, so that the cursor moves once it has arrived."""
         form: Form = self.peer.form
         for frame in out.classic(form, self.peer.classic.dialect):
             self.peer.write(frame)
@@ -170,7 +180,7 @@ class Session:
             self.mark(out.conv, out.seq)
 
     def mark(self, conv: str, seq: int) -> None:
-        """What was written to the peer so far holds the conversation up to `seq`, if it was taken."""
+        """Mark that the output so far holds the conversation up to `seq`, unless the peer is closed."""
         if not self.peer.is_closed:
             self._marks = self._marks or deque()
             self._marks.append((self.peer.queued, conv, seq))

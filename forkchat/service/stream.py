@@ -11,22 +11,22 @@ from forkchat.service.session import Session
 from forkchat.wire.conversation import Conversation, parse_key
 from forkchat.wire.sequence import Sequence
 
-#: What may wait for an earlier message or for the members; the rest is read from the store instead.
+#: Messages that may wait for an earlier one or for the members. The rest is read from the store instead.
 _MAX_HELD = 1024
-#: Messages delivered last whose times are kept, at least.
+#: Recently delivered messages whose times are kept, at least.
 _KEPT = 8
 
 
 class Stream:
     """The messages of a conversation, delivered in order and without gaps, once per worker.
 
-    Until its position is known (`is_located`), what comes is set aside; what was stored under a later version
-    of the members too, until these are known. `is_stale`: they must be read. `followers` are the local
-    sessions by user: of a group its members, of a pair both. `job` reads what is not known and what is
-    missing.
+    Messages are set aside until the stream's position is known (`is_located`). Messages that were stored
+    under a later version of the members are set aside until these members are known. `is_stale` means that
+    the position or the members must be read. `followers` are the local sessions by user: a group's members,
+    or both users of a pair. `job` reads the position, the members and missing messages.
 
-    `on_other(seq)` is called when a message comes under a number under which another one was delivered: MySQL
-    has lost that one. What comes from then on belongs to another history, and is not delivered.
+    `on_other(conv, seq)` is called when a message has a number under which another message was delivered.
+    MySQL has lost the delivered one. Later messages belong to another history, and are not delivered.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Stream:
         self._has_parted = False
         self._sequence: Sequence[Outgoing] | None = None
         self._aside: list[Outgoing] = []
-        self._times: list[int] = []  # of the last that were delivered
+        self._times: list[int] = []  # of the most recently delivered messages
 
     @property
     def is_located(self) -> bool:
@@ -64,25 +64,30 @@ class Stream:
 
     @property
     def last(self) -> int:
-        """Everything up to it was delivered here."""
+        """The number up to which everything was delivered here."""
         return self._sequence.last if self._sequence else 0
 
     @property
     def known(self) -> int:
-        """Messages up to it are known to exist."""
+        """The number up to which messages are known to exist."""
         return self._sequence.known if self._sequence else 0
 
     def start(self, last: int, version: int = 0) -> None:
-        """The position is known: everything up to `last` has been delivered. So are the members of
-        `version`."""
+        """Set the position: everything up to `last` is delivered, and the members of `version` are known.
+
+        A stream that already has a position keeps it.
+        """
         if self._sequence is None:
             self._sequence = Sequence(last)
             self.version = version
 
     def feed(self, outs: list[Outgoing]) -> bool:
-        """Deliver these and what they complete; False if the position or the members must be read first."""
+        """Deliver these messages and those that they complete.
+
+        Return False if the position or the members must be read first.
+        """
         sequence = self._sequence
-        if sequence is None or outs[-1].version > self.version:  # later messages are of later versions
+        if sequence is None or outs[-1].version > self.version:  # versions never decrease
             room = _MAX_HELD - len(self._aside)
             self._aside += outs[:room]
             if sequence is not None and len(outs) > room:
@@ -103,9 +108,10 @@ class Stream:
         return True
 
     def located(self, last: int, version: int) -> bool:
-        """Messages up to `last` exist, the members of `version` are known: go on with what waits.
+        """Go on with the messages that were set aside.
 
-        False if some of it needs a later version still: the members changed after they were read.
+        Messages up to `last` exist, and the members of `version` are known. Return False if some messages
+        need a later version still, because the members changed after they were read.
         """
         self.version = max(self.version, version)
         if self._sequence is not None:
@@ -120,23 +126,25 @@ class Stream:
             self._sequence.note(last)
 
     def skip_to(self, first: int) -> None:
-        """Nothing before `first` is kept any more."""
+        """Skip to `first`, because earlier messages are no longer kept."""
         if self._sequence is not None:
             self._times = []
             self._deliver(self._count(self._sequence.skip_to(first)))
 
     def gap(self) -> tuple[int, int] | None:
-        """What is missing here: `after < seq <= upto`."""
+        """Return the first gap as `(after, upto)`, where `after < seq <= upto`, or None."""
         return self._sequence.gap() if self._sequence else None
 
     def ts_of(self, seq: int) -> int:
-        """The time of the message that was delivered under that number, which tells it from any other that
-        MySQL may give the number to; 0 if it is not known."""
+        """Return the time of the message that was delivered under that number, 0 if it is not known.
+
+        The time tells this message from any other to which MySQL may give the same number.
+        """
         back = self.last - seq
         return self._times[-1 - back] if 0 <= back < len(self._times) else 0
 
     def _count(self, ready: list[Outgoing]) -> list[Outgoing]:
-        """These are the next: `last` is that of the last of them."""
+        """Record the times of `ready` and return it. Its last message has the number `last`."""
         self._times += [out.ts for out in ready]
         if len(self._times) > 2 * _KEPT:
             del self._times[:-_KEPT]

@@ -1,4 +1,4 @@
-"""What lasts: the only importer of MySQLdb, one module per table."""
+"""Persistent data in MySQL, one module per table. Only this package imports MySQLdb."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Decided", "Group", "Located", "Standing", "Store", "User", "connecti
 
 
 def connections(readers: int) -> int:
-    """How many a worker's Store holds: those of the readers, the cursors and the writer."""
+    """Return how many connections a worker's Store holds: the readers', the cursors' and the writer's."""
     return readers + 2
 
 
 class Store:
-    """A worker's tables. Nothing connects before it is used; each lane has a connection of its own.
+    """A worker's tables. No connection is made before its first use. Each lane has its own connection.
 
-    `on_moved` is called on the loop when the URL may lead to another server than before.
+    `on_moved` is called on the loop when the URL may lead to a different server than before.
     """
 
     def __init__(self, loop: Loop, make_lane: Callable[[str], Lane], url: str, readers: int, pending: int):

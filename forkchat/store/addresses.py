@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forkchat.store.database import Cursor, Pool
 
-#: Addresses kept of each account, and days for which one counts: home, work, and where a phone goes.
+#: Addresses kept per account (home, work, a phone's networks), and days for which an address counts.
 _MOST, _DAYS = 20, 90
 
 
@@ -15,7 +15,7 @@ class Addresses:
 
 
 def are_known(cursor: Cursor, places: list[bytes]) -> list[bool]:
-    """Whether each of these (digests of a user and an address) has seen the user log in lately."""
+    """Tell, for each digest of a user and an address, whether the user logged in from there lately."""
     cursor.execute(
         "SELECT address FROM known_address WHERE address IN %s AND seen >= UTC_DATE() - INTERVAL %s DAY",
         (places, _DAYS),
@@ -25,7 +25,10 @@ def are_known(cursor: Cursor, places: list[bytes]) -> list[bool]:
 
 
 def remember(cursor: Cursor, user: int, place: bytes) -> None:
-    """Note a login. The same place twice on a day writes nothing; beyond the bound the oldest go."""
+    """Note a login. A repeated login from the same place on the same day writes nothing.
+
+    Beyond `_MOST` addresses per account, the oldest are deleted.
+    """
     cursor.execute(
         "INSERT INTO known_address (address, user, seen) VALUES (%s, %s, UTC_DATE())"
         " ON DUPLICATE KEY UPDATE seen = UTC_DATE()",

@@ -1,6 +1,6 @@
-"""Tables `conversation` and `message`, as they are written: one batch in one transaction.
+"""Tables `conversation` and `message`, write side: one batch in one transaction.
 
-How this keeps the delivery promise is in `forkchat.store.writer`.
+The rules that keep the delivery promise are in `forkchat.store.writer`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from forkchat.store.database import Cursor, flat, values
 
 
 class Draft:
-    """A message to be stored. `cid` makes it safe to be stored again; `ticket` is what whoever appended it
-    wants to have with the outcome."""
+    """A message to be stored. Its `cid` makes a retry safe.
+
+    `ticket` is any value that the caller wants back with the outcome.
+    """
 
     __slots__ = ("body", "born", "cid", "conv", "sender", "ticket", "users")
 
     def __init__(self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any):
         self.conv = conv
-        self.users = users  # of a pair; empty for a group
+        self.users = users  # the two users of a pair; empty for a group
         self.sender = sender
         self.cid = cid
         self.body = body
@@ -32,25 +34,28 @@ class Draft:
 
 
 class Outcome(NamedTuple):
-    """A draft that is stored, now or (`is_dup`) earlier; `version` is the conversation's members_ver."""
+    """The result of a draft that is stored, now or earlier (`is_dup`). `version` is members_ver."""
 
     seq: int
-    ts: int  # milliseconds since 1970, by MySQL's clock: hosts may differ
+    ts: int  # milliseconds since 1970, by MySQL's clock, because the hosts' clocks may differ
     version: int
     is_dup: bool
 
 
 class Stored(NamedTuple):
-    """What became of a batch; drafts in neither were passed over for a lock."""
+    """The result of a batch. Drafts in neither field were skipped because of a lock."""
 
     outcomes: dict[Draft, Outcome | Refused]
-    absent: list[Draft]  # their conversation does not exist yet
+    absent: list[Draft]  # drafts whose conversation does not exist yet
 
 
 def store(connection: Any, drafts: list[Draft], contended: set[str]) -> Stored:
-    """Store what can be locked at once, or is `contended` and waited for, and commit.
+    """Store and commit the drafts whose conversations can be locked.
 
-    Resends are rare: nobody looks for them until the unique key says that there is one. Raises MySQLdb.Error.
+    The locks of `contended` conversations are waited for. Other locked conversations are skipped.
+    Resends are rare, so they are looked up only after the unique key reports one.
+
+    Raises MySQLdb.Error if MySQL fails.
     """
     try:
         return _store(connection, drafts, contended, may_be_sent=False)
@@ -81,7 +86,7 @@ def _store(connection: Any, drafts: list[Draft], contended: set[str], may_be_sen
 
 
 def create_conversations(connection: Any, drafts: list[Draft]) -> dict[Draft, Outcome | Refused]:
-    """Make the pairs that these drafts begin, in a transaction of its own; refusals for the others."""
+    """Create the pairs that these drafts begin, in a separate transaction. Return refusals for the others."""
     users = sorted({user for draft in drafts for user in draft.users})
     with connection.cursor() as cursor:
         existing: set[int] = set()
@@ -131,7 +136,7 @@ def _lock(cursor: Cursor, convs: list[bytes], may_wait: bool) -> dict[str, _Lock
     cursor.execute(_ROWS + (" FOR UPDATE" if may_wait else " FOR UPDATE SKIP LOCKED"), (convs,))
     locked = {}
     for conv, last, version, now, is_read_only in cursor:
-        if is_read_only:  # an account with many rights could write to it all the same
+        if is_read_only:  # a privileged account could still write to the server
             raise read_only_error()
         locked[conv] = _Locked(last, version, now)
     return locked
@@ -146,10 +151,10 @@ _Sent = tuple[str, bytes, Outcome]  # conversation, body, outcome
 
 
 def _sent_before(cursor: Cursor, drafts: list[Draft]) -> dict[tuple[int, bytes], _Sent]:
-    """What is stored already under the (sender, cid) of any of these."""
+    """Return what is already stored under the (sender, cid) of these drafts."""
     keys = [(draft.sender, draft.cid) for draft in drafts]
     cursor.execute(
-        "SELECT m.sender, m.cid, CAST(m.conv AS CHAR), m.body, m.seq, m.ts"  # noqa: S608 - placeholders alone
+        "SELECT m.sender, m.cid, CAST(m.conv AS CHAR), m.body, m.seq, m.ts"  # noqa: S608 - placeholders only
         f" FROM ({values(keys, ('sender', 'cid'))}) v"
         " JOIN message m ON m.sender = v.sender AND m.cid = v.cid",
         flat(keys),
@@ -160,12 +165,12 @@ def _sent_before(cursor: Cursor, drafts: list[Draft]) -> dict[tuple[int, bytes],
 
 
 def _memberships(cursor: Cursor, drafts: list[Draft]) -> set[tuple[str, int]]:
-    """Which (group, sender) of these are members."""
+    """Return the (group, sender) pairs of these drafts whose sender is a member of the group."""
     keys = list({(draft.conv.encode(), draft.sender) for draft in drafts if not draft.users})
     if not keys:
         return set()
     cursor.execute(
-        "SELECT CAST(m.conv AS CHAR), m.user"  # noqa: S608 - placeholders alone
+        "SELECT CAST(m.conv AS CHAR), m.user"  # noqa: S608 - placeholders only
         f" FROM ({values(keys, ('conv', 'user'))}) v"
         " JOIN member m ON m.user = v.user AND m.conv = v.conv",
         flat(keys),
@@ -180,7 +185,7 @@ def _number(
     members: set[tuple[str, int]],
     outcomes: dict[Draft, Outcome | Refused],
 ) -> None:
-    """Decide each draft; those that are to be inserted get the next number of their conversation."""
+    """Decide each draft. A draft that is to be inserted gets the next number of its conversation."""
     for draft in drafts:
         row = locked[draft.conv]
         key = (draft.sender, draft.cid)
@@ -202,7 +207,10 @@ def _number(
 
 
 def _insert_and_commit(connection: Any, cursor: Cursor, outcomes: dict[Draft, Outcome | Refused]) -> None:
-    """In one packet: each round trip to MySQL costs as much as several rows."""
+    """Insert the new messages and commit, all in one packet.
+
+    Each round trip to MySQL costs as much as several rows.
+    """
     new = [
         (draft.conv.encode(), outcome.seq, draft.sender, draft.cid, outcome.ts, draft.body)
         for draft, outcome in outcomes.items()
@@ -221,4 +229,4 @@ def _insert_and_commit(connection: Any, cursor: Cursor, outcomes: dict[Draft, Ou
         (*flat(list(ends.items())), sorted(ends), *new),
     )
     while cursor.nextset():
-        pass  # an error of a later statement comes here
+        pass  # an error of a later statement is raised here

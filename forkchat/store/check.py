@@ -1,7 +1,7 @@
-"""Whether a MySQL server can run what the store sends it: its version, settings, engines and our rights.
+"""Checks that a MySQL server can serve the store: its version, settings, engines and our rights.
 
-Each right is tried with a statement that changes nothing: it finds no row, or no table. The server looks at
-rights first.
+Each right is tried with a statement that changes nothing, because it finds no row or no table. The server
+checks rights first.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import MySQLdb
 from forkchat.store.connection import Connection
 from forkchat.store.database import Cursor
 
-#: The oldest versions that are known to work.
+#: The oldest server versions that are known to work.
 _OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
-#: Bytes of the largest packet with a full batch (see writer.py), and what surrounds a single message in it.
+#: Bytes of the largest packet with a full batch (see writer.py), and of what surrounds a single message.
 _BATCH_PACKET, _AROUND = 2 << 20, 64 << 10
-#: Bytes that one byte of a text can become: a control character is `\\u0001`, its backslash doubled.
+#: Bytes that one byte of text can become. A control character becomes `\\u0001`, with its backslash doubled.
 _ESCAPED = 7
 
 _SETTINGS = (
@@ -30,15 +30,16 @@ _SETTINGS = (
 )
 _READ_ONLY = "it is read-only, as a replica is: name the primary in its URL, or set read_only=0"
 _BINLOG = "binlog_format is STATEMENT, which cannot log what forkchat does: set it to ROW or MIXED"
-#: Errors of the server's state rather than of our rights.
+#: Errors caused by the server's state, not by missing rights.
 _KNOWN = {1290: _READ_ONLY, 1792: _READ_ONLY, 1836: _READ_ONLY, 1665: _BINLOG}
-#: The first tells the name of a column.
+#: Statements that try our rights on a table. The first also yields the name of a column for the UPDATE.
 _ON_TABLES = (
     "SELECT * FROM {table} LIMIT 0 FOR UPDATE SKIP LOCKED",
     "INSERT INTO {table} SELECT * FROM {table} WHERE FALSE",
     "UPDATE {table} SET {column} = {column} WHERE FALSE",
     "DELETE FROM {table} WHERE FALSE",
 )
+#: Statements that try our rights on the database.
 _ON_DATABASE = (
     "CREATE TABLE {new} LIKE {nowhere}",
     "ALTER TABLE {nowhere} ADD COLUMN x INT",
@@ -46,28 +47,31 @@ _ON_DATABASE = (
 )
 _DENIED = re.compile(r"^([A-Z, ]+) command denied")
 _DATABASE_DENIED = 1044
-#: There is no such database, column (where SELECT was denied) or table: what comes after the rights.
+#: No such database, column or table. The server reports it only after it has checked the rights.
+#: The column is unknown if SELECT was denied.
 _NOT_THERE = frozenset([1049, 1054, 1146])
 
 
 def packet_for(text: int, frame: int) -> int:
-    """Bytes of the largest packet in which messages are stored; `text` and `frame` are those of [limits]."""
+    """Return the bytes of the largest packet that stores messages. `text` and `frame` are as in [limits]."""
     return max(_BATCH_PACKET, min(_ESCAPED * text, 2 * frame) + _AROUND)
 
 
 def problems(
     connection: Connection, database: str, tables: Sequence[str], packet: int, sessions: int
 ) -> list[str]:
-    """What keeps the server from being used, a sentence for each. Raises MySQLdb.Error.
+    """Return a sentence for each reason why the server cannot be used.
 
-    `tables` are the schema's, which may be missing; `packet` is what `packet_for` says; `sessions` is the
-    number of connections that all workers hold.
+    `tables` are the schema's, and may be missing. `packet` is the result of `packet_for`.
+    `sessions` is the number of connections that all workers hold.
+
+    Raises MySQLdb.Error if the server cannot be queried.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT VERSION()")  # the connection's greeting may be a proxy's
+        cursor.execute("SELECT VERSION()")  # the version in the connection's greeting may be a proxy's
         too_old = _too_old(cursor.fetchone()[0])
         if too_old:
-            return [too_old]  # nothing else can be asked for certain
+            return [too_old]  # the other queries may not work on it
         found = [*_settings(cursor, packet, sessions), *_engines(cursor, database, tables)]
         found += _rights(cursor, database, tables)
     return list(dict.fromkeys(found))
@@ -93,7 +97,7 @@ def _settings(cursor: Cursor, packet: int, sessions: int) -> Iterator[str]:
     for name in (
         "max_connections",
         "max_user_connections",
-    ):  # the latter as it is for our user; 0: any number
+    ):  # the latter is the limit of our user; 0 means no limit
         if 0 < int(found[name]) < sessions:
             yield (
                 f"{name} is {found[name]}, and the workers hold {sessions}: raise it beyond that, or lower "
@@ -152,7 +156,7 @@ def _rights(cursor: Cursor, database: str, tables: Sequence[str]) -> list[str]:
 
 
 def _statements(cursor: Cursor, database: str, tables: Sequence[str]) -> Iterator[str]:
-    """A statement for each right and table. They lock nothing."""
+    """Yield a statement for each right and table. The statements lock nothing."""
     for name in tables:
         column = ""
         for tried in _ON_TABLES:

@@ -1,4 +1,4 @@
-"""Table `classic`: how the classic client that an account used last numbers its messages."""
+"""Table `classic`: the message numbering of the classic client that an account used last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Classic:
 
 
 def numbering(cursor: Cursor, users: list[int]) -> list[str]:
-    """The numberings of these accounts, in their order; "" where none is known."""
+    """Return the numberings of these accounts, in their order; "" where none is known."""
     cursor.execute("SELECT user, numbering FROM classic WHERE user IN %s", (users,))
     found = dict(cursor)
     return [found.get(user, "") for user in users]

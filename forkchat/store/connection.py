@@ -1,4 +1,4 @@
-"""MySQL connections from a URL, and what the driver's errors mean."""
+"""MySQL connections from a URL, and the meaning of the driver's errors."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import MySQLdb
 import MySQLdb.connections
-import MySQLdb.converters  # the driver does so when it connects; a user other than root may not read it then
+import MySQLdb.converters  # the driver imports it at connect, when a non-root user may not read it
 
 from forkchat.errors import Unavailable
 
 Connection = Any  # mysqlclient's types know neither `ssl` nor `write_timeout`
 
+#: Error numbers of MySQL.
 _DUPLICATE = 1062
 _DEADLOCK = 1213
 _LOCK_TIMEOUT = 1205
 _READ_ONLY = 1290
 _NO_DATABASE = 1049
 _OUTSIDE = 1047
-_ALREADY_THERE = frozenset([1060, 1061])  # a column, an index
+_ALREADY_THERE = frozenset([1060, 1061])  # a duplicate column, a duplicate index
 _NO_TABLE = frozenset([1046, 1146])
 
-#: The connection is gone, or was never made; InterfaceError's 0 is a call on a closed one.
+#: Errors of a connection that is gone or was never made. InterfaceError's 0 is a call on a closed connection.
 _LOST = frozenset(
     [0, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2012, 2013, 2014, 2055]
 )
-#: The server is there and cannot serve now: full, out of resources, read-only after a failover, not
-#: in its cluster, timed out, or it no longer knows our account. Any other error is as transient to us, but
-#: is logged as unknown.
+#: Errors of a server that is reachable but cannot serve now. It may be full, read-only after a failover or
+#: outside its cluster. It may lack resources, have timed out, or no longer know our account. All other errors
+#: are treated as transient too, but are logged as unknown.
 _KNOWN = _LOST | {
     *(1021, 1037, 1040, 1041, 1044, 1045, 1114, 1129, 1180, 1203, 1226, 1317, 1792, 1836, 1969),
     *(_READ_ONLY, _NO_DATABASE, _OUTSIDE, _DEADLOCK, _LOCK_TIMEOUT, 3024, 4031),
 }
 
-#: Seconds that MySQL may take to answer. Whoever is refused then and asks again has an answer within 10 s.
+#: Seconds that MySQL may take to answer. A client that is refused then and retries has an answer within 10 s.
 PATIENCE = 5
 
-#: What our statements rely on, whatever the server's defaults are (DEFAULT would be those). `/*!80000` is
-#: read by MySQL alone, `/*M!` by MariaDB alone. A transaction whose client falls silent is ended after 6 s,
-#: and a lock, of rows or of all tables (a backup's), is waited for 3 s: a host that loses its network holds
-#: locks for less than 10 s. MySQL has no such limit for transactions and ends idle sessions instead. On a
-#: Galera node a read sees what any other node has committed (`wsrep_sync_wait`), and fails outside the
-#: cluster (`wsrep_dirty_reads`, which would undo the former too).
+#: Session settings that our statements rely on. Values are explicit, because DEFAULT means the server's own.
+#: Only MySQL reads `/*!80000`, and only MariaDB reads `/*M!`.
+#: MariaDB ends a transaction after its client has been silent for 6 s. MySQL has no such limit for
+#: transactions and ends idle sessions instead. A statement waits 3 s for a lock on rows, or on all tables (a
+#: backup's lock). With these limits, a host that loses its network holds locks for less than 10 s.
+#: On a Galera node, `wsrep_sync_wait` makes a read see what any other node has committed. A read outside the
+#: cluster fails, because `wsrep_dirty_reads` is off. If it were on, `wsrep_sync_wait` would have no effect.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,"
     " sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, completion_type = 0,"
@@ -57,7 +59,7 @@ _SESSION = (
 
 @dataclass(frozen=True)
 class Address:
-    """What a `mysql://` URL names. An empty `user` is the client library's choice: the system's user."""
+    """The parts of a `mysql://` URL. If `user` is empty, the client library uses the system's user."""
 
     database: str
     host: str
@@ -69,11 +71,14 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Raises ValueError, whose text never contains the URL: there is a password in it."""
+        """Parse a `mysql://` URL.
+
+        Raises ValueError if it is malformed. The text never contains the URL, because that has a password.
+        """
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:  # its text may quote a password
+        except ValueError:  # the original text may quote a password
             raise ValueError("its URL cannot be read; special characters are written as %XX") from None
         query = parse_qs(parts.query)
         database = unquote(parts.path.removeprefix("/"))
@@ -83,7 +88,7 @@ class Address:
             raise ValueError("its URL has an unknown parameter; known are ssl_ca, unix_socket")
         host = unquote(parts.hostname or "")
         if host == "localhost" and port:
-            host = "127.0.0.1"  # the client library would take `localhost` for its default Unix socket
+            host = "127.0.0.1"  # for `localhost` the client library would use its default Unix socket
         return cls(
             database=database,
             host=host,
@@ -95,7 +100,7 @@ class Address:
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Those of `MySQLdb.connect` that say where and as whom, but for the database."""
+        """Return the arguments of `MySQLdb.connect` for host, user and TLS, without the database."""
         named = {key: getattr(self, key) for key in ("host", "unix_socket", "user", "password")}
         arguments = {key: value for key, value in named.items() if value}
         if self.ssl_ca:
@@ -104,10 +109,13 @@ class Address:
 
 
 class _Connection(MySQLdb.connections.Connection):
-    """The driver's, whose detour by a table of types takes half the time that a message's row costs us."""
+    """The driver's connection, with faster quoting.
+
+    The driver's lookup in a table of types takes half the time of writing a message's row.
+    """
 
     def literal(self, value: Any) -> bytes:
-        """As the driver quotes a parameter."""
+        """Quote a parameter, with the same result as the driver's."""
         kind = type(value)
         if kind is int:
             return b"%d" % value
@@ -126,9 +134,10 @@ def connect(
     read_timeout: int = PATIENCE,
     write_timeout: int = PATIENCE,
 ) -> Connection:
-    """A connection that commits each statement by itself and reads what is committed.
+    """Return a connection that commits each statement by itself and reads what is committed.
 
-    Time-outs are seconds. Raises MySQLdb.Error, which `translate` and the predicates below explain.
+    Timeouts are in seconds. Raises MySQLdb.Error if it cannot connect. `translate` and the predicates below
+    interpret that error.
     """
     address = Address.parse(url)
     arguments = address.arguments()
@@ -137,7 +146,7 @@ def connect(
     connection = _Connection(
         **arguments,
         charset="utf8mb4",
-        multi_statements=True,  # of the writer's one packet
+        multi_statements=True,  # the writer sends several statements in one packet
         autocommit=True,
         init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         connect_timeout=connect_timeout,
@@ -154,36 +163,38 @@ def connect(
 
 
 def close(connection: Connection | None) -> None:
-    """Close it, which may hold locks; whether it can still be reached or not."""
+    """Close the connection, which may hold locks. Ignore errors, because the server may be unreachable."""
     with suppress(MySQLdb.Error):
         if connection is not None:
             connection.close()
 
 
 def _number(error: BaseException) -> int | None:
-    """MySQL's error number; the driver puts it first, but not where the driver itself complains."""
+    """Return MySQL's error number, or None. The driver puts the number first, except in its own errors."""
     first = error.args[0] if isinstance(error, MySQLdb.Error) and error.args else None
     return first if isinstance(first, int) else None
 
 
 def is_lost(error: BaseException) -> bool:
-    """The connection can no longer be used, and what it was doing may or may not have happened."""
+    """Tell whether the connection is lost. Its last statement may or may not have been executed."""
     return _number(error) in _LOST
 
 
 def is_outside_cluster(error: BaseException) -> bool:
-    """The server is a Galera node that does not serve now. It says so by a lock time-out where a read of no
-    table waits for what other nodes have committed."""
+    """Tell whether the server is a Galera node that does not serve now.
+
+    Such a node reports a lock timeout even for a read of no table. The read waits for other nodes' commits.
+    """
     return _number(error) in (_OUTSIDE, _LOCK_TIMEOUT)
 
 
 def is_deadlock(error: BaseException) -> bool:
-    """The whole transaction was rolled back, and may be repeated."""
+    """Tell whether the whole transaction was rolled back. It may be repeated."""
     return _number(error) == _DEADLOCK
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Someone held a lock for too long. The statement was rolled back, the transaction was not."""
+    """Tell whether another session held a lock too long. Only the statement was rolled back."""
     return _number(error) == _LOCK_TIMEOUT
 
 
@@ -196,38 +207,40 @@ def is_no_database(error: BaseException) -> bool:
 
 
 def is_no_table(error: BaseException) -> bool:
-    """There is no such table, or no database was chosen that it could be in."""
+    """Tell whether the table does not exist, or no database was selected."""
     return _number(error) in _NO_TABLE
 
 
 def read_only_error() -> MySQLdb.OperationalError:
-    """What a server says that takes no writes: it is no longer the primary."""
+    """Return the error of a server that takes no writes because it is no longer the primary."""
     return MySQLdb.OperationalError(_READ_ONLY, "the server is read-only")
 
 
 def is_read_only(connection: Connection) -> bool:
-    """Whether the server takes no writes. Raises MySQLdb.Error."""
+    """Ask the server whether it is read-only. Raises MySQLdb.Error if the query fails."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@global.read_only")
         return bool(cursor.fetchone()[0])
 
 
 def keeps_connection(error: BaseException) -> bool:
-    """Whether the connection is as good as before. After any other error a new one is made: the server's name
-    may lead elsewhere by now."""
+    """Tell whether the connection is still usable after the error.
+
+    After any other error the caller reconnects, because the server's name may lead elsewhere by now.
+    """
     return _number(error) in (_DUPLICATE, _DEADLOCK, _LOCK_TIMEOUT)
 
 
 def is_known(error: BaseException) -> bool:
-    """Whether the error's number is one that we expect of a server that cannot serve."""
+    """Tell whether the error's number is expected of a server that cannot serve."""
     return _number(error) in _KNOWN
 
 
 def is_already_there(error: BaseException) -> bool:
-    """The column or the index that was to be added is there."""
+    """Tell whether the column or index to be added already exists."""
     return _number(error) in _ALREADY_THERE
 
 
 def translate(error: MySQLdb.Error) -> Unavailable:
-    """Any error of MySQL is MySQL's: what the client asked for may be asked again."""
+    """Return `Unavailable` for any error of MySQL, so that the client may retry its request."""
     return Unavailable(f"MySQL cannot serve now ({_number(error)})")

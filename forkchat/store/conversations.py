@@ -1,4 +1,4 @@
-"""Table `conversation` joined with `member`: where conversations stand, for whom."""
+"""Table `conversation` joined with `member`: the positions of members in conversations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = 200
 
 
 class Standing(NamedTuple):
-    """Where a conversation stands for one member."""
+    """A conversation's position, and that of one member in it."""
 
     user: int
     conv: str
@@ -23,7 +23,7 @@ class Standing(NamedTuple):
 
 
 class Located(NamedTuple):
-    """A conversation, and where those of its members stand who were asked for."""
+    """A conversation's position, and those of the requested users that are members."""
 
     conv: str
     last: int
@@ -32,7 +32,7 @@ class Located(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """What changed lately, and when, by the server's clock, that was looked for."""
+    """The conversations that changed lately. `now` is the time of the query by the server's clock."""
 
     now: str
     epoch: str
@@ -58,7 +58,10 @@ _STANDING = (
 
 
 def of(cursor: Cursor, users: list[int]) -> list[list[Standing]]:
-    """Of each of `users`: their groups, and the pairs in which something is unread; the newest first."""
+    """Return, for each of `users`, their groups, and their pairs with unconfirmed or unread messages.
+
+    The most recently changed conversations come first.
+    """
     cursor.execute(
         _STANDING + " WHERE m.user IN %s"
         " AND (m.recv_seq < c.last_seq OR m.read_seq < c.last_seq OR m.conv LIKE 'g%%')"
@@ -72,7 +75,7 @@ def of(cursor: Cursor, users: list[int]) -> list[list[Standing]]:
 
 
 def standing(cursor: Cursor, asked: list[tuple[int, str]]) -> list[Standing | None]:
-    """How each (user, conversation) stands; None where the user has no part in it."""
+    """Return the standing of each (user, conversation); None where the user is not a member."""
     keys = [(user, conv.encode()) for user, conv in asked]
     cursor.execute(
         _STANDING + f" JOIN ({values(keys, ('user', 'conv'))}) v ON m.user = v.user AND m.conv = v.conv",
@@ -83,7 +86,7 @@ def standing(cursor: Cursor, asked: list[tuple[int, str]]) -> list[Standing | No
 
 
 def page(cursor: Cursor, user: int, after: str) -> tuple[list[Standing], bool]:
-    """A page of all of a user's conversations in key order, and whether there are more."""
+    """Return a user's first `PAGE` conversations with keys above `after`, and whether more follow."""
     cursor.execute(
         _STANDING + " WHERE m.user = %s AND m.conv > %s ORDER BY m.conv LIMIT %s",
         (user, after.encode(), PAGE + 1),
@@ -93,7 +96,10 @@ def page(cursor: Cursor, user: int, after: str) -> tuple[list[Standing], bool]:
 
 
 def locate(cursor: Cursor, asked: list[tuple[str, tuple[int, ...]]]) -> list[Located | None]:
-    """Each (conversation, users): where it stands and where those of the users do who are its members."""
+    """Return, for each (conversation, users), its position and those of the users that are members.
+
+    None stands for a conversation that does not exist.
+    """
     keys = [conv.encode() for conv, _ in asked]
     cursor.execute("SELECT conv, last_seq, members_ver FROM conversation WHERE conv IN %s", (keys,))
     found = {row[0]: Located(row[0].decode(), row[1], row[2], {}) for row in cursor}
@@ -109,14 +115,16 @@ def locate(cursor: Cursor, asked: list[tuple[str, tuple[int, ...]]]) -> list[Loc
 
 
 def unconfirmed(cursor: Cursor, users: list[int]) -> list[Standing]:
-    """The conversations of `users` in which something is not confirmed."""
+    """Return the standings of `users` in conversations with unconfirmed messages."""
     cursor.execute(_STANDING + " WHERE m.user IN %s AND m.recv_seq < c.last_seq", (users,))
     return [Standing(*row) for row in cursor]
 
 
 def touched_since(cursor: Cursor, since: str | None, overlap: int) -> Touched:
-    """What was touched since `overlap` seconds before `since`: a transaction's clock is read before it
-    commits. None: no conversations."""
+    """Return the conversations touched since `overlap` seconds before `since`; none if `since` is None.
+
+    The overlap is needed because a transaction reads the clock before it commits.
+    """
     cursor.execute("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR), CAST(value AS CHAR) FROM epoch WHERE one = 1")
     now, epoch = cursor.fetchone()
     if since is None:
@@ -130,7 +138,7 @@ def touched_since(cursor: Cursor, since: str | None, overlap: int) -> Touched:
 
 
 def lasts(cursor: Cursor, convs: list[str]) -> dict[str, int]:
-    """The last_seq of each of these conversations that exists."""
+    """Return the last_seq of each of these conversations that exists."""
     cursor.execute(
         "SELECT CAST(conv AS CHAR), last_seq FROM conversation WHERE conv IN %s",
         ([conv.encode() for conv in convs],),

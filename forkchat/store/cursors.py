@@ -1,7 +1,7 @@
-"""Columns `recv_seq` and `read_seq` of `member`: gathered here, written every few seconds in batches.
+"""Columns `recv_seq` and `read_seq` of `member`: gathered in memory, written in batches every few seconds.
 
-Losing what is not written yet only repeats messages, which a client drops by their numbers. A cursor belongs
-to an epoch: in the next one its number may be another message's.
+If unwritten cursors are lost, messages are only delivered again, and the client deduplicates them by number.
+A cursor belongs to an epoch, because its number may be another message's in the next epoch.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from forkchat.runtime import Future, Loop
 from forkchat.store import epoch
 from forkchat.store.database import Cursor, Database, flat, values
 
+#: Seconds between writes.
 _INTERVAL = 5.0
 #: Rows of one UPDATE, in key order.
 _CHUNK = 200
 
 
 class _Advance:
-    """What is to be written for one member.
+    """The cursor positions to be written for one member.
 
-    `own_from`/`own_to`: the member's own messages up to `own_to` were acknowledged, which confirms
-    them if everything up to `own_from` is.
+    The member's own messages from `own_from` + 1 to `own_to` were acknowledged. They count as confirmed once
+    everything up to `own_from` is confirmed.
     """
 
     __slots__ = ("own_from", "own_to", "read", "recv")
@@ -29,7 +30,7 @@ class _Advance:
         self.recv = self.read = self.own_from = self.own_to = 0
 
     def absorb(self, older: _Advance) -> None:
-        """Take over what an earlier one would have written."""
+        """Merge the positions of an earlier advance that was not written."""
         self.recv = max(self.recv, older.recv)
         self.read = max(self.read, older.read)
         if not self.own_to:
@@ -49,10 +50,11 @@ _Rows = list[tuple[int, bytes, _Advance]]
 
 
 class Cursors:
-    """Moves cursors forward, never back, and never makes a row: who left a group stays out of it.
+    """The cursors of a worker's users. A cursor moves only forward.
 
-    What it is told MUST be of the user's own conversations and exist: neither is checked before it is
-    written.
+    No row is ever created, because a user who left a group must stay out of it.
+    Callers MUST report only existing messages in the user's own conversations. Neither is checked before the
+    write.
     """
 
     def __init__(self, loop: Loop, database: Database):
@@ -60,29 +62,29 @@ class Cursors:
         self._database = database
         self._epoch = ""
         self._dirty: dict[int, dict[bytes, _Advance]] = {}  # by user and conversation
-        self._in_flight: dict[int, Future[None]] = {}  # by user, the write under way
+        self._in_flight: dict[int, Future[None]] = {}  # by user, the write in progress
         self._flushing = Job(loop, "cursors.flush", self.flush)
         loop.call_later(_INTERVAL, self._flush_in_time)
 
     def begin(self, known: str) -> None:
-        """The database is in this epoch: what was gathered in another one is forgotten."""
+        """Begin the epoch `known`. Forget what was gathered in another epoch."""
         self._epoch = known
         self._dirty.clear()
 
     def confirm(self, user: int, conv: str, seq: int) -> None:
-        """The client has everything up to `seq`."""
+        """Note that the client has received everything up to `seq`."""
         advance = self._advance(user, conv)
         advance.recv = max(advance.recv, seq)
         advance.settle()
 
     def read(self, user: int, conv: str, seq: int) -> None:
-        """The person has read everything up to `seq`."""
+        """Note that the user has read everything up to `seq`."""
         advance = self._advance(user, conv)
         advance.read = max(advance.read, seq)
         advance.settle()
 
     def acknowledge(self, user: int, conv: str, seq: int) -> None:
-        """The member's own message `seq` was acknowledged: their cursors move if they stood before it."""
+        """Note that the member's own message `seq` was acknowledged. A cursor just before it moves to it."""
         advance = self._advance(user, conv)
         if seq != advance.own_to + 1:
             advance.own_from = seq - 1
@@ -90,15 +92,18 @@ class Cursors:
         advance.settle()
 
     def confirmed(self, user: int, conv: str) -> int:
-        """What is confirmed beyond what MySQL has, as far as this worker knows."""
+        """Return the last confirmed number that this worker has yet to write; 0 if there is none."""
         advance = self._dirty.get(user, {}).get(conv.encode())
         return advance.recv if advance else 0
 
     async def flush(self) -> None:
-        """Write what is gathered now. Raises Unavailable; what cannot be written stays for the next time."""
+        """Write everything gathered so far.
+
+        Raises Unavailable if MySQL fails. Rows that cannot be written stay for the next flush.
+        """
         rows: _Rows = []
         for user in sorted(self._dirty):
-            if user not in self._in_flight:  # a session may have ended while others were written
+            if user not in self._in_flight:  # `flush_user` may have begun meanwhile
                 rows += self._take(user)
             if len(rows) >= _CHUNK:
                 await self._write(rows)
@@ -107,7 +112,10 @@ class Cursors:
             await self._write(rows)
 
     async def flush_user(self, user: int) -> None:
-        """Write what is gathered for one user, and wait for what is being written. Raises Unavailable."""
+        """Write everything gathered for one user, after any write in progress for them.
+
+        Raises Unavailable if MySQL fails.
+        """
         while (writing := self._in_flight.get(user)) is not None:
             await writing
         if rows := self._take(user):
@@ -127,7 +135,7 @@ class Cursors:
         return advance
 
     def _take(self, user: int) -> _Rows:
-        """Take out what is gathered for the user, in key order."""
+        """Remove and return the rows gathered for the user, in key order."""
         return [(user, conv, advance) for conv, advance in sorted(self._dirty.pop(user, {}).items())]
 
     def _put_back(self, rows: _Rows) -> None:
@@ -139,7 +147,7 @@ class Cursors:
                 mine[conv] = older
 
     async def _write(self, taken: _Rows) -> None:
-        """Write all that was taken of some users; put it back if that fails."""
+        """Write all rows taken from some users. Put them back if that fails, unless the epoch has changed."""
         over: Future[None] = Future()
         known = self._epoch
         users = {user for user, _, _ in taken}
@@ -162,8 +170,11 @@ class Cursors:
 
 
 def advance(cursor: Cursor, known: str, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
-    """Move the cursors of (user, conv, recv, read, own_from, own_to), never past the last message; none once
-    the epoch is another one. A new one waits until these are written."""
+    """Move the cursors of `rows`: (user, conv, recv, read, own_from, own_to).
+
+    A cursor never moves past the last message. Nothing moves if the epoch is no longer `known`.
+    A new epoch waits until this transaction ends.
+    """
     if not epoch.hold(cursor, known):
         return
     for at in range(0, len(rows), _CHUNK):
@@ -173,7 +184,7 @@ def advance(cursor: Cursor, known: str, rows: list[tuple[int, bytes, int, int, i
 def _advance_some(cursor: Cursor, rows: list[tuple[int, bytes, int, int, int, int]]) -> None:
     table = values(rows, ("user", "conv", "recv", "seen", "own_from", "own_to"))
     cursor.execute(
-        f"UPDATE member m JOIN ({table}) v ON m.user = v.user AND m.conv = v.conv"  # noqa: S608 - placeholders alone
+        f"UPDATE member m JOIN ({table}) v ON m.user = v.user AND m.conv = v.conv"  # noqa: S608 - placeholders only
         " JOIN conversation c ON c.conv = m.conv SET"
         " m.recv_seq = LEAST(c.last_seq,"
         " GREATEST(m.recv_seq, v.recv, IF(m.recv_seq >= v.own_from, v.own_to, 0))),"

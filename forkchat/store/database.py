@@ -1,4 +1,4 @@
-"""One MySQL connection on a thread of its own: transactions with their retries, batched reads."""
+"""MySQL connections, each on its own thread: transactions with retries, batched reads."""
 
 from __future__ import annotations
 
@@ -29,45 +29,48 @@ R = TypeVar("R")
 A = TypeVar("A")
 Cursor = Any  # MySQLdb has no types
 
-#: Attempts at what is rolled back. On Galera any message of another node to the same group may do that, at
-#: full speed to more than half of them.
+#: Attempts at a transaction that is rolled back. On Galera any message that another node stores in the same
+#: group may cause a rollback. At full speed, more than half of the attempts are rolled back.
 _TRIES = 20
-#: After a connection could not be made, calls fail at once for so long and do not pile up.
+#: Seconds after a failed connect during which calls fail at once, so that they do not pile up.
 _RECONNECT_PAUSE = 0.2
-#: Seconds without a call after which a connection is replaced: the server may have closed it.
+#: Seconds without a call after which a connection is replaced, because the server may have closed it.
 _IDLE = 5.0
-#: A connection that was seen to lead to the primary may be read from for so many seconds: a failover that
-#: keeps it open takes longer, so that nothing is read that is older than what was acknowledged.
+#: Seconds for which a connection is read from after a check that its server is the primary.
+#: A failover that keeps the connection open takes longer, so no read misses acknowledged messages.
 _TRUSTED = 0.02
 #: Seconds between attempts to find the primary while the URL leads to a read-only server.
 _SEARCH = 1.0
-#: How many arguments one batched call takes.
+#: Arguments of one batched call, at most.
 _MAX_BATCH = 100
 
 
 class Primary:
-    """Which of the servers that the URL has led to is meant, as all connections of a worker know it.
+    """The view that all connections of a worker share of the server to which the URL leads.
 
-    When a connection fails that has served before, the name may lead to another server by now. All
-    connections of its generation are then replaced before their next use, and `on_moved` is called on the
-    failing thread. Some of the new ones may be led to the old server once more, which is read-only: they are
-    replaced, too, as soon as one is led to another.
+    When a connection that has served fails, the name may lead to another server by now. All connections of
+    its generation are then replaced before their next use. `on_moved` is called on the thread of the failed
+    connection. Some of the new connections may reach the old server again, which is then read-only. They are
+    replaced as soon as a connection reaches a server that is not read-only.
     """
 
     def __init__(self) -> None:
         self.generation = 0
-        self._is_read_only = False  # a server to which one of this generation was led
+        self._is_read_only = False  # whether a connection of this generation reached a read-only server
         self.on_moved: Callable[[], object] = lambda: None
 
     def doubt(self, generation: int) -> None:
-        """A connection of `generation` that has served fails, or its server has become read-only."""
+        """Begin a new generation, unless that has been done since `generation`.
+
+        Called when a connection that has served fails, or its server has become read-only.
+        """
         if generation == self.generation:
             self.generation = generation + 1
             self._is_read_only = False
             self.on_moved()
 
     def led_to(self, generation: int, is_read_only: bool) -> int:
-        """A connection of `generation` leads to such a server; returns the generation that it is of."""
+        """Note the server of a new connection. Return the generation to which the connection now belongs."""
         if is_read_only:
             self._is_read_only |= generation == self.generation
         elif self._is_read_only:
@@ -77,7 +80,10 @@ class Primary:
 
 
 class Uncertain(Unavailable):
-    """The answer to a commit was lost. `mark` says whether it happened; `result` is the transaction's."""
+    """A lost answer to a commit, which may or may not have happened.
+
+    `mark` serves to find out whether it did. `result` is the result of the transaction's function.
+    """
 
     def __init__(self, why: Unavailable, mark: Mark, result: Any):
         super().__init__(why.errmsg)
@@ -86,10 +92,10 @@ class Uncertain(Unavailable):
 
 
 class Database:
-    """Runs functions of `(cursor, …)` on its lane's thread, and nowhere else.
+    """A MySQL connection that runs functions of `(cursor, …)`, only on its lane's thread.
 
-    They raise the Refused they mean to, or `Unavailable` for whatever keeps MySQL from serving. Only after
-    `Uncertain` a transaction may have happened all the same.
+    A Refused raised by the function reaches the caller. Any failure of MySQL becomes `Unavailable`.
+    A transaction that raises has not happened, except perhaps after `Uncertain`.
     """
 
     def __init__(self, url: str, lane: Lane, primary: Primary | None = None):
@@ -97,9 +103,9 @@ class Database:
         self._lane = lane
         self._primary = primary or Primary()
         self._connection: Any = None
-        self._mark = Mark.of_new_lane()  # the last transaction's
+        self._mark = Mark.of_new_lane()  # the mark of the last transaction
         self._generation = 0
-        self._has_served = self._is_read_only = False  # this connection, and its server when it was made
+        self._has_served = self._is_read_only = False  # of this connection; of its server at connect
         self._used_at = self._seen_at = self._no_try_before = 0.0
 
     @property
@@ -114,9 +120,12 @@ class Database:
         self._lane.close()
 
     def _run(self, fn: Callable[..., R], args: tuple[Any, ...], is_transaction: bool) -> R:
-        """Once; again after a deadlock; once more on a new connection, but not after `Uncertain`.
+        """Run `fn`. Repeat it after each deadlock, and once after another error of MySQL.
 
-        A lock that was waited for in vain is not waited for again: others wait for this thread.
+        A broken connection is replaced first. `Uncertain` is not retried. Nor is a lock timeout, because
+        other calls wait for this thread.
+
+        Raises Unavailable if MySQL still fails.
         """
         attempt = self._transact if is_transaction else self._read
         is_first = True
@@ -129,11 +138,11 @@ class Database:
                 error, may_repeat = failed, is_first and not is_lock_timeout(failed)
             except Refused:
                 raise
-            except BaseException:  # nobody knows what the connection is in the middle of
+            except BaseException:  # the state of the connection is unknown
                 self._drop()
                 raise
             if is_deadlock(error):
-                may_repeat = True  # rolled back, whatever it was doing
+                may_repeat = True  # MySQL has rolled everything back
             else:
                 is_first = False
                 if not keeps_connection(error):
@@ -166,10 +175,10 @@ class Database:
         try:
             connection.commit()
         except MySQLdb.Error as error:
-            if keeps_connection(error):  # it was rolled back
+            if keeps_connection(error):  # the transaction was rolled back
                 self._rollback()
                 raise
-            self._mark = Mark.of_new_lane()  # the row of the old one stays as it is until it was looked at
+            self._mark = Mark.of_new_lane()  # keep the old lane's row as it is until it is checked
             self._give_up()
             raise Uncertain(self._explain(fn, error), mark, result) from error
         return result
@@ -181,7 +190,10 @@ class Database:
             self._drop()
 
     def _connected(self) -> Any:
-        """The connection to the server that the URL leads to now. Raises MySQLdb.Error, Unavailable."""
+        """Return a connection to the server that the URL leads to now.
+
+        Raises Unavailable if it cannot connect, MySQLdb.Error if an existing connection fails.
+        """
         now = time.monotonic()
         if self._generation != self._primary.generation or now - self._used_at > _IDLE:
             self._drop()
@@ -214,7 +226,7 @@ class Database:
         self._seen_at = now
 
     def _give_up(self) -> None:
-        """The connection failed, or leads to a replica: so may the others."""
+        """Drop a connection that failed or leads to a replica. If it has served, replace the others too."""
         if self._has_served:
             self._primary.doubt(self._generation)
         self._drop()
@@ -225,7 +237,7 @@ class Database:
 
 
 class Pool:
-    """The databases of one worker that answer reads and small transactions."""
+    """The databases of one worker for reads and small transactions."""
 
     def __init__(self, loop: Loop, databases: list[Database]):
         self._loop = loop
@@ -235,7 +247,10 @@ class Pool:
         return min(self._databases, key=lambda database: database.backlog)
 
     def read(self, fn: Callable[Concatenate[Cursor, P], R]) -> Callable[P, Future[R]]:
-        """`fn` without its cursor, answering with a Future; each of its statements sees what is committed."""
+        """Wrap `fn`, which reads: the result takes no cursor and returns a Future.
+
+        Each statement of `fn` sees what is committed when the statement begins.
+        """
 
         def call(*args: P.args, **_: P.kwargs) -> Future[R]:
             return self._idlest().run(fn, args, False)
@@ -243,10 +258,10 @@ class Pool:
         return call
 
     def transaction(self, fn: Callable[Concatenate[Cursor, P], R]) -> Callable[P, Future[R]]:
-        """The same in one transaction, repeated as a whole after a deadlock.
+        """Wrap `fn` as `read` does, in one transaction, which is repeated as a whole after a deadlock.
 
-        When the answer to its commit is lost, the Future is done when it is known what became of it: after
-        `Unavailable` it has not happened.
+        If the answer to the commit is lost, the Future is done only when the outcome is known.
+        After `Unavailable` the transaction has not happened.
         """
 
         def call(*args: P.args, **_: P.kwargs) -> Future[R]:
@@ -264,7 +279,10 @@ class Pool:
             return result
 
     def batch(self, fn: Callable[[Cursor, list[A]], list[R]]) -> Callable[[A], Future[R]]:
-        """A read of many at once, called for one: what is asked while it runs goes out together next."""
+        """Wrap `fn`, which reads for many arguments at once, so that it is called with one argument.
+
+        Calls that come while a batch runs form the next batch.
+        """
         return _Batch(self, fn)
 
     def close(self) -> None:
@@ -304,9 +322,9 @@ class _Batch(Generic[A, R]):
 
 
 def values(rows: list[tuple[Any, ...]], names: tuple[str, ...]) -> str:
-    """A table of `rows` placeholders to join against; flatten the rows for the arguments.
+    """Return SQL for a table of placeholders for `rows`, to join with. Its arguments are `flat(rows)`.
 
-    `(a, b) IN ((1, 2), …)` scans the table for short lists (measured on MariaDB); a join does not.
+    For short lists, `(a, b) IN ((1, 2), …)` scans the whole table (measured on MariaDB). A join does not.
     """
     first = "SELECT " + ", ".join(f"%s AS {name}" for name in names)
     other = " UNION ALL SELECT " + ", ".join("%s" for _ in names)

@@ -1,4 +1,4 @@
-"""Table `epoch`: which life of the database this is."""
+"""Table `epoch`: a value that changes when the database has gone back in time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import secrets
 
 from forkchat.store.database import Cursor, Pool, flat, values
 
-#: What was said in so many seconds before a new epoch counts as received by nobody: under its numbers some
-#: may have confirmed what was lost. It takes a worker less to notice (10 s).
+#: Seconds before a new epoch whose messages count as unconfirmed for all members. A client may have confirmed
+#: a lost message that had the same number. Workers notice a loss sooner than that (10 s).
 _DOUBTFUL = 60
-#: The most of a conversation that is looked at for that.
+#: Messages of a conversation that are searched for these, at most.
 _MAX_DOUBTFUL = 100_000
 #: Rows of one UPDATE.
 _CHUNK = 200
@@ -27,7 +27,7 @@ def get(cursor: Cursor) -> str:
 
 
 def renew(cursor: Cursor, known: str) -> str:
-    """A new epoch, unless another worker has made one since `known`."""
+    """Begin a new epoch, unless another worker has done so since `known`. Return the current epoch."""
     cursor.execute(
         "UPDATE epoch SET value = %s WHERE one = 1 AND value = %s", (secrets.token_hex(4), known.encode())
     )
@@ -37,13 +37,13 @@ def renew(cursor: Cursor, known: str) -> str:
 
 
 def hold(cursor: Cursor, known: str) -> bool:
-    """Keep the epoch from ending until this transaction does; False if it has ended."""
+    """Keep the epoch `known` from ending before this transaction. Return False if it has ended already."""
     cursor.execute("SELECT 1 FROM epoch WHERE one = 1 AND value = %s LOCK IN SHARE MODE", (known.encode(),))
     return cursor.fetchone() is not None
 
 
 def _rewind(cursor: Cursor) -> None:
-    """Move all cursors back to before what was said lately."""
+    """Move all cursors back to before the messages of the last `_DOUBTFUL` seconds."""
     cursor.execute(
         "SELECT conv, last_seq, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
         " FROM conversation WHERE touched >= UTC_TIMESTAMP(3) - INTERVAL %s SECOND",
@@ -61,7 +61,7 @@ def _rewind(cursor: Cursor) -> None:
     for at in range(0, len(rows), _CHUNK):
         chunk = rows[at : at + _CHUNK]
         cursor.execute(
-            f"UPDATE member m JOIN ({values(chunk, ('conv', 'seq'))}) v ON m.conv = v.conv SET"  # noqa: S608 - placeholders alone
+            f"UPDATE member m JOIN ({values(chunk, ('conv', 'seq'))}) v ON m.conv = v.conv SET"  # noqa: S608 - placeholders only
             " m.recv_seq = LEAST(m.recv_seq, v.seq), m.read_seq = LEAST(m.read_seq, v.seq)",
             flat(chunk),
         )

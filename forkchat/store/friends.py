@@ -1,4 +1,4 @@
-"""Table `friend`: who has added whom. One-way, without consent, as in the original."""
+"""Table `friend`: the friends each user has added. One-way and without consent, as in the original."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Friends:
 
 
 def add(cursor: Cursor, user: int, friend: int, most: int) -> tuple[str, bool]:
-    """The friend's name, and whether they are newly added. A user has `most` friends, 0: any number.
+    """Add a friend. Return the friend's name, and whether they are newly added.
 
-    Raises NotFound, Forbidden.
+    A user has at most `most` friends; 0 means no limit. Raises NotFound if there is no such user, Forbidden
+    if the user has too many friends.
     """
     cursor.execute("SELECT name FROM user WHERE id = %s", (friend,))
     row = cursor.fetchone()
@@ -35,13 +36,13 @@ def add(cursor: Cursor, user: int, friend: int, most: int) -> tuple[str, bool]:
 
 
 def remove(cursor: Cursor, user: int, friend: int) -> None:
-    """Raises NotFound if they were not added."""
+    """Remove a friend. Raises NotFound if the friend was not added."""
     if not cursor.execute("DELETE FROM friend WHERE user = %s AND friend = %s", (user, friend)):
         raise NotFound("not among your friends")
 
 
 def of(cursor: Cursor, users: list[int]) -> list[list[tuple[int, str]]]:
-    """Whom each of `users` has added, as (id, name) by id."""
+    """Return the friends that each of `users` has added, as (id, name) in order of id."""
     cursor.execute(
         "SELECT f.user, u.id, u.name FROM friend f JOIN user u ON u.id = f.friend"
         " WHERE f.user IN %s ORDER BY f.user, u.id",
@@ -54,9 +55,9 @@ def of(cursor: Cursor, users: list[int]) -> list[list[tuple[int, str]]]:
 
 
 def has(cursor: Cursor, asked: list[tuple[int, int]]) -> list[bool]:
-    """Of each (user, other): whether the user has added the other."""
+    """Tell, for each (user, other), whether the user has added the other."""
     cursor.execute(
-        "SELECT f.user, f.friend FROM friend f"  # noqa: S608 - placeholders alone
+        "SELECT f.user, f.friend FROM friend f"  # noqa: S608 - placeholders only
         f" JOIN ({values(asked, ('user', 'friend'))}) v ON f.user = v.user AND f.friend = v.friend",
         flat(asked),
     )
@@ -65,7 +66,7 @@ def has(cursor: Cursor, asked: list[tuple[int, int]]) -> list[bool]:
 
 
 def page(cursor: Cursor, user: int, after: int, size: int) -> list[tuple[int, str]]:
-    """The first `size` friends of a user with ids above `after`, as (id, name) by id."""
+    """Return the first `size` friends of a user with ids above `after`, as (id, name) in order of id."""
     cursor.execute(
         "SELECT u.id, u.name FROM friend f JOIN user u ON u.id = f.friend"
         " WHERE f.user = %s AND f.friend > %s ORDER BY f.friend LIMIT %s",
@@ -75,7 +76,7 @@ def page(cursor: Cursor, user: int, after: int, size: int) -> list[tuple[int, st
 
 
 def watchers(cursor: Cursor, users: list[int]) -> list[list[int]]:
-    """Who has added each of `users`."""
+    """Return, for each of `users`, the ids of the users who have added them."""
     cursor.execute("SELECT friend, user FROM friend WHERE friend IN %s", (users,))
     found: dict[int, list[int]] = {user: [] for user in users}
     for friend, watcher in cursor:

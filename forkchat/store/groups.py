@@ -1,7 +1,7 @@
-"""Table `chat_group`, and who is a member of a group's conversation.
+"""Table `chat_group`, and the members of a group's conversation.
 
-Each change of members locks the conversation's row and bumps `members_ver`: a message stored before
-the change is numbered before it, and a worker that meets an unknown version reads the members anew.
+Each change of members locks the conversation's row and increments `members_ver`. A message stored before the
+change is therefore numbered before it. A worker that meets an unknown version reads the members again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from forkchat.store.database import Cursor, Pool
 
 
 class Group(NamedTuple):
-    """A group as one of its members has it."""
+    """A group as one of its members sees it. `role` is that member's."""
 
     id: int
     name: str
@@ -23,8 +23,8 @@ class Group(NamedTuple):
 
 class Joined(NamedTuple):
     group: Group
-    last: int  # the conversation's last_seq at the time
-    first: int  # where it begins for the new member
+    last: int  # the conversation's last_seq at the time of joining
+    first: int  # the first seq that the member may see
     version: int  # members_ver
     is_new: bool
 
@@ -46,9 +46,9 @@ def _key(group: int) -> bytes:
 
 
 def create(cursor: Cursor, creator: int, name: str, description: str, most: int) -> int:
-    """The new group's id; its creator is its first member, who may have `most` groups (0: any number).
+    """Create a group with its creator as first member. Return the group's id.
 
-    Raises Forbidden.
+    A user may have at most `most` groups; 0 means no limit. Raises Forbidden if the creator has too many.
     """
     cursor.execute("INSERT INTO chat_group (name, description) VALUES (%s, %s)", (name, description))
     group = cursor.lastrowid
@@ -59,10 +59,13 @@ def create(cursor: Cursor, creator: int, name: str, description: str, most: int)
 
 
 def join(cursor: Cursor, user: int, group: int, caps: tuple[int, int]) -> Joined:
-    """Become a member, who sees what comes from now on; twice is once. The first member of an
-    empty group is its creator.
+    """Make the user a member who sees only later messages. A member who joins again stays as they were.
 
-    `caps`: the most groups of the user, and members of the group; 0: any number. Raises NotFound, Forbidden.
+    The first member of an empty group becomes its creator. `caps` are the most groups of the user, and the
+    most members of the group; 0 means no limit.
+
+    Raises NotFound if there is no such group. Raises Forbidden if the user was removed from it, or if a limit
+    is exceeded.
     """
     last, version = _lock(cursor, group)
     cursor.execute("SELECT 1 FROM removed WHERE conv = %s AND user = %s", (_key(group), user))
@@ -88,7 +91,10 @@ def join(cursor: Cursor, user: int, group: int, caps: tuple[int, int]) -> Joined
 
 
 def leave(cursor: Cursor, user: int, group: int) -> None:
-    """A creator is followed by the longest-standing member. Raises NotFound, NotMember."""
+    """End a user's membership. If they were the creator, the longest-standing member becomes creator.
+
+    Raises NotFound if there is no such group, NotMember if the user is not in it.
+    """
     _, version = _lock(cursor, group)
     role = _role(cursor, group, user)
     cursor.execute("DELETE FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
@@ -101,9 +107,10 @@ def leave(cursor: Cursor, user: int, group: int) -> None:
 
 
 def remove(cursor: Cursor, creator: int, group: int, user: int) -> str:
-    """Remove another member, as the creator alone may, until `readmit`; their name.
+    """Remove another member, who cannot join again until `readmit`. Return the member's name.
 
-    Raises NotFound, NotMember, Forbidden, BadRequest.
+    Raises NotFound if there is no such group or member, NotMember if `creator` is not in the group. Raises
+    Forbidden if they are not its creator, BadRequest if they would remove themselves.
     """
     _, version = _lock(cursor, group)
     _expect_creator(cursor, group, creator)
@@ -118,8 +125,11 @@ def remove(cursor: Cursor, creator: int, group: int, user: int) -> str:
 
 
 def readmit(cursor: Cursor, creator: int, group: int, user: int) -> None:
-    """Let someone who was removed join again, as the creator alone may. Raises NotFound, NotMember,
-    Forbidden."""
+    """Let a removed user join again.
+
+    Raises NotFound if there is no such group, or the user was not removed. Raises NotMember if `creator` is
+    not in the group, Forbidden if they are not its creator.
+    """
     _lock(cursor, group)
     _expect_creator(cursor, group, creator)
     if not cursor.execute("DELETE FROM removed WHERE conv = %s AND user = %s", (_key(group), user)):
@@ -127,7 +137,7 @@ def readmit(cursor: Cursor, creator: int, group: int, user: int) -> None:
 
 
 def _role(cursor: Cursor, group: int, user: int) -> str:
-    """Raises NotMember."""
+    """Return the user's role in the group. Raises NotMember if they are not in it."""
     cursor.execute("SELECT role FROM member WHERE user = %s AND conv = %s", (user, _key(group)))
     row = cursor.fetchone()
     if row is None:
@@ -141,7 +151,7 @@ def _expect_creator(cursor: Cursor, group: int, user: int) -> None:
 
 
 def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:
-    """The groups of each of `users`, by id."""
+    """Return the groups of each of `users`, in order of id."""
     cursor.execute(
         "SELECT m.user, g.id, g.name, g.description, m.role FROM member m"
         " JOIN chat_group g ON g.id = CAST(SUBSTR(m.conv, 2) AS UNSIGNED)"
@@ -155,7 +165,7 @@ def of(cursor: Cursor, users: list[int]) -> list[list[Group]]:
 
 
 def page(cursor: Cursor, user: int, after: int, size: int) -> list[Group]:
-    """The first `size` groups of a user with ids above `after`, by id."""
+    """Return the first `size` groups of a user with ids above `after`, in order of id."""
     cursor.execute(
         "SELECT g.id, g.name, g.description, m.role FROM member m"
         " JOIN chat_group g ON g.id = CAST(SUBSTR(m.conv, 2) AS UNSIGNED)"
@@ -166,9 +176,9 @@ def page(cursor: Cursor, user: int, after: int, size: int) -> list[Group]:
 
 
 def members(cursor: Cursor, group: int, asker: int, after: int, size: int) -> list[tuple[int, str, str]]:
-    """(id, name, role) of the first `size` members with ids above `after`, by id, for one of them.
+    """Return (id, name, role) of the first `size` members with ids above `after`, in order of id.
 
-    Raises NotMember.
+    Raises NotMember if `asker` is not in the group.
     """
     cursor.execute("SELECT 1 FROM member WHERE user = %s AND conv = %s", (asker, _key(group)))
     if cursor.fetchone() is None:
@@ -182,21 +192,30 @@ def members(cursor: Cursor, group: int, asker: int, after: int, size: int) -> li
 
 
 def _check_groups(cursor: Cursor, user: int, most: int) -> None:
-    """Raises Forbidden if the user, in the last one just now, is in too many groups."""
+    """Check the number of the user's groups, including the one just joined.
+
+    Raises Forbidden if there are more than `most`; 0 means no limit.
+    """
     cursor.execute("SELECT COUNT(*) FROM member WHERE user = %s AND conv LIKE 'g%%'", (user,))
     if 0 < most < cursor.fetchone()[0]:
         raise Forbidden(f"an account is in at most {most} groups")
 
 
 def _check_members(cursor: Cursor, group: int, most: int) -> None:
-    """Raises Forbidden if the group, with its newest member, has too many."""
+    """Check the number of the group's members, including the newest.
+
+    Raises Forbidden if there are more than `most`; 0 means no limit.
+    """
     cursor.execute("SELECT COUNT(*) FROM member WHERE conv = %s", (_key(group),))
     if 0 < most < cursor.fetchone()[0]:
         raise Forbidden(f"a group has at most {most} members")
 
 
 def _lock(cursor: Cursor, group: int) -> tuple[int, int]:
-    """(last_seq, members_ver), with the row locked to the transaction's end. Raises NotFound."""
+    """Lock the conversation's row until the transaction ends. Return (last_seq, members_ver).
+
+    Raises NotFound if there is no such group.
+    """
     cursor.execute(
         "SELECT last_seq, members_ver FROM conversation WHERE conv = %s FOR UPDATE", (_key(group),)
     )

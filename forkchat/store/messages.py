@@ -1,4 +1,4 @@
-"""Table `message`, as it is read: history for members, and what a worker is missing."""
+"""Table `message`, read side: history for members, and messages that a worker is missing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from forkchat.errors import NotMember
 from forkchat.store.database import Cursor, Pool, flat, values
 
 _SELECT = "SELECT CAST(conv AS CHAR), seq, sender, cid, ts, body FROM message WHERE conv = %s"
-#: A page ends at so many bytes of bodies, whatever the number of messages.
+#: Bytes at which a page ends, however few messages it has.
 PAGE_BYTES = 256 * 1024
-#: Row overhead that the byte limit counts besides the body.
+#: Bytes of overhead that this limit counts for each row, in addition to its body.
 _ROW = 160
 
 Row = tuple[str, int, int, bytes, int, bytes]  # conv, seq, sender, cid, ts, body
@@ -24,7 +24,7 @@ class Page(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Messages that a worker is missing, and the members' version that they may be shown under."""
+    """Messages that a worker is missing. They may be shown to the members as of `version` (members_ver)."""
 
     rows: list[Row]
     first: int
@@ -39,9 +39,11 @@ class Messages:
 
 
 def page(cursor: Cursor, user: int, conv: str, after: int | None, before: int | None, limit: int) -> Page:
-    """At most `limit` messages above `after`, or just below `before` (None: the newest), ascending.
+    """Return at most `limit` messages in ascending order: the first ones above `after`.
 
-    Raises NotMember.
+    If `after` is None, they are the last ones below `before`. If that is None too, they are the newest.
+
+    Raises NotMember if the user is not in the conversation.
     """
     cursor.execute(
         "SELECT GREATEST(m.first_seq, c.first_seq), c.last_seq FROM member m"
@@ -51,7 +53,7 @@ def page(cursor: Cursor, user: int, conv: str, after: int | None, before: int | 
     row = cursor.fetchone()
     if row is None:
         raise NotMember("you are not in this conversation")
-    first, last = row  # what is stored from now on is not of this page
+    first, last = row  # messages stored from now on are not in this page
     if after is not None:
         cursor.execute(
             _SELECT + " AND seq > %s AND seq BETWEEN %s AND %s ORDER BY seq LIMIT %s",
@@ -69,9 +71,9 @@ def page(cursor: Cursor, user: int, conv: str, after: int | None, before: int | 
 
 
 def between(cursor: Cursor, conv: str, after: int, upto: int, limit: int) -> Gap:
-    """Messages `after < seq <= upto`, the earliest `limit` of them.
+    """Return the earliest messages with `after < seq <= upto`: at most `limit`, and at most `PAGE_BYTES`.
 
-    The version is read after the messages: under a later one, who has left is shown nothing.
+    The version is read after the messages, because with a later version, members who have left see nothing.
     """
     cursor.execute(
         _SELECT + " AND seq > %s AND seq <= %s ORDER BY seq LIMIT %s",
@@ -85,10 +87,10 @@ def between(cursor: Cursor, conv: str, after: int, upto: int, limit: int) -> Gap
 
 
 def times(cursor: Cursor, asked: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """The time (ms since 1970) of each (conversation, number) that there is."""
+    """Return the time (ms since 1970) of each (conversation, number) that exists."""
     keys = [(conv.encode(), seq) for conv, seq in asked]
     cursor.execute(
-        "SELECT CAST(m.conv AS CHAR), m.seq, m.ts FROM message m"  # noqa: S608 - placeholders alone
+        "SELECT CAST(m.conv AS CHAR), m.seq, m.ts FROM message m"  # noqa: S608 - placeholders only
         f" JOIN ({values(keys, ('conv', 'seq'))}) v ON m.conv = v.conv AND m.seq = v.seq",
         flat(keys),
     )
@@ -96,7 +98,7 @@ def times(cursor: Cursor, asked: list[tuple[str, int]]) -> dict[tuple[str, int],
 
 
 def _within(rows: list[Row], limit: int) -> list[Row]:
-    """The leading rows that fit in `limit` bytes, at least one."""
+    """Return the leading rows that fit in `limit` bytes, but at least one row."""
     size = 0
     for at, row in enumerate(rows):
         size += len(row[5]) + _ROW

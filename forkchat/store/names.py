@@ -1,6 +1,6 @@
-"""Tables `name_skeleton` and `name_indexed`: accounts made without skeletons get them, a few at a time.
+"""Tables `name_skeleton` and `name_indexed`: skeletons for accounts made without them, a few at a time.
 
-Those are accounts from before the tables, and accounts that a host with an older program makes.
+Such accounts are older than the tables, or were created by a host with an older version of forkchat.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from forkchat.store.database import Cursor, Pool
 
-#: Accounts of one transaction: its locks are short.
+#: Accounts of one transaction, few so that its locks are short.
 _MOST = 500
 
 
@@ -19,18 +19,18 @@ class Names:
 
 
 def index(cursor: Cursor, skeletons: Callable[[str], Sequence[bytes]]) -> bool:
-    """Store the skeletons of the next accounts; whether there are more to do now.
+    """Store the skeletons of the next accounts. Return True if there is more to do now.
 
-    Older accounts may look alike: the first one holds their skeleton, and all stay as they are.
+    Older accounts may look alike. The first of them holds their common skeleton, and all stay as they are.
     """
     cursor.execute("SELECT done FROM name_indexed WHERE one = 1 FOR UPDATE SKIP LOCKED")
     row = cursor.fetchone()
-    if row is None:  # another worker is at it
+    if row is None:  # another worker is doing it
         return False
     cursor.execute("SELECT id, name FROM user WHERE id > %s ORDER BY id LIMIT %s", (row[0], _MOST))
     users = list(cursor)
     if users:
-        # Sorted, so that two transactions cannot wait for each other in a circle.
+        # Insert in key order, so that transactions cannot deadlock.
         rows = sorted((skeleton, user) for user, name in users for skeleton in skeletons(name))
         cursor.executemany("INSERT IGNORE INTO name_skeleton (skeleton, user) VALUES (%s, %s)", rows)
         cursor.execute("UPDATE name_indexed SET done = %s WHERE one = 1", (users[-1][0],))

@@ -1,4 +1,4 @@
-"""Table `retention`, and what it is for: old messages are deleted, a few at a time."""
+"""Table `retention`: the progress of deleting old messages, a few at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from itertools import takewhile
 
 from forkchat.store.database import Cursor, Pool
 
-#: Conversations looked at, and messages deleted, in one transaction: its locks are short.
+#: Conversations examined, and messages deleted, in one transaction. Both are few so that its locks are short.
 _LOOK, _DELETE = 100, 500
-#: Minutes between the end of one pass over all conversations and the next one.
+#: Minutes between the end of one pass over all conversations and the start of the next.
 _REST = 60
 
 
@@ -18,17 +18,17 @@ class Retention:
 
 
 def prune(cursor: Cursor, days: int, newest: int) -> bool:
-    """Go on a little with deleting messages that are older than `days`, or are not among the `newest` so many
-    of their conversation (0: however old, however many); whether there is more to do now.
+    """Delete some of the old messages. Return True if there is more to do now.
 
-    The numbers of what is left stay as they are: a conversation begins at its `first_seq`.
+    Messages older than `days` are deleted. So are all but the last `newest` messages of a conversation.
+    0 means no limit. The remaining messages keep their numbers, and a conversation begins at its `first_seq`.
     """
     cursor.execute(
         "SELECT done, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 FROM retention"
         " WHERE one = 1 AND due <= UTC_TIMESTAMP(3) FOR UPDATE SKIP LOCKED"
     )
     row = cursor.fetchone()
-    if row is None:  # another worker is at it, or it is not yet time
+    if row is None:  # another worker is doing it, or it is not yet due
         return False
     done, now = row
     oldest = now - days * 86_400_000 if days else 0
@@ -41,7 +41,7 @@ def prune(cursor: Cursor, days: int, newest: int) -> bool:
         deleted = _prune(cursor, conv, first, last - newest if newest else 0, oldest, room)
         room -= deleted
         if not room:
-            break  # there may be more of this one
+            break  # this conversation may have more to delete
         done = conv
     is_over = bool(room) and len(conversations) < _LOOK
     cursor.execute(
@@ -52,11 +52,12 @@ def prune(cursor: Cursor, days: int, newest: int) -> bool:
 
 
 def _prune(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, room: int) -> int:
-    """Delete up to `room` of the earliest messages that are up to `last`, or from before `oldest`; how many.
+    """Delete up to `room` of the earliest messages. Return how many were deleted.
 
-    Messages stand in the order of their times: who looks at the earliest finds the oldest.
+    A message is deleted if its number is at most `last`, or its time is before `oldest`. The earliest numbers
+    are the oldest messages, because numbers are in the order of times.
     """
-    # Most conversations have nothing to be deleted, which the first message shows.
+    # Look at the first message only, because most conversations have nothing to be deleted.
     found = _count(cursor, conv, first, last, oldest, 1) and _count(cursor, conv, first, last, oldest, room)
     if found:
         first += found
@@ -68,7 +69,7 @@ def _prune(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, room
 
 
 def _count(cursor: Cursor, conv: bytes, first: int, last: int, oldest: int, most: int) -> int:
-    """How many of the earliest `most` messages are to be deleted."""
+    """Count the messages to be deleted among the earliest `most`."""
     cursor.execute(
         "SELECT seq, ts FROM message WHERE conv = %s AND seq >= %s ORDER BY seq LIMIT %s", (conv, first, most)
     )

@@ -1,4 +1,4 @@
-"""The schema: sql/NNN-name.sql applied in order, once each, also when several hosts start together."""
+"""The schema: sql/NNN-name.sql, applied in order, once each, even if several hosts start together."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from forkchat.store.connection import (
     is_outside_cluster,
 )
 
-#: A statement on a large table may take as long as it takes.
+#: Seconds that a statement may take: a whole day, because a table may be large.
 _DDL_TIMEOUT = 24 * 3600
-#: Seconds of silence after which MySQL ends a session that migrates, and with it the lock: a host that has
-#: frozen or lost its network is not waited for. A statement that runs is no silence.
+#: Seconds of silence after which MySQL ends a migrating session and its lock. So other hosts do not wait for
+#: one that has frozen or lost its network. A running statement does not count as silence.
 _SILENCE = 6
-#: Seconds for which the lock is waited for at a time.
+#: Seconds of one wait for the lock. The wait is repeated until the lock is free.
 _LOCK_WAIT = 1
+#: Seconds between attempts to connect, and at most between attempts to migrate.
 _TRY_AGAIN = 0.1
-#: How often a migration is begun that met another host's.
+#: Attempts at a migration that collides with another host's.
 _TRIES = 100
-#: The tables that a file makes.
+#: Finds the tables that a file creates.
 _CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
 _DENIED = ((1044,), (1045,))
 _TABLE_NAME = "schema_version"
@@ -55,8 +56,8 @@ CREATE TABLE IF NOT EXISTS schema_version (
 
 class Status(NamedTuple):
     server: str  # the server's version
-    version: int  # of the schema; 0 where there is none
-    newest: int  # the version that the files make
+    version: int  # of the schema; 0 if there is none
+    newest: int  # the version after all files are applied
 
 
 class File(NamedTuple):
@@ -66,9 +67,9 @@ class File(NamedTuple):
 
 
 def migrate(url: str, files: list[File], deadline: float) -> Status:
-    """Wait until the server answers (monotonic `deadline`), then bring its schema up to date.
+    """Wait until the server answers, then bring its schema up to date. `deadline` is monotonic.
 
-    Makes the database if it is missing. Raises StartError, with what to do about it.
+    Create the database if it is missing. Raises StartError if that fails, with advice on what to do.
     """
     with _reported(), closing(_open(url, deadline, make_database=True)) as connection:
         _lock(connection, Address.parse(url).database)
@@ -78,18 +79,18 @@ def migrate(url: str, files: list[File], deadline: float) -> Status:
             except MySQLdb.Error as error:
                 if not (is_deadlock(error) or is_lock_timeout(error)) or not tries_left:
                     raise
-            time.sleep(random.uniform(0, _TRY_AGAIN))  # the lock does not hold on Galera: two have met
+            time.sleep(random.uniform(0, _TRY_AGAIN))  # on Galera, hosts can collide in spite of the lock
     raise AssertionError("unreachable")
 
 
 def status(
     url: str, files: list[File], deadline: float, text: int = 0, frame: int = 0, sessions: int = 0
 ) -> Status:
-    """How `migrate` would find it; changes nothing. `text` and `frame` are bytes, as in [limits].
+    """Return the current status without changing anything. `text` and `frame` are bytes, as in [limits].
 
     `sessions` is the number of connections that all workers hold.
 
-    Raises StartError likewise, with a line for each reason why the server cannot be used.
+    Raises StartError if the server cannot be used, with a line for each reason.
     """
     with _reported(), closing(_open(url, deadline, make_database=False)) as connection:
         _examine(connection, url, files, check.packet_for(text, frame), sessions)
@@ -125,14 +126,17 @@ def _bring_up(connection: Connection, files: list[File]) -> Status:
 
 
 def statements(sql: str) -> list[str]:
-    """Its statements: each ends with a `;` at the end of a line; lines that begin with `--` are comments."""
+    """Split SQL into statements.
+
+    A statement ends with a `;` at the end of a line. Lines that begin with `--` are comments.
+    """
     code = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
     parts = re.split(r";[ \t]*$", code, flags=re.MULTILINE)
     return [part.strip() for part in parts if part.strip()]
 
 
 def read(sql_dir: Path) -> list[File]:
-    """The files of the schema. Raises StartError if they are not numbered one after another."""
+    """Return the schema's files. Raises StartError if their names are wrong or not numbered 1, 2, 3, …"""
     files = []
     for path in sorted(sql_dir.glob("*.sql")):
         number, _, name = path.stem.partition("-")
@@ -161,7 +165,10 @@ def _open(url: str, deadline: float, make_database: bool) -> Connection:
 
 
 def _expect_makeable(url: str) -> None:
-    """An identifier cannot be a parameter of a statement, so only harmless ones are made."""
+    """Check that the name of the database is harmless. Raises StartError if it is not.
+
+    The name becomes part of a statement, because an identifier cannot be a parameter.
+    """
     name = Address.parse(url).database
     if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
         raise StartError(
@@ -170,7 +177,10 @@ def _expect_makeable(url: str) -> None:
 
 
 def _serving(connection: Connection) -> Connection:
-    """The connection, whose server answers: a Galera node outside its cluster only lets clients in."""
+    """Return the connection, if its server answers a query. Raises MySQLdb.Error if it does not.
+
+    A Galera node outside its cluster accepts connections but answers no query.
+    """
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -187,9 +197,10 @@ def _make_database(url: str) -> None:
 
 
 def _lock(connection: Connection, database: str) -> None:
-    """Have the hosts that share the server's database migrate it one after another.
+    """Take the lock under which the hosts that share the database migrate it one after another.
 
-    The server ends the lock with the connection. Lock names are the whole server's, 64 bytes at most.
+    The server releases the lock when the connection ends. Lock names are global to the server and have at
+    most 64 bytes.
     """
     name = "forkchat.schema." + hashlib.sha256(database.encode()).hexdigest()[:16]
     told = None

@@ -1,4 +1,4 @@
-"""Table `token`: what a client logs in with instead of the password. Only digests are stored."""
+"""Table `token`: tokens with which a client logs in without its password. Only digests are stored."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from forkchat.errors import Unavailable
 from forkchat.store.database import Cursor, Pool
 from forkchat.store.users import User
 
-#: Expired tokens removed with each new one, so that the table stays small without a job of its own.
+#: Expired tokens deleted with each new token, so that the table stays small without a separate job.
 _PURGE = 10
-#: Tokens beyond an account's bound that go with each new one: an account from before the bound may have many.
+#: Tokens over an account's limit deleted with each new token. An account older than the limit may have many.
 _TRIM = 1000
 
 
@@ -22,12 +22,12 @@ class Tokens:
 
 
 def issue(cursor: Cursor, user: int, password: str, digest: bytes, lifetime: int, most: int) -> None:
-    """Store a token's digest for `lifetime` seconds. Of more than `most` of the user's, the oldest end.
+    """Store a token's digest for `lifetime` seconds. If the user has more than `most`, the oldest end.
 
-    Raises Unavailable if `password`, the hash that was checked, is no longer the user's: a new password ends
-    tokens, also those that are still to be issued.
+    Raises Unavailable if `password`, the hash that was checked, is no longer the user's. A new password ends
+    all tokens, including those that are being issued.
     """
-    # Under the lock each sees the others.
+    # The lock lets each transaction see the tokens of the others.
     cursor.execute("SELECT password FROM user WHERE id = %s FOR UPDATE", (user,))
     if cursor.fetchone() != (password,):
         raise Unavailable("the password was changed meanwhile")
@@ -45,7 +45,7 @@ def issue(cursor: Cursor, user: int, password: str, digest: bytes, lifetime: int
 
 
 def redeem(cursor: Cursor, digests: list[bytes]) -> list[User | None]:
-    """Whose valid tokens these are, in their order; None for an unknown or expired one."""
+    """Return the users of these tokens, in their order; None for an unknown or expired token."""
     cursor.execute(
         "SELECT t.digest, u.id, u.name, u.password FROM token t JOIN user u ON u.id = t.user"
         " WHERE t.digest IN %s AND t.expires > UTC_TIMESTAMP()",
@@ -60,7 +60,7 @@ def revoke(cursor: Cursor, digest: bytes) -> None:
 
 
 def begin_anew(cursor: Cursor, user: int, password: str, digest: bytes, lifetime: int) -> None:
-    """A new password ends all tokens; this one is issued with it. All of it is done, or nothing."""
+    """Set a new password, end all of the user's tokens, and issue this one, in one transaction."""
     cursor.execute("UPDATE user SET password = %s WHERE id = %s", (password, user))
     cursor.execute("DELETE FROM token WHERE user = %s", (user,))
     issue(cursor, user, password, digest, lifetime, 1)

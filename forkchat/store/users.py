@@ -26,10 +26,11 @@ class Users:
 
 
 def create(cursor: Cursor, name: str, password: str, skeletons: Sequence[bytes] = ()) -> int:
-    """The new account's id. `password` is a hash; `skeletons` are what look-alike names share.
+    """Create an account and return its id. `password` is a hash.
 
-    Raises Conflict if the name is taken, or looks like one that is. A name without skeletons gets them later
-    (`forkchat.store.names`).
+    Look-alike names share a skeleton. A name without skeletons gets them later (`forkchat.store.names`).
+
+    Raises Conflict if the name is taken, or looks like that of another account.
     """
     why = "the name is taken"
     try:
@@ -46,7 +47,7 @@ def create(cursor: Cursor, name: str, password: str, skeletons: Sequence[bytes] 
 
 
 def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
-    """The accounts of these ids (int) or names (str), in their order; None where there is none."""
+    """Return the accounts of these ids (int) or names (str), in their order; None where there is none."""
     found: dict[int | str, User] = {}
     ids = [key for key in keys if isinstance(key, int)]
     names = [key for key in keys if isinstance(key, str)]
@@ -60,5 +61,5 @@ def find(cursor: Cursor, keys: list[int | str]) -> list[User | None]:
 
 
 def rehash(cursor: Cursor, user: int, old: str, new: str) -> None:
-    """Replace the hash `old` by `new`, of the same password; a password changed meanwhile stays."""
+    """Replace the hash `old` with `new`, of the same password. A password changed meanwhile stays."""
     cursor.execute("UPDATE user SET password = %s WHERE id = %s AND password = %s", (new, user, old))

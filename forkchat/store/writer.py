@@ -1,15 +1,16 @@
-"""Group commit: the one way in which a message is stored. One thread, one connection per worker.
+"""Group commit: the only way in which a message is stored. Each worker has one thread and one connection.
 
-What the delivery promise needs of it:
-1. A sequence number MUST be given under the conversation's row lock, in the transaction that
-   inserts the message: commit order is sequence order, and a rollback leaves no hole.
-2. A resend MUST be looked up in a statement that begins after the lock was had: only then does it
-   see what another worker committed. (The unique key says when there is something to look for.)
-3. Drafts of one conversation MUST be stored in the order in which they came: what is skipped for a
-   lock goes back to the front.
-4. A batch whose outcome is unknown MUST be tried again as it is: each draft is found by its `cid`.
-5. On a new connection, what this worker has stored MUST be looked for before anything is numbered: a replica
-   that lacks it would give its numbers again.
+The delivery promise depends on these rules:
+1. A sequence number MUST be given under the conversation's row lock, in the transaction that inserts the
+   message. Then commit order is sequence order, and a rollback leaves no hole.
+2. A resend MUST be looked up in a statement that begins after the lock was acquired. Only such a statement
+   sees what another worker committed. (The unique key reports when there is something to look up.)
+3. Drafts of one conversation MUST be stored in the order in which they came. Drafts that are skipped because
+   of a lock go back to the front.
+4. Drafts of a batch whose outcome is unknown MUST be retried unchanged. A draft that was stored is found by
+   its `cid`.
+5. On a new connection, the worker MUST look up what it has stored before it numbers anything. A replica that
+   lacks those messages would give their numbers again.
 """
 
 from __future__ import annotations
@@ -39,21 +40,22 @@ from forkchat.store.connection import (
 from forkchat.store.database import Primary
 from forkchat.store.messages import times
 
-#: Messages of one transaction, and bytes of their bodies: a batch has to fit into MySQL's max_allowed_packet.
+#: Messages of one transaction, and bytes of their bodies. A batch must fit into MySQL's max_allowed_packet.
 _MAX_BATCH, _MAX_BYTES = 512, 1 << 20
-#: How often a locked conversation is passed over before its lock is waited for.
+#: Times that a locked conversation is skipped before its lock is waited for.
 _MAX_SKIPS = 3
-#: Seconds: to leave a conversation alone after its lock was waited for in vain; between tries when
-#: only passed-over drafts are left; between connection attempts. A message waits for MySQL for `PATIENCE`.
+#: Seconds for which a conversation is left out after a lock timeout, or after its message failed on its own.
+#: Seconds between attempts when only skipped drafts are left.
+#: Seconds between attempts to connect. A message waits for MySQL for at most `PATIENCE`.
 _COOL_DOWN, _RETRY, _RECONNECT = 1.0, 0.003, 0.2
-#: A lock that is waited for is waited for so long (the least that MySQL knows).
+#: Seconds of a wait for a lock, the minimum that MySQL allows.
 _LOCK_WAIT_S = 1
-#: Seconds that the oldest message has waited when no more are taken: what is taken is stored in good time.
+#: Seconds of lag above which only `_MAX_BATCH` messages may wait, so that accepted ones are stored in time.
 _LATE = 1.0
-#: Seconds between pings on an idle connection: MySQL ends it after 6 s of silence.
+#: Seconds between pings on an idle connection, because MySQL ends it after 6 s of silence.
 _PING = 2.0
-#: Conversations whose last stored number is remembered, to be looked for after a failover, and those of a
-#: query.
+#: Conversations whose last message is remembered, to be looked up after a failover.
+#: Conversations of one query that looks them up.
 _MAX_ENDS, _LOOK = 8192, 500
 
 _End = tuple[int, int]  # number, time
@@ -61,10 +63,11 @@ Decided = list[tuple[Draft, Outcome | Refused]]
 
 
 class Writer:
-    """Stores what is appended in as few transactions as there can be, without gathering time: a batch
-    is what has come while the one before it was committed. `on_decided` is called on the loop with what
-    became of it, `on_missing(conv, seq, ts)` when MySQL
-    may no longer have what was stored here.
+    """A thread that stores appended messages in as few transactions as possible, without added delay.
+
+    A batch is what has come while the batch before it was committed. `on_decided` is called on the loop with
+    the outcomes. `on_missing(conv, seq, ts)` is called on the loop when MySQL may have lost a message stored
+    here.
     """
 
     def __init__(self, loop: Loop, url: str, limit: int, primary: Primary | None = None):
@@ -80,15 +83,15 @@ class Writer:
         self._primary = primary or Primary()
         self._generation = 0
         self._connection: Connection | None = None
-        self._has_served = False  # this connection
-        self._ends: dict[str, _End] = {}  # by conversation, the last message that was stored here
-        self._failure = ""  # why MySQL does not store now, said once
+        self._has_served = False  # of this connection
+        self._ends: dict[str, _End] = {}  # by conversation, the last message stored here
+        self._failure = ""  # why MySQL cannot store now; logged once
         self._thread = start_thread(self._work, "writer")
 
     def append(
         self, conv: str, users: tuple[int, ...], sender: int, cid: bytes, body: bytes, ticket: Any
     ) -> None:
-        """Store a message (see `Draft`). Raises Unavailable when too many wait."""
+        """Store a message (see `Draft`). Raises Unavailable if too many messages wait."""
         limit = self._limit if self._batches.lag <= _LATE else min(self._limit, _MAX_BATCH)
         if self._unfinished >= limit:
             raise Unavailable("too many messages wait to be stored")
@@ -99,15 +102,18 @@ class Writer:
 
     @property
     def unfinished(self) -> int:
-        """Drafts whose outcome has not been told yet."""
+        """The number of drafts whose outcome has not been reported yet."""
         return self._unfinished
 
     def forget(self) -> None:
-        """The database is another one: what was stored so far is no longer looked for, nor told of."""
+        """Forget what was stored so far, because the database has a new epoch.
+
+        Messages stored so far are no longer looked up or reported as missing.
+        """
         self._ends = {}
 
     def close(self) -> None:
-        """Let the thread finish what it has; its outcomes are still posted."""
+        """Let the thread finish the drafts it has. Their outcomes are still posted to the loop."""
         self._hand_over()
         self._queue.put(None)
         self._thread.join(timeout=PATIENCE + 1)
@@ -118,12 +124,12 @@ class Writer:
             self._appended = []
 
     def _finish(self, decided: Decided, ends: dict[str, _End]) -> None:
-        if ends is not self._ends:  # what MySQL answered was of a database that is no more
+        if ends is not self._ends:  # the answer came from the database before `forget`
             decided = [(draft, Unavailable("not known to be stored")) for draft, _ in decided]
         self._unfinished -= len(decided)
         self.on_decided(decided)
 
-    # The thread.
+    # The writer's thread.
 
     def _work(self) -> None:
         while (batch := self._batches.next(self._keep_alive)) is not None:
@@ -152,7 +158,7 @@ class Writer:
             self._has_served = True
             self._generation = self._primary.led_to(self._generation, is_read_only=False)
         decided = [(draft, outcomes[draft]) for draft in batch.drafts if draft in outcomes]
-        self._tell(decided, ends)  # first: whatever fails, each draft is told of once at least
+        self._tell(decided, ends)  # first, so that each outcome is reported even if a later step fails
         batch.drafts = [draft for draft in batch.drafts if draft not in outcomes]
         batch.skipped = {draft.conv for draft in batch.drafts} - {draft.conv for draft in result.absent}
         self._batches.succeeded()
@@ -162,7 +168,7 @@ class Writer:
             self._failure = ""
 
     def _failed(self, error: MySQLdb.Error, batch: _Batch) -> None:
-        """Prepare for another try of the batch."""
+        """Prepare to retry the batch after `error`."""
         connection = self._connection
         if connection is not None and (is_deadlock(error) or is_lock_timeout(error)):
             self._batches.cool_down(is_lock_timeout(error))
@@ -181,10 +187,10 @@ class Writer:
         self._give_up()
         self._batches.rest = _RECONNECT
 
-    # Its connection.
+    # The connection of the writer's thread.
 
     def _connected(self) -> Connection:
-        """The connection to the server that the URL leads to now. Raises MySQLdb.Error."""
+        """Return a connection to the server that the URL leads to now. Raises MySQLdb.Error if that fails."""
         if self._generation != self._primary.generation:
             self._drop()
         if self._connection is None:
@@ -207,7 +213,7 @@ class Writer:
         return connection
 
     def _look(self, cursor: Any) -> None:
-        """See that what was stored is there. What is not may have been lost in a failover."""
+        """Look up the last stored messages. Report those not found: a failover may have lost them."""
         known = self._ends
         ends = list(known.items())
         for at in range(0, len(ends), _LOOK):
@@ -217,8 +223,9 @@ class Writer:
                     self._loop.post(self._miss, known, conv, seq, ts)
 
     def _remember(self, ends: dict[str, _End], decided: Decided) -> None:
-        """What was stored last in each conversation. A number that was given before is given twice only by a
-        MySQL that no longer has what it was given to.
+        """Remember the last message stored in each conversation.
+
+        If MySQL gives a number again, it has lost the earlier message, which is reported as missing.
         """
         for draft, outcome in decided:
             if isinstance(outcome, Outcome) and not outcome.is_dup:
@@ -231,12 +238,12 @@ class Writer:
                 del ends[conv]
 
     def _miss(self, known: dict[str, _End], conv: str, seq: int, ts: int) -> None:
-        """Unless all of them were forgotten meanwhile."""
+        """Call `on_missing`, unless `forget` was called meanwhile."""
         if known is self._ends:
             self.on_missing(conv, seq, ts)
 
     def _keep_alive(self) -> None:
-        """Nothing is to be stored for now: find out early whether the next message will be."""
+        """Ping MySQL while idle, to learn early whether it can store the next message."""
         try:
             if self._has_served or self._ends:
                 self._connected().ping()
@@ -261,7 +268,7 @@ class Writer:
 
 
 class _Batch:
-    """Drafts that go into one transaction; afterwards, those that are still to be stored."""
+    """The drafts of one transaction. After the transaction, only drafts that are not yet stored remain."""
 
     def __init__(self, drafts: list[Draft], contended: set[str]):
         self.drafts = drafts
@@ -270,11 +277,11 @@ class _Batch:
 
 
 class _Batches:
-    """What waits to be stored, in order, and which of it goes next."""
+    """The drafts that wait to be stored, in order, and the choice of the next batch."""
 
     def __init__(self, queue: SimpleQueue[list[Draft] | None]):
-        self.rest = 0.0  # seconds to wait before the next try
-        self.lag = 0.0  # seconds that the first of the last batch had waited
+        self.rest = 0.0  # seconds to wait before the next attempt
+        self.lag = 0.0  # seconds that the first draft of the last batch had waited
         self._queue = queue
         self._waiting: deque[Draft] = deque()
         self._skips: Counter[str] = Counter()
@@ -284,7 +291,7 @@ class _Batches:
         self._is_closed = False
 
     def next(self, on_idle: Callable[[], object]) -> _Batch | None:
-        """The next batch, waited for; None when closed and empty. Calls `on_idle` while nothing waits."""
+        """Wait for the next batch; return None if closed and empty. Call `on_idle` while nothing waits."""
         time.sleep(self.rest)
         self.rest = 0.0
         while True:
@@ -299,21 +306,23 @@ class _Batches:
                 on_idle()
 
     def put_back(self, batch: _Batch) -> None:
-        """Return what was not stored to the front, in its order."""
+        """Put the drafts that were not stored back to the front, in their order."""
         self._waiting.extendleft(reversed(batch.drafts))
         for conv in batch.skipped:
             self._skips[conv] += 1
 
     def cool_down(self, has_waited: bool) -> None:
-        """Not all locks of those last waited for were to be had."""
+        """Leave contended conversations out for a while, if their locks timed out (`has_waited`)."""
         if has_waited:
             self._cooling |= dict.fromkeys(self._contended, time.monotonic() + _COOL_DOWN)
             for conv in self._contended:
                 del self._skips[conv]
 
     def suspect(self, batch: _Batch) -> None:
-        """The batch failed in MySQL, and a message of it may be why: go on with half of it. One that fails by
-        itself holds up its own conversation only."""
+        """Halve the size of the next batch, because a message of this batch may have made it fail.
+
+        A message that fails on its own delays only its own conversation.
+        """
         self._most = max(1, len(batch.drafts) // 2)
         if len(batch.drafts) == 1:
             self._cooling[batch.drafts[0].conv] = time.monotonic() + _COOL_DOWN
@@ -322,7 +331,7 @@ class _Batches:
         self._most = min(_MAX_BATCH, self._most * 2)
 
     def expire(self) -> Decided:
-        """Take out what has waited too long. What became of it in MySQL may be unknown."""
+        """Remove and refuse drafts that have waited for `PATIENCE`. Their outcome in MySQL may be unknown."""
         oldest = time.monotonic() - PATIENCE
         if not self._waiting or min(draft.born for draft in self._waiting) > oldest:
             return []
@@ -336,7 +345,7 @@ class _Batches:
         return _RETRY if self._skips or self._cooling else 0.0
 
     def _take(self, timeout: float) -> None:
-        """Take what was handed over; wait up to `timeout` for the first of it."""
+        """Take the drafts that were handed over. Wait up to `timeout` seconds for the first."""
         if self._is_closed:
             time.sleep(min(timeout, _RETRY))
             return
@@ -350,7 +359,7 @@ class _Batches:
             return
 
     def _select(self) -> _Batch:
-        """The drafts at the front, with the conversations among them that were passed over too often."""
+        """Return a batch of the drafts at the front. Conversations skipped too often are marked contended."""
         now = time.monotonic()
         self._cooling = {conv: until for conv, until in self._cooling.items() if until > now}
         waiting = {draft.conv for draft in self._waiting}
@@ -363,7 +372,7 @@ class _Batches:
             if draft.conv in self._cooling:
                 left.append(draft)
                 continue
-            size += len(draft.body)  # also of what does not fit: nothing smaller passes it
+            size += len(draft.body)  # even if it does not fit, so that no smaller draft overtakes it
             fits = not chosen or (len(chosen) < self._most and size <= _MAX_BYTES)
             (chosen if fits else left).append(draft)
         self._waiting = left

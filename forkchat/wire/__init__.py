@@ -1,1 +1,1 @@
-"""The wire, pure: frames, messages, states. No socket, no clock, no file; shared with the client."""
+"""The pure protocol: frames, messages, states. The client shares it. It uses no socket, clock or file."""

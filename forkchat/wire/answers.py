@@ -1,4 +1,4 @@
-"""Answers and errors as modern clients get them."""
+"""Answers and errors for modern clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rid = str | int | None
 
 
 def answer(msgid: int, rid: Rid, fields: dict[str, Any]) -> bytes:
-    """The answer to a request that succeeded; b"" where none is due: an acknowledgement without a `rid`."""
+    """Return the answer to a request that succeeded, or b"" for an acknowledgement without a `rid`."""
     kind = m.ANSWERS.get(msgid, m.ACK) or m.ACK
     if kind != m.ACK:
         return line(_head(kind, msgid, rid) | {"errno": 0} | fields)
@@ -20,9 +20,9 @@ def answer(msgid: int, rid: Rid, fields: dict[str, Any]) -> bytes:
 
 
 def refusal(msgid: int, rid: Rid, refused: Refused) -> bytes:
-    """The answer to a request that was refused, or an ERROR where it has no answer of its own.
+    """Return the answer to a refused request, or an ERROR if the request has no answer of its own.
 
-    `msgid` is 0 where it could not be read.
+    `msgid` is 0 if it could not be read.
     """
     fields = {"errno": refused.errno, "code": refused.code, "errmsg": refused.errmsg}
     if refused.retry_after is not None:
@@ -34,7 +34,7 @@ def refusal(msgid: int, rid: Rid, refused: Refused) -> bytes:
 
 
 def bye(reason: str, retry_after: float | None) -> bytes:
-    """`retry_after`: seconds to stay away; None: nothing is said of it."""
+    """Return a BYE. `retry_after` is the time in seconds to stay away; None leaves it out."""
     message: dict[str, Any] = {"msgid": m.BYE, "reason": reason}
     if retry_after is not None:
         message["retry_after"] = round(retry_after, 2)
@@ -45,7 +45,7 @@ PING = line({"msgid": m.PING})
 
 
 def _head(kind: int, msgid: int, rid: Rid) -> dict[str, Any]:
-    """`re` says which request it was, where the answer's own msgid does not."""
+    """Return the first fields of an answer. `re` names the request if the answer's own msgid does not."""
     head: dict[str, Any] = {"msgid": kind}
     if rid is not None:
         head["rid"] = rid

@@ -1,4 +1,4 @@
-"""One chat message: as it is stored, and in the forms in which it goes out."""
+"""One chat message: its stored form, and the forms in which it is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forkchat.wire.frames import PADDED_SIZE, padded
 
 
 class ChatMessage(NamedTuple):
-    """A stored message. `body` is JSON of what the sender says: name, msg, and the extra keys."""
+    """A stored message. `body` is JSON of the sender's fields: name, msg, and the extra keys."""
 
     conv: str
     seq: int
@@ -28,14 +28,17 @@ class ChatMessage(NamedTuple):
 
 
 def encode_body(name: str, msg: str, extra: Mapping[str, Any], limit: int) -> bytes:
-    """What is stored of a message. Raises TooLarge when text and extra keys exceed `limit` bytes, and
-    BadRequest when the keys are nested deeper than they can be written again."""
+    """Encode the body that is stored.
+
+    Raises TooLarge if text and extra keys exceed `limit` bytes. Raises BadRequest if the keys are nested too
+    deeply to be written again.
+    """
     said = {"name": name, "msg": msg}
     if extra:
         said |= sorted(extra.items())
     try:
         body = orjson.dumps(said)
-        # Less than the text and the keys it never has: these are measured where it matters.
+        # Text and keys are measured only if the body exceeds the limit, because the body is never shorter.
         if len(body) > limit and len(msg.encode()) + (len(orjson.dumps(extra)) if extra else 0) > limit:
             raise TooLarge(f"a text may have {limit} bytes")
     except orjson.JSONEncodeError:
@@ -45,13 +48,13 @@ def encode_body(name: str, msg: str, extra: Mapping[str, Any], limit: int) -> by
 
 @lru_cache(maxsize=256)
 def _clock(second: int) -> bytes:
-    """`YYYY-MM-DD HH:MM:SS` in the server's time zone, as the original writes it."""
+    """Return `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the original server writes it."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)).encode()
 
 
 @lru_cache(maxsize=8192)
 def _head(conv: str, sender: int) -> bytes:
-    """How all frames of a sender's messages in a conversation begin: an object that is not closed."""
+    """Return the beginning of all frames of a sender in a conversation: an object that is not closed."""
     parsed = parse_key(conv)
     if parsed.group:
         kind, to = m.GROUP_CHAT, {"groupid": parsed.group}
@@ -61,13 +64,13 @@ def _head(conv: str, sender: int) -> bytes:
 
 
 def modern_frame(conv: str, seq: int, sender: int, cid: bytes, ts: int, body: bytes) -> bytes:
-    """A stored message for modern sessions, with its LF. The body's bytes are taken as they are."""
+    """Return a stored message's frame for modern sessions, with its LF. The body's bytes are not changed."""
     says = _head(conv, sender), seq, orjson.dumps(cid.decode()), _clock(ts // 1000), ts, body[1:]
     return b'%b,"seq":%d,"cid":%b,"time":"%b","ts":%d,%b\n' % says
 
 
 def ephemeral_frame(conv: str, sender: int, ts: int, body: bytes) -> bytes:
-    """A message that is not stored: no seq, no cid."""
+    """Return the frame of a message that is not stored: it has no `seq` and no `cid`."""
     says = _head(conv, sender), _clock(ts // 1000), ts, body[1:]
     return b'%b,"ephemeral":true,"time":"%b","ts":%d,%b\n' % says
 
@@ -77,7 +80,7 @@ _MODERN_KEYS = ("conv", "seq", "cid", "ts", "ephemeral")
 
 
 def classic_dict(frame: bytes, dialect: Dialect) -> dict[str, Any]:
-    """A modern chat frame's content as a classic client knows it, under the fields' real names."""
+    """Return a modern chat frame's content as a classic client knows it, under the fields' real names."""
     message = orjson.loads(frame)
     for key in _MODERN_KEYS:
         message.pop(key, None)
@@ -86,14 +89,14 @@ def classic_dict(frame: bytes, dialect: Dialect) -> dict[str, Any]:
 
 
 def classic_line(frame: bytes, dialect: Dialect) -> bytes:
-    """For a classic peer that uses LF."""
+    """Return the frame for a classic peer that uses LF."""
     return dialect.json(classic_dict(frame, dialect)) + b"\n"
 
 
 def classic_padded(frame: bytes, dialect: Dialect) -> list[bytes]:
-    """For a classic peer that uses NUL: a text that one frame cannot hold goes in several.
+    """Return the frames for a classic peer that uses NUL. A text that exceeds one frame is split.
 
-    Extra keys that leave no room for text are left out.
+    Extra keys are left out if they leave the text less than a quarter of a frame.
     """
     message = classic_dict(frame, dialect)
     json = dialect.json(message)
@@ -108,7 +111,7 @@ def classic_padded(frame: bytes, dialect: Dialect) -> list[bytes]:
 
 
 def _room(message: dict[str, Any], dialect: Dialect) -> int:
-    """Bytes that a padded frame has for the text, which may stand in it under several names."""
+    """Return the bytes that a padded frame has for the text, which it may hold under several names."""
     return (PADDED_SIZE - 1 - len(dialect.json(message | {"msg": ""}))) // dialect.copies("msg")
 
 
@@ -116,7 +119,7 @@ _CLASSIC_KEYS = frozenset(("msgid", "id", "name", "toid", "groupid", "msg", "tim
 
 
 def _split(text: str, room: int) -> list[str]:
-    """`text` in parts that take at most `room` bytes each inside a JSON string."""
+    """Split `text` into parts that take at most `room` bytes each inside a JSON string."""
     parts, start, size = [], 0, 0
     for at, character in enumerate(text):
         width = len(orjson.dumps(character)) - 2

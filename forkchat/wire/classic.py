@@ -1,4 +1,4 @@
-"""Answers as the classic clients know them: lists of dumped strings, and a login that fits one recv."""
+"""Answers for classic clients: lists of dumped strings, and a login answer that fits one recv."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from forkchat.wire.dialect import Dialect, kinds
 from forkchat.wire.frames import PADDED_SIZE
 from forkchat.wire.tables import PROFILES, numbering_of
 
-#: What the original and its later course version say to people, by numbering and errno.
+#: Error texts of the original and of its later course version, by numbering and errno.
 _TEXTS = {
     "notes": {1: "用户名或者密码错误", 2: "该账号已经登录，请重新输入新账号"},
     "course": {1: "id or password is invalid!", 2: "this account is using, input another!"},
@@ -19,7 +19,7 @@ _TEXTS = {
 
 
 class ClassicAnswers:
-    """The answers to the two requests that have one, in one dialect."""
+    """Answers in one dialect to registrations and logins. No other classic request is answered."""
 
     def __init__(self, dialect: Dialect):
         self.dialect = dialect
@@ -32,7 +32,10 @@ class ClassicAnswers:
         return self._json(m.REG_ACK, {"errno": 1, "errmsg": errmsg})
 
     def login_refused(self, errno: int, errmsg: str) -> bytes:
-        """`errmsg` is said where the original has no text of its own (errno other than 1 and 2)."""
+        """Return a login refusal.
+
+        An errno other than 1 and 2 is sent as 1 with `errmsg`. The original has no text for it.
+        """
         text = self._texts.get(errno, errmsg)
         return self._json(m.LOGIN_ACK, {"errno": errno if errno in self._texts else 1, "errmsg": text})
 
@@ -45,10 +48,11 @@ class ClassicAnswers:
         offline: list[dict[str, Any]],
         limit: int | None,
     ) -> tuple[bytes, int, bool]:
-        """The login answer, how many of `offline` it holds, and whether lists were shortened.
+        """Return the login answer, how many of `offline` it holds, and whether lists were shortened.
 
-        `limit` (bytes; None: unbounded) is for padded peers: `offlinemsg` takes what room is left;
-        `groups[].users`, then `groups`, then `friends` are cut at their ends when even they do not fit.
+        `limit` is in bytes and for padded peers; None means no limit. `offlinemsg` takes the room that is
+        left. If even the other lists do not fit, `groups[].users`, then `groups`, then `friends` are cut at
+        their ends.
         """
         answer: dict[str, Any] = {"errno": 0, "id": user, "name": name}
         dumped_friends = [self._dumped(friend) for friend in friends]
@@ -88,8 +92,11 @@ class _Group:
 
 
 def _shorten(fits: Callable[[], bool], lists: list[list[Any]]) -> bool:
-    """Cut lists at their ends, the first ones first, no more than need be, until `fits()`; whether anything
-    was cut. Bisected over all that they hold together, since each try writes the whole answer."""
+    """Cut the ends of lists, the first lists first, until `fits()`. Return whether anything was cut.
+
+    The cut is minimal. A bisection over the lists' total length finds it, because each try writes the whole
+    answer.
+    """
     whole = [(cut, cut[:]) for cut in reversed(lists)]
 
     def fits_with(count: int) -> bool:
@@ -105,29 +112,33 @@ def _shorten(fits: Callable[[], bool], lists: list[list[Any]]) -> bool:
 
 
 def _most(fits: Callable[[int], bool], whole: int) -> int:
-    """The largest count up to `whole` that fits, 0 if none does: what fits, fits with less too."""
+    """Return the largest count up to `whole` that fits, 0 if none does.
+
+    If a count fits, all smaller counts must fit.
+    """
     if fits(whole):
         return whole
     return bisect_left(range(1, whole + 1), True, key=lambda count: not fits(count))
 
 
-#: The most bytes of JSON that a padded frame holds.
+#: Bytes of JSON that a padded frame holds at most, because its NUL takes one byte.
 PADDED_ROOM = PADDED_SIZE - 1
 
 
 def dialects(
     numbering: str, numberings: Mapping[str, Any], profile: str, profiles: Mapping[str, Any]
 ) -> tuple[ClassicAnswers, ...]:
-    """The dialects that a server's classic clients may speak, as `[classic]` in the configuration says."""
+    """Return the dialects that classic clients may speak, as `[classic]` in the configuration says."""
     names = [*m.NUMBERINGS, *numberings] if numbering == "auto" else [numbering]
     fields = PROFILES[profile] if profile in PROFILES else profiles[profile]
     return tuple(ClassicAnswers(Dialect(numbering_of(name, numberings), fields)) for name in names)
 
 
 class Guess:
-    """Which of a server's dialects a classic peer speaks, told from the shape of its frames.
+    """The dialect that a classic peer speaks, guessed from the shape of its frames.
 
-    `dialects` are all there are, the likeliest first. A frame that only some of them know leaves only these.
+    `dialects` are the server's dialects, the likeliest first. A frame that only some of them know rules out
+    the others.
     """
 
     __slots__ = ("_all", "_is_doubted", "_left")
@@ -142,20 +153,20 @@ class Guess:
 
     @property
     def is_auto(self) -> bool:
-        """Whether there is a choice."""
+        """True if there are several dialects."""
         return len(self._all) > 1
 
     @property
     def is_sure(self) -> bool:
-        """Whether the peer itself has shown which one it speaks."""
+        """True if the peer itself has shown which dialect it speaks."""
         return self.is_auto and len(self._left) == 1
 
     def hear(self, message: dict[str, Any]) -> bool:
-        """Learn from a frame, its fields under their real names; False if it MUST have no effect.
+        """Learn from a frame, its fields under their real names. Return False if it MUST have no effect.
 
-        A frame that contradicts the earlier ones is taken for a broken one, but for a registration or a
-        login, whose sender waits for the answer. The next one that does, with none between that agrees,
-        proves that the earlier ones were wrong.
+        A frame that contradicts the earlier frames is taken for a broken frame. A registration or a login is
+        not, because its sender waits for the answer. A second contradicting frame proves the earlier frames
+        wrong, unless an agreeing frame came in between.
         """
         if not self.is_auto:
             return True
@@ -172,5 +183,5 @@ class Guess:
         return True
 
     def prefer(self, name: str) -> None:
-        """Until the peer shows otherwise, it speaks the dialect that its account spoke last."""
+        """Assume the dialect `name`, which the account spoke last, until the peer shows otherwise."""
         self._left = tuple(sorted(self._left, key=lambda each: each.dialect.name != name))

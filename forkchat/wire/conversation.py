@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 from forkchat.errors import BadRequest
 
-#: Ids are what MySQL's INT UNSIGNED holds.
+#: The largest id: the maximum of MySQL's INT UNSIGNED.
 MAX_ID = 2**32 - 1
 _KEY = re.compile(r"d([1-9][0-9]{0,9})-([1-9][0-9]{0,9})|g([1-9][0-9]{0,9})")
 
 
 class Conversation(NamedTuple):
-    """A parsed key: the two users of a pair, or a group's id (the other is empty, or 0)."""
+    """A parsed key. `users` is the pair, empty for a group; `group` is the group's id, 0 for a pair."""
 
     users: tuple[int, ...]
     group: int
 
     def other(self, user: int) -> int:
-        """The other user of a pair that `user` is one of."""
+        """Return the other user of a pair that contains `user`."""
         return self.users[0] if self.users[1] == user else self.users[1]
 
 
@@ -30,7 +30,7 @@ def pair_key(a: int, b: int) -> str:
 
 @lru_cache(maxsize=8192)
 def pair(a: int, b: int) -> tuple[str, Conversation]:
-    """The key of two users' conversation, and what it says."""
+    """Return the key of two users' conversation, and the parsed key."""
     return pair_key(a, b), Conversation((a, b) if a < b else (b, a), 0)
 
 
@@ -39,7 +39,7 @@ def group_key(group: int) -> str:
 
 
 def parse_key(key: str) -> Conversation:
-    """Raises BadRequest if `key` is no conversation's key."""
+    """Parse a conversation's key. Raises BadRequest if `key` is not such a key."""
     match = _KEY.fullmatch(key)
     if match is None:
         raise BadRequest("conv names no conversation")

@@ -1,4 +1,4 @@
-"""What one kind of classic client calls things: its message ids and the names of its fields."""
+"""The dialect of one kind of classic client: its message ids and the names of its fields."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import orjson
 from forkchat.wire import msgid as m
 from forkchat.wire.tables import PROFILES, names
 
-#: Names that public clients use in what they send, where the real name is missing. All peers that are not
-#: modern may use them; what the server sends needs a profile.
+#: Names that public clients send for fields, read where the real name is missing. All peers that are not
+#: modern may use them. Fields that the server sends get other names only from a profile.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "msgid": ("msgId", "msgID", "msg_id"),
     "id": ("userid", "userId", "user_id"),
@@ -27,7 +27,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 
 class Dialect:
-    """A numbering, and a profile of field names as the configuration has it (see `profile_problems`)."""
+    """A numbering, and a profile of field names as the configuration gives it (see `profile_problems`)."""
 
     def __init__(self, numbering: m.Numbering, profile: Mapping[str, Any] = PROFILES["original"]):
         self.name = numbering.name
@@ -42,22 +42,22 @@ class Dialect:
         }
 
     def understand(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Give the fields of `message` their real names, where these are missing."""
+        """Give the fields of `message` their real names where these are missing. Return `message`."""
         for field, aliases in self._aliases.items():
             if field not in message:
                 alias = next((alias for alias in aliases if alias in message), None)
                 if alias is not None:
-                    # Chats relay an unknown key as it is, and need neither of these from the sender.
+                    # A chat needs neither field from its sender, and relays an unknown key unchanged.
                     keeps = field in ("id", "name")
                     message[field] = message[alias] if keeps else message.pop(alias)
         return message
 
     def copies(self, field: str) -> int:
-        """Under how many names `field` is sent."""
+        """Return the number of names under which `field` is sent."""
         return len(self._names.get(field, (field,)))
 
     def json(self, message: dict[str, Any]) -> bytes:
-        """Write `message`: keys sorted, no blanks, UTF-8 as it is, as the original's JSON library does."""
+        """Encode `message` as the original's JSON library does: sorted keys, no blanks, unescaped UTF-8."""
         if self._names:
             message = self._named(message)
         return orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
@@ -71,7 +71,7 @@ class Dialect:
 
 
 def kinds(message: Mapping[str, Any]) -> list[int]:
-    """The classic requests (notes' msgids) that have the fields of `message`."""
+    """Return the classic requests, as the notes' msgids, whose fields fit those of `message`."""
     return [kind for kind, (needed, foreign) in _SHAPES.items() if _fits(message, needed, foreign)]
 
 
@@ -79,9 +79,11 @@ def _fits(message: Mapping[str, Any], needed: tuple[str, ...], foreign: frozense
     return all(field in message for field in needed) and foreign.isdisjoint(message)
 
 
-#: What tells numberings apart: the fields that a request must have, and those that only others have.
+#: Fields that tell chats, and requests about groups, from other requests.
 _OF_CHATS = frozenset(("msg", "toid"))
 _OF_GROUPS = frozenset(("groupid", "groupname"))
+#: By request, the fields that it must have and the fields that only other requests have. The shape of a frame
+#: tells numberings apart.
 _SHAPES: Mapping[int, tuple[tuple[str, ...], frozenset[str]]] = {
     m.LOGIN: (("password",), _OF_CHATS | _OF_GROUPS | {"friendid"}),
     m.REG: (("name", "password"), _OF_CHATS | _OF_GROUPS | {"friendid"}),

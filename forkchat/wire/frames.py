@@ -1,4 +1,4 @@
-"""Bytes to frames and back: LF, NUL or the end of a JSON object ends a frame."""
+"""Conversion of bytes to frames and back. LF, NUL or the end of a JSON object ends a frame."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 import orjson
 
-#: What a padded frame measures, its delimiter included: one `recv` of the classic C++ client.
+#: Bytes of a padded frame, its delimiter included: one `recv` of the classic C++ client.
 PADDED_SIZE = 1024
-#: Braces and strings that are looked at between two delimiters, or until a read ends with an object. Real
-#: clients send fewer than 20 in a frame; more than this (about 3 ms), and only a delimiter ends a frame.
+#: Braces and strings that are examined between two delimiters, or until a read ends with an object. Real
+#: clients send fewer than 20 in a frame. After this number (about 3 ms), only a delimiter ends a frame.
 _MAX_TOKENS = 8192
-#: Inside an object: a brace, or a string, which may be cut off by the end of the read.
+#: A token inside an object: a brace, or a string, which the end of the read may cut off.
 _TOKEN = re.compile(rb'[{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+("?)', re.DOTALL)
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+("?)', re.DOTALL)
 
@@ -21,12 +21,13 @@ class FrameTooLong(Exception):
 
 
 class FrameDecoder:
-    """The frames of one peer's byte stream.
+    """The decoder that splits one peer's byte stream into frames.
 
-    `limit` is the most bytes a frame may have and may be changed at any time. `delimiter` is the
-    one that the peer used first, b"" while it has used none. While `is_strict` only delimiters end a frame:
-    modern peers always send one. Some classic peers leave it out, always or at times; for them the brace
-    that ends a JSON object ends the frame too, so that any split of the stream gives the same frames.
+    `limit` is the maximum size of a frame in bytes and may be changed at any time. `delimiter` is the
+    delimiter that the peer used first, b"" while it has used none. While `is_strict`, only delimiters end a
+    frame, because modern peers always send delimiters. Some classic peers leave them out, always or at times.
+    For classic peers, the brace that ends a JSON object also ends the frame. Any split of the stream then
+    gives the same frames.
     """
 
     __slots__ = ("_partial", "_scan", "delimiter", "is_strict", "limit")
@@ -36,17 +37,17 @@ class FrameDecoder:
         self.delimiter = b""
         self.is_strict = is_strict
         self._partial = bytearray()
-        self._scan: _Scan | None = None  # made when an object may end by itself: most frames never need it
+        self._scan: _Scan | None = None  # created on demand: most frames never need it
 
     @property
     def is_inside(self) -> bool:
-        """Whether a frame has begun that has not ended."""
+        """True if a frame has begun and has not ended."""
         return bool(self._partial)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that one read completes, without delimiters; empty ones are left out.
+        """Return the frames that one read completes, without delimiters. Blank frames are left out.
 
-        Raises FrameTooLong; what was complete before the long frame is lost with it.
+        Raises FrameTooLong if a frame exceeds `limit`. Frames that the same read completed are lost with it.
         """
         if not self.delimiter:
             self.find_delimiter(data)
@@ -76,14 +77,14 @@ class FrameDecoder:
         self._scan = None
 
     def find_delimiter(self, data: bytes) -> bool:
-        """Look for the first delimiter in what is fed later; whether it is known now."""
+        """Look for the first delimiter in `data`, which is fed later. Return whether it is known now."""
         ends = [(at, d) for d in (b"\n", b"\0") if (at := data.find(d)) >= 0]
         if ends:
             self.delimiter = min(ends)[1]
         return bool(ends)
 
     def _end(self, piece: bytes, frames: list[bytes]) -> None:
-        """A delimiter has come after `piece`: it is a frame, and what objects there are before it are too."""
+        """Add the frames of `piece`, which a delimiter ends: objects that end in it, then the rest."""
         scan, self._scan = self._scan, None
         if not self.is_strict and not _is_plain(piece):
             scan = scan or _Scan()
@@ -95,7 +96,7 @@ class FrameDecoder:
         self._add(piece, frames)
 
     def _take_objects(self, frames: list[bytes]) -> None:
-        """Take the objects that have ended from what no delimiter has ended yet."""
+        """Add the objects that have ended in the bytes that no delimiter has ended yet."""
         scan = self._scan = self._scan or _Scan()
         start = 0
         for end in scan.ends(self._partial, self.limit):
@@ -116,21 +117,22 @@ class FrameDecoder:
 
 
 class _Scan:
-    """How far a text between two delimiters was looked at for the ends of its objects."""
+    """The progress of a search for the ends of objects in the text between two delimiters."""
 
     __slots__ = ("_at", "_depth", "_is_in_string", "_start", "_tokens")
 
     def __init__(self) -> None:
-        self._start = 0  # where the frame begins that has not ended
+        self._start = 0  # where the unfinished frame begins
         self._at = 0
         self._depth = 0
         self._is_in_string = False
         self._tokens = 0
 
     def ends(self, text: bytes | bytearray, limit: int) -> list[int]:
-        """Where objects end that had not ended before. `text` begins where the last one left it (`cut`).
+        """Return the positions where objects end that had not ended before.
 
-        Frames over `limit` bytes are not looked at further: they end the connection.
+        `text` is the last call's text without the bytes that were `cut`, followed by new bytes. A frame over
+        `limit` bytes is not examined further, because it ends the connection.
         """
         found: list[int] = []
         size = len(text)
@@ -143,7 +145,7 @@ class _Scan:
                     break
                 self._is_in_string = False
             elif not self._depth:
-                # What stands before the first brace is no object: a quote there means nothing.
+                # Text before the first brace is no object, so a quote there means nothing.
                 self._at = text.find(b"{", self._at) + 1
                 if not self._at:
                     self._at = size
@@ -159,7 +161,7 @@ class _Scan:
         return found
 
     def _take(self, first: int, is_closed: bool, found: list[int]) -> None:
-        """Take a token by its first byte; `is_closed`: a string has ended."""
+        """Process a token by its first byte. `is_closed` tells whether a string token has ended."""
         if first == _OPEN:
             self._depth += 1
         elif first == _CLOSE:
@@ -171,7 +173,7 @@ class _Scan:
             self._is_in_string = not is_closed
 
     def cut(self, length: int) -> None:
-        """The text's first bytes are gone."""
+        """Adjust all positions, because the text has lost its first `length` bytes."""
         self._at -= length
         self._start -= length
 
@@ -180,17 +182,17 @@ _OPEN, _CLOSE = b"{}"
 
 
 def _is_plain(piece: bytes) -> bool:
-    """Whether `piece` is one frame at a glance: without braces, or one object with none within."""
+    """Return whether `piece` is obviously one frame: without braces, or one object without inner braces."""
     opened = piece.count(b"{")
     return not opened or (opened == 1 == piece.count(b"}") and piece.rstrip().endswith(b"}"))
 
 
 def line(message: dict[str, object]) -> bytes:
-    """A frame as modern sessions get it: JSON and LF."""
+    """Encode a frame for modern sessions: JSON and LF."""
     return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def padded(json: bytes) -> bytes:
-    """JSON of at most 1023 bytes as a frame of exactly 1024: blanks, then NUL."""
+    """Pad JSON of at most 1023 bytes to a frame of exactly 1024 bytes with blanks and a NUL."""
     assert len(json) < PADDED_SIZE
     return json.ljust(PADDED_SIZE - 1) + b"\0"

@@ -1,4 +1,4 @@
-"""The message ids (docs/wire.md) and the two numberings of the classic ones."""
+"""The message ids (docs/wire.md) and the two numberings of the classic messages."""
 
 LOGIN, LOGIN_ACK = 1, 2
 REG, REG_ACK = 3, 4
@@ -25,10 +25,11 @@ GROUPS = 131
 ACCOUNT = 132
 LOOKUP = 133
 
-#: A msgid that no classic client knows: harmless to it, and proof of life for us (its kernel answers).
+#: A msgid that no classic client knows. It is harmless to the client, whose kernel answers and so proves
+#: life.
 CLASSIC_PROBE = 99
 
-#: What answers a request when it succeeds; every other is answered with ACK. None: never answered.
+#: The msgid that answers a successful request; None means no answer. Other requests are answered with ACK.
 ANSWERS: dict[int, int | None] = {
     LOGIN: LOGIN_ACK,
     REG: REG_ACK,
@@ -40,7 +41,7 @@ ANSWERS: dict[int, int | None] = {
     RECV: None,
 }
 
-#: The classic messages by the names that the configuration has for them: a request, and its answer if any.
+#: The classic messages by their names in the configuration: a request, and its answer if any.
 CLASSIC: dict[str, tuple[int, ...]] = {
     "login": (LOGIN, LOGIN_ACK),
     "register": (REG, REG_ACK),
@@ -53,7 +54,7 @@ CLASSIC: dict[str, tuple[int, ...]] = {
 }
 _OURS = frozenset(msgid for pair in CLASSIC.values() for msgid in pair)
 
-#: The course's later numbering of the classic messages, by the notes' one, which is used inside.
+#: The course's later numbering of the classic messages, by the notes' numbering, which the code uses.
 COURSE = {
     LOGIN: 1,
     LOGIN_ACK: 2,
@@ -71,8 +72,11 @@ NUMBERINGS = {"notes": {msgid: msgid for msgid in _OURS}, "course": COURSE}
 
 
 class Numbering:
-    """Translation between a classic peer's msgids and the notes'. `table` has theirs by the notes'; without
-    one `name` is that of a ready-made numbering."""
+    """The translation between a classic peer's msgids and the notes' msgids.
+
+    `table` has the peer's msgids by the notes' msgids. Without a table, `name` is that of a ready-made
+    numbering.
+    """
 
     def __init__(self, name: str, table: dict[int, int] | None = None):
         self.name = name
@@ -80,7 +84,7 @@ class Numbering:
         self._in = {theirs: ours for ours, theirs in self._out.items()}
 
     def inbound(self, msgid: int) -> int:
-        """The notes' msgid; 0, which is unknown, for one of the notes' that the peer's table lacks."""
+        """Return the notes' msgid; 0, an unknown msgid, for a notes' msgid that the peer's table lacks."""
         return self._in.get(msgid, 0 if msgid in _OURS else msgid)
 
     def outbound(self, msgid: int) -> int:

@@ -1,6 +1,6 @@
-"""Names: what accounts and groups may be called, and which names look alike.
+"""Rules for the names of accounts and groups, and for names that look alike.
 
-Account names follow RFC 8265 (PRECIS, UsernameCasePreserved), look-alikes UTS #39 (confusables).
+Account names follow RFC 8265 (PRECIS, UsernameCasePreserved). Look-alikes follow UTS #39 (confusables).
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from unicodedata import category, normalize
 
 from precis_i18n import get_profile
 
+#: Characters of a stored name at most.
 MAX_NAME = 50
-#: What is typed may be longer than the name that it is mapped to: decomposed letters take several characters.
+#: Characters of a typed name at most: more than of the stored name, because decomposed letters take several.
 MAX_TYPED = 4 * MAX_NAME
-#: Nonspacing marks on one letter (UTS #39, 5.4): more cover the lines above and below.
+#: Nonspacing marks on one letter at most (UTS #39, 5.4), because more would cover the lines above and below.
 _MAX_MARKS = 4
 #: Characters that show nothing, although Unicode counts them among symbols and marks.
 _BLANK = frozenset("\u2800\U00016fe4")
-#: Asks for the coloured form of the emoji before it. Phones send it.
+#: The character that asks for the coloured form of the emoji before it. Phones send it.
 _EMOJI_FORM = "\ufe0f"
 
-#: Read without the package's code, which would import urllib into each client.
+#: The package's data. It is read without the package's code, which would import urllib into each client.
 _CONFUSABLES = files("confusable_homoglyphs") / "confusables.json"
 _USERPART = get_profile("UsernameCasePreserved")
 _NICKNAME = get_profile("NicknameCasePreserved")
 
 
 def account_name(text: str) -> str:
-    """The name that is stored for `text`: composed (NFC), fullwidth letters mapped to ordinary ones.
+    """Return the name that is stored for `text`: composed (NFC), with fullwidth letters mapped to ordinary.
 
-    Words are separated by single blanks. Raises ValueError, which says what must be changed.
+    Words must be separated by single blanks. Raises ValueError, whose text says what must be changed.
     """
     if len(text) > MAX_TYPED:
         raise ValueError(_LENGTH)
@@ -44,9 +45,10 @@ def account_name(text: str) -> str:
 
 
 def group_name(text: str) -> str:
-    """The name that is stored for `text`, composed (NFC): any printable text, emoji too, that can be seen.
+    """Return the name that is stored for `text`, composed (NFC).
 
-    Raises ValueError, which says what must be changed.
+    Any printable text that can be seen is valid, emoji too. Raises ValueError, whose text says what must be
+    changed.
     """
     if len(text) > MAX_TYPED:
         raise ValueError(_LENGTH)
@@ -57,9 +59,9 @@ def group_name(text: str) -> str:
 
 
 def likely_name(text: str) -> str:
-    """The account name that someone who types `text` means; `text` itself where it can be no new name.
+    """Return the account name that `text` means, or `text` itself if no new account may have such a name.
 
-    Accounts from before the rule may have such names.
+    Accounts that are older than the rule may have such names.
     """
     try:
         return account_name(text)
@@ -68,11 +70,11 @@ def likely_name(text: str) -> str:
 
 
 def skeletons(name: str) -> list[bytes]:
-    """The digests that `name` is known by, sorted: two names look alike when they share one.
+    """Return the sorted digests of `name`. Two names look alike if they share a digest.
 
-    There are two, because case is folded before the look-alikes are mapped (`РАУРАL` is `paypal`) or after
-    (`paypaI`, with a capital i, is `paypal`). They are stored: a release of the package with other data needs
-    a file in sql/ that sets `name_indexed.done` to 0.
+    There may be two digests, because case can be folded before or after the look-alikes are mapped. Before,
+    `РАУРАL` is `paypal`. After, `paypaI` with a capital i is `paypal`. The digests are stored. A release of
+    the package with other data therefore needs a file in sql/ that sets `name_indexed.done` to 0.
     """
     shapes = {_shape(name.casefold()), _shape(name)}
     return sorted(hashlib.sha256(shape.encode()).digest() for shape in shapes)
@@ -112,20 +114,20 @@ def _enforce(profile: object, text: str) -> str:
 
 def _shape(text: str) -> str:
     prototypes = _prototypes()
-    # Some composed letters have look-alikes of their own, the parts of most have.
+    # Some composed letters have look-alikes of their own. For most, the parts have look-alikes.
     mapped = normalize("NFD", normalize("NFC", text).translate(prototypes)).translate(prototypes)
-    # A dot above a letter that has one changes nothing.
+    # A dot above a letter that already has a dot changes nothing.
     return normalize("NFD", mapped.casefold()).replace("i\u0307", "i").replace("j\u0307", "j")
 
 
 @cache
 def _prototypes() -> dict[int, str]:
-    """For each character of Unicode's confusables.txt the text that stands for all of its look-alikes.
+    """Map each character of Unicode's confusables.txt to the text that stands for all of its look-alikes.
 
-    The package has both directions in one table. A source has one entry, its prototype; a prototype has an
+    The package has both directions in one table. A source has one entry, its prototype. A prototype has an
     entry for each of its sources. Loading takes 30 ms.
     """
-    # Through one text, because small strings would keep the whole table's memory: 8 MiB instead of 2.
+    # The pairs pass through one text, because small strings would keep the table's memory: 8 MiB, not 2.
     prototypes = {ord(pair[0]): pair[1:] for pair in _read_prototypes().split("\0")}
     while True:  # a prototype of several characters may contain sources
         mapped = {at: normalize("NFD", text).translate(prototypes) for at, text in prototypes.items()}
@@ -136,7 +138,7 @@ def _prototypes() -> dict[int, str]:
 
 def _read_prototypes() -> str:
     table = {
-        # Characters written from right to left stand between U+200E marks there.
+        # The package's data puts characters written from right to left between U+200E marks.
         key.strip("\u200e"): [entry["c"].strip("\u200e") for entry in entries]
         for key, entries in json.loads(_CONFUSABLES.read_bytes()).items()
     }

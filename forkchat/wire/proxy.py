@@ -1,4 +1,4 @@
-"""The PROXY protocol's header, versions 1 and 2 (HAProxy's proxy-protocol.txt): for whom a proxy speaks."""
+"""The PROXY header, which names a proxy's client: versions 1 and 2 of HAProxy's proxy-protocol.txt."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 _V1, _V2 = b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"
-#: A line of version 1 has so many bytes at most (the specification's figure).
+#: Bytes of a version 1 line at most, as the specification says.
 _MAX_V1 = 107
-#: What of a header of version 2 follows its first 16 bytes: addresses, and fields that are skipped.
+#: Bytes after the first 16 of a version 2 header at most: addresses, and fields that are skipped.
 _MAX_V2 = 4096
 _V1_FAMILIES: dict[bytes, type[IPv4Address] | type[IPv6Address]] = {
     b"TCP4": IPv4Address,
     b"TCP6": IPv6Address,
 }
 _LOCAL, _PROXY = 0x20, 0x21
-#: Protocol byte of version 2: length of the address block, and its layout where it names a client.
+#: By protocol byte of version 2, the length of the address block, and its layout if it names a client.
 _V2_FAMILIES: dict[int, tuple[int, type[IPv4Address] | type[IPv6Address] | None]] = {
-    0x00: (0, None),  # not known
+    0x00: (0, None),  # unspecified
     0x11: (12, IPv4Address),
     0x21: (36, IPv6Address),
     0x31: (216, None),  # a Unix socket
@@ -26,7 +26,7 @@ _V2_FAMILIES: dict[int, tuple[int, type[IPv4Address] | type[IPv6Address] | None]
 
 
 class BadProxyHeader(Exception):
-    """The connection must be closed: nobody can say whose it is. Its text says why."""
+    """The connection must be closed, because its client is unknown. The error's text says why."""
 
 
 class Client(NamedTuple):
@@ -35,17 +35,17 @@ class Client(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What a connection began with: its client, None if no header named one, and the bytes after that."""
+    """The start of a connection: its client, None if no header named it, and the bytes after the header."""
 
     client: Client | None
     rest: bytes
 
 
 class ProxyHeader:
-    """The first bytes of one connection.
+    """The parser of the first bytes of one connection.
 
-    `is_due`: it comes from a proxy, and a header MUST be there. Else there must be none: it would be
-    forged, or its proxy is not known to be one.
+    `is_due` means that the connection comes from a proxy, so a header MUST be there. Otherwise a header is an
+    error, because it is forged or the configuration does not list its proxy.
     """
 
     __slots__ = ("_buffer", "_is_due")
@@ -55,7 +55,10 @@ class ProxyHeader:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Opening | None:
-        """The opening once it is complete, None before. Raises BadProxyHeader."""
+        """Return the opening once it is complete, None before.
+
+        Raises BadProxyHeader if the header is wrong, missing or not allowed.
+        """
         self._buffer += data
         signature = next((s for s in (_V1, _V2) if s.startswith(self._buffer[: len(s)])), None)
         if signature is None:
@@ -96,7 +99,7 @@ class ProxyHeader:
         if len(self._buffer) < end:
             return None
         rest = self._buffer[end:]
-        if command == _LOCAL:  # the proxy itself, as in its health checks
+        if command == _LOCAL:  # the proxy speaks for itself, as in its health checks
             return Opening(None, rest)
         size, kind = _V2_FAMILIES.get(family, (_MAX_V2 + 1, None))
         if length < size:
@@ -115,5 +118,5 @@ def _port(digits: bytes) -> int:
 
 
 def _text(host: IPv4Address | IPv6Address) -> str:
-    """An IPv4 client of a proxy that listens on IPv6 is the same client."""
+    """Return an address as text. An IPv4 address mapped to IPv6 becomes IPv4: the client is the same."""
     return str(getattr(host, "ipv4_mapped", None) or host)

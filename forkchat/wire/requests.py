@@ -1,4 +1,4 @@
-"""What clients may send: each message's fields and their types, checked before a handler sees them."""
+"""The messages that clients may send. Their fields and types are checked before a handler sees them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from forkchat.wire import msgid as m
 from forkchat.wire.conversation import MAX_ID, parse_key
 from forkchat.wire.names import account_name, group_name
 
+#: Characters of a group's description at most.
 MAX_DESC = 200
+#: Bytes of a password, of a `cid` and of a `rid` at most.
 MAX_PASSWORD = 1024
 MAX_CID = 64
 MAX_RID = 64
+#: The largest number of a message that a client may send: the maximum of a signed 64-bit integer.
 MAX_SEQ = 2**63 - 1
 
 _NONE: Mapping[str, Any] = {}
@@ -26,8 +29,9 @@ Spec = Mapping[str, Check]
 
 
 class Request(dict[str, Any]):
-    """A checked request: its known keys that were given, its msgid (the notes'), `rid`, and the keys nobody
-    knows (`extra`, of chat messages alone).
+    """A checked request: a dictionary of the known keys that were given.
+
+    `msgid` is the notes' msgid. `extra` has the unknown keys, which only chat messages keep.
     """
 
     __slots__ = ("extra", "msgid", "rid")
@@ -38,12 +42,12 @@ class Request(dict[str, Any]):
 
 
 def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None = None) -> dict[str, Any]:
-    """The JSON object in `frame`. Raises BadRequest if it is none or has no integer msgid.
+    """Parse the JSON object in `frame`. Raises BadRequest if it is not an object or lacks an integer msgid.
 
     `understand` gives the fields of a classic peer their real names.
     """
     try:
-        # Libraries of Windows begin a stream with a byte order mark.
+        # Windows libraries begin a stream with a byte order mark.
         message = orjson.loads(frame.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise BadRequest("not JSON") from error
@@ -57,7 +61,7 @@ def decode(frame: bytes, understand: Callable[[dict[str, Any]], object] | None =
 
 
 def rid_of(message: dict[str, Any]) -> str | int | None:
-    """The request's `rid`. Raises BadRequest if it is no text or number of at most 64 bytes."""
+    """Return the request's `rid`. Raises BadRequest unless it is an integer or a text of at most 64 bytes."""
     rid = message.get("rid")
     if rid is None or type(rid) is int or (type(rid) is str and len(rid.encode()) <= MAX_RID):
         return rid
@@ -65,8 +69,10 @@ def rid_of(message: dict[str, Any]) -> str | int | None:
 
 
 def check(msgid: int, message: dict[str, Any]) -> Request:
-    """`message` as a Request; its `rid` was looked at before. Raises BadRequest naming the field, Unsupported
-    for an unknown msgid."""
+    """Check `message` and return it as a Request. The caller has checked its `rid` with `rid_of`.
+
+    Raises BadRequest, which names the field, if a field is wrong. Raises Unsupported for an unknown msgid.
+    """
     spec = _FIELDS.get(msgid)
     if spec is None:
         raise Unsupported("unknown msgid")
@@ -161,7 +167,7 @@ def _cursors(value: Any) -> dict[str, int]:
 
 
 def _fields(required: Spec, optional: Spec) -> tuple[Spec, Spec]:
-    """Those that must be there, and all that may."""
+    """Return the required fields, and all allowed fields."""
     return required, {**required, **optional}
 
 

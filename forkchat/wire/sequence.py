@@ -1,4 +1,4 @@
-"""The order of one conversation's messages: show `last + 1`, hold what is early, drop what was had."""
+"""The order of one conversation's messages: show `last + 1`, hold early messages, drop duplicates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class Sequence(Generic[T]):
-    """Messages of dense numbers, handed on once each and in order, whatever order they come in.
+    """Messages with dense numbers. They may arrive in any order; each is passed on once and in order.
 
-    `last`: everything up to it was handed on. `known`: messages up to it are known to exist. The
-    difference, less what is held, is what someone must fetch.
+    All messages up to `last` were passed on. Messages up to `known` are known to exist. The messages between
+    `last` and `known` that are not held must be fetched.
     """
 
     __slots__ = ("_held", "known", "last")
@@ -22,7 +22,7 @@ class Sequence(Generic[T]):
         self._held: dict[int, T] = {}
 
     def feed(self, seq: int, item: T) -> list[T]:
-        """What may be handed on now that `seq` has come, in order: nothing if it is early or was had."""
+        """Take `item` and return the messages to pass on, in order: none if `seq` is early or a duplicate."""
         if seq <= self.last:
             return []
         if seq > self.known:
@@ -34,11 +34,11 @@ class Sequence(Generic[T]):
         return [item, *self._take_held()] if self._held else [item]
 
     def note(self, seq: int) -> None:
-        """Messages up to `seq` exist, without their content."""
+        """Record that messages up to `seq` exist, without their content."""
         self.known = max(self.known, seq)
 
     def skip_to(self, first: int) -> list[T]:
-        """Nothing before `first` will ever come: what is held from there on may be handed on."""
+        """Skip all messages before `first`, which will never arrive. Return the held messages to pass on."""
         if first > self.last + 1:
             self.last = first - 1
             self.known = max(self.known, self.last)
@@ -47,24 +47,24 @@ class Sequence(Generic[T]):
         return self._take_held()
 
     def renew(self, seq: int, item: T) -> None:
-        """What is held under this number is `item`, whatever has come before."""
+        """Replace the message that is held under `seq`, if any, with `item`."""
         if seq in self._held:
             self._held[seq] = item
 
     def correct(self, known: int) -> None:
-        """Something was told of messages that do not exist: none is held, those up to `known` are known."""
+        """Drop all held messages and reset `known`, because some reported messages do not exist."""
         self._held.clear()
         self.known = max(self.last, known)
 
     def gap(self) -> tuple[int, int] | None:
-        """The first run of missing messages as `(after, upto)`, or None: after < seq <= upto."""
+        """Return the first run of missing messages as `(after, upto)`, after < seq <= upto, or None."""
         if self.last >= self.known:
             return None
         return self.last, min(self._held, default=self.known + 1) - 1
 
     @property
     def held(self) -> int:
-        """How many messages wait for an earlier one."""
+        """The number of messages that wait for an earlier message."""
         return len(self._held)
 
     def _take_held(self) -> list[T]:

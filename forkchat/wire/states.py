@@ -1,4 +1,4 @@
-"""Which message is legal when: a table of state × msgid, so that handlers need no `if` for it."""
+"""The table of state × msgid that says which messages are legal, so that handlers need no `if` for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from forkchat.wire import msgid as m
 
 
 class State(IntEnum):
-    """Where a connection stands. GREETED and MODERN have said HELLO; CLASSIC has logged in without."""
+    """A connection's state. GREETED and MODERN have said HELLO; CLASSIC has logged in without HELLO."""
 
     NEW = auto()
     GREETED = auto()
@@ -34,7 +34,7 @@ LEGAL: dict[State, frozenset[int]] = {
 
 
 def check_legal(state: State, msgid: int) -> None:
-    """Raises the Refused that answers a message which is not legal in `state`."""
+    """Raise the Refused that answers a message if the message is not legal in `state`."""
     if msgid not in LEGAL[state]:
         raise _refusal(state, msgid)
 

@@ -1,6 +1,6 @@
 """The tables of message ids and field names that the configuration may have for classic clients.
 
-The master reads them before it forks: nothing here needs a package.
+This module needs no third-party package, because the master reads the tables before it forks.
 """
 
 from __future__ import annotations
@@ -10,32 +10,33 @@ from typing import Any
 
 from forkchat.wire import msgid as m
 
-#: Fields that a profile may give other names, in what a client sends and in what it gets.
+#: Fields that a profile may rename, both in what a client sends and in what it gets.
 FIELDS = frozenset(
     "msgid errno errmsg id name password toid friendid groupid groupname groupdesc msg time"
     " offlinemsg friends groups users state role".split()
 )
-#: Ready profiles. The notes' author's own client reads `error`, and its server said `errormsg`; clients that
-#: know the original's names are served by this profile too, because they ignore other keys.
+#: The ready-made profiles. The notes' author's own client reads `error`, and its server said `errormsg`. The
+#: `author` profile also serves clients that know the original's names, because they ignore other keys.
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "original": {},
     "author": {"errno": ["errno", "error"], "errmsg": ["errmsg", "errormsg"]},
 }
 
-#: Message ids that no table may use: the sign of life, and the modern clients' HELLO.
+#: Message ids that no table may use: the probe of classic clients, and the modern clients' HELLO.
 _RESERVED = {m.CLASSIC_PROBE: "a sign of life to classic clients", m.HELLO: "HELLO of modern clients"}
+#: The largest message id of a table: the maximum of a signed 32-bit integer.
 _MAX_MSGID = 2**31 - 1
 
 
 def numbering_of(name: str, tables: Mapping[str, Any]) -> m.Numbering:
-    """The numbering of this name, ready-made or from `[classic.numberings]`, which MUST have no problems."""
+    """Return the numbering `name`, ready-made or from `[classic.numberings]`, which MUST have no problems."""
     if name in m.NUMBERINGS:
         return m.Numbering(name)
     return m.Numbering(name, dict(pair for key, value in tables[name].items() for pair in _pairs(key, value)))
 
 
 def numbering_problems(tables: Mapping[str, Any]) -> dict[str, str]:
-    """The mistakes in `[classic.numberings]`, by `name` or `name.message`."""
+    """Return the mistakes in `[classic.numberings]`, by `name` or `name.message`."""
     problems: dict[str, str] = {}
     for name, table in tables.items():
         if why := _name_problem(name, {"auto", *m.NUMBERINGS}, table):
@@ -53,7 +54,7 @@ def numbering_problems(tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def profile_problems(profiles: Mapping[str, Any]) -> dict[str, str]:
-    """The mistakes in `[classic.profiles]`, by `name` or `name.field`."""
+    """Return the mistakes in `[classic.profiles]`, by `name` or `name.field`."""
     problems: dict[str, str] = {}
     for name, profile in profiles.items():
         if why := _name_problem(name, PROFILES, profile):
@@ -77,7 +78,7 @@ def _name_problem(name: str, taken: Iterable[str], table: object) -> str | None:
 
 
 def _number_problem(key: str, value: Any, users: dict[int, str]) -> str | None:
-    """The mistake in one message's number or numbers. `users` says which message has which number."""
+    """Return the mistake in one message's number or numbers. `users` maps each number to its message."""
     wanted = len(m.CLASSIC[key])
     numbers = value if isinstance(value, list) else [value]
     if len(numbers) != wanted or any(
@@ -94,7 +95,7 @@ def _number_problem(key: str, value: Any, users: dict[int, str]) -> str | None:
 
 
 def _field_problem(field: str, value: Any, users: dict[str, str]) -> str | None:
-    """The mistake in one field's name or names. `users` says which field has which name."""
+    """Return the mistake in one field's name or names. `users` maps each name to its field."""
     given = names(value) if isinstance(value, str | list) else ()
     if not given or not all(isinstance(name, str) and 1 <= len(name) <= 32 for name in given):
         return "must be a name, or a list of names, of 1 to 32 characters"
@@ -103,10 +104,10 @@ def _field_problem(field: str, value: Any, users: dict[str, str]) -> str | None:
 
 
 def _pairs(key: str, value: Any) -> Iterator[tuple[int, int]]:
-    """The notes' msgids of a message with those of a table."""
+    """Pair the notes' msgids of a message with those of a table."""
     return zip(m.CLASSIC[key], value if isinstance(value, list) else [value], strict=True)
 
 
 def names(value: str | list[str]) -> tuple[str, ...]:
-    """The names that a profile gives a field."""
+    """Return the names that a profile gives a field."""
     return (value,) if isinstance(value, str) else tuple(value)

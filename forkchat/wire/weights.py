@@ -1,22 +1,22 @@
-"""What each message weighs for the rate: a chat message is 1, about 100 µs of processor in all."""
+"""The weight of each message in the rate limit. A chat message weighs 1, about 100 µs of processor in all."""
 
 from __future__ import annotations
 
 from forkchat.wire import msgid as m
 from forkchat.wire.requests import Request
 
-#: Bytes of a request, and of its answer, that weigh 1 more: what a text costs to take in, a row to read.
+#: Bytes of a request, and of its answer, that add 1. Taking in a text and reading rows cost time.
 REQUEST_BYTES, ANSWER_BYTES = 1024, 16384
-#: Conversations of one RECV that weigh 1 more.
+#: Conversations of one RECV that add 1.
 _KEYS = 16
-#: Sessions here that are written to for one request, as a group's members are, that weigh 1 more: each costs
-#: 1 to 5 µs, less where several messages go out together.
+#: Sessions of this worker that add 1 if a request writes to them, as to a group's members. A session costs 1
+#: to 5 µs, or less when several messages are sent together.
 REACHED = 50
 
-#: By msgid, or msgid and `op`. Measured by `tests/bench/hostile.py`.
+#: Weights by msgid, or by msgid and `op`. `tests/bench/hostile.py` measured them.
 WEIGHTS: dict[int | tuple[int, str], int] = {
     m.LOGIN: 5,
-    m.REG: 20,  # rating the password holds up the worker
+    m.REG: 20,  # rating the password blocks the worker
     m.ONE_CHAT: 1,
     m.ADD_FRIEND: 5,
     m.CREATE_GROUP: 10,
@@ -38,18 +38,18 @@ WEIGHTS: dict[int | tuple[int, str], int] = {
     (m.GROUPS, "leave"): 10,
     (m.GROUPS, "remove"): 10,
     (m.GROUPS, "readmit"): 10,
-    (m.ACCOUNT, "password"): 20,  # and `change_rate` counts its two hashes
+    (m.ACCOUNT, "password"): 20,  # `change_rate` limits its two hashes
     (m.ACCOUNT, "end_others"): 3,
     m.LOOKUP: 3,
 }
-#: The requests that weigh no more, whatever they ask for, unless they are long.
+#: The requests that always weigh 1, unless they are long.
 LIGHT = frozenset(msgid for msgid, weight in WEIGHTS.items() if weight == 1 and msgid != m.RECV)
-#: Of an `op` that is not named above.
+#: The weight of an `op` that is not in the table.
 _OTHER = 5
 
 
 def weight(request: Request, size: int) -> int:
-    """What a request of `size` bytes weighs, but for its answer."""
+    """Return the weight of a request of `size` bytes, without that of its answer."""
     known = WEIGHTS.get(request.msgid)
     if known is None:
         known = WEIGHTS.get((request.msgid, request["op"]), _OTHER)
