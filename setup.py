@@ -1,6 +1,6 @@
-"""Packaging: `pip install .` brings chatcli and the library, `pip install '.[server]'` the server as well.
+"""Packaging. `pip install .` installs chatcli and the library, `pip install '.[server]'` also the server.
 
-Pins are in requirements.txt and requirements-server.txt.
+Pinned versions are in requirements.txt and requirements-server.txt.
 """
 
 import re
@@ -25,7 +25,7 @@ setup(
         (f"share/forkchat/{folder}", sorted(map(str, Path(folder).glob(pattern))))
         for folder, pattern in [("sql", "*.sql"), ("etc", "*")]
     ],
-    # What chatcli and the library need; all of it comes as wheels.
+    # Dependencies of chatcli and the library. All of them are available as wheels.
     install_requires=[
         "confusable-homoglyphs>=3.3.1,<3.4",
         "orjson>=3.13,<4",
@@ -36,9 +36,9 @@ setup(
         "wcwidth>=0.2.13,<1",
     ],
     extras_require={
-        # Session tokens of chatcli in the desktop's keyring instead of a file.
+        # Lets chatcli store session tokens in the desktop's keyring instead of a file.
         "keyring": ["keyring>=25.2,<26"],
-        # What the command forkchat needs besides. mysqlclient is compiled, against libmariadb.
+        # Further dependencies of the command forkchat. mysqlclient is compiled against libmariadb.
         "server": [
             "argon2-cffi>=25.1,<26",
             "hiredis>=3.5,<4",

@@ -1,4 +1,4 @@
-"""A client of forkchat: a session sans I/O (`protocol`), an asyncio transport on it (`aio`), and chatcli."""
+"""The client of forkchat: a sans-I/O session (`protocol`), its asyncio transport (`aio`), and chatcli."""
 
 from client.aio.client import Client as Client
 from client.protocol.events import Message as Message

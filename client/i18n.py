@@ -1,11 +1,11 @@
-"""The language that the client speaks: gettext's catalogues beside this module, English without one."""
+"""The client's language, from gettext's catalogues beside this module. Without a catalogue it is English."""
 
 from __future__ import annotations
 
 import gettext
 from pathlib import Path
 
-#: Where the catalogues are: LANGUAGE/LC_MESSAGES/chatcli.mo, made from the .po beside it by `make locale`.
+#: Folder of the catalogues LANGUAGE/LC_MESSAGES/chatcli.mo. `make locale` makes each from the .po beside it.
 CATALOGUES = Path(__file__).parent / "locale"
 LANGUAGES = "en", "zh"
 
@@ -13,8 +13,8 @@ _translations = gettext.NullTranslations()
 
 
 def set_language(language: str) -> None:
-    """One of LANGUAGES; "" is what the locale says (LANGUAGE, LC_ALL, LC_MESSAGES, LANG)."""
-    global _translations  # noqa: PLW0603 - as the locale itself is: one for the process
+    """Set one of LANGUAGES. "" takes the locale's language, from LANGUAGE, LC_ALL, LC_MESSAGES or LANG."""
+    global _translations  # noqa: PLW0603 - the process has one, like the locale itself
     languages = [language] if language else None
     _translations = gettext.translation("chatcli", CATALOGUES, languages, fallback=True)
 
@@ -24,7 +24,7 @@ def _(text: str) -> str:
 
 
 def N_(text: str) -> str:
-    """Marks a text of a table, which `_` translates where it is shown."""
+    """Mark a text of a table for translation. `_` translates it where it is shown."""
     return text
 
 

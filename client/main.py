@@ -1,4 +1,4 @@
-"""chatcli, the terminal client: its arguments, and which of its modes they ask for."""
+"""chatcli, the terminal client: its arguments, and the mode that they select."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from forkchat import __version__
 
 
 class _Parser(argparse.ArgumentParser):
-    """It says what it has to say whatever state the standard streams are in."""
+    """An argument parser that works with standard streams in any state, even closed ones."""
 
     def error(self, message: str) -> NoReturn:
         complain(f"{self.format_usage()}{self.prog}: {message}")
@@ -47,7 +47,7 @@ class _Version(argparse.Action):
 
 
 def _say(text: str) -> NoReturn:
-    """It is all that was asked for."""
+    """Write the text that was asked for, and exit."""
     output = Output()
     output.write(text)
     sys.exit(output.exit_code(OK))
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what others write may have letters that it cannot take
+        sys.stdout.reconfigure(errors="replace")  # messages may have letters that it cannot encode
     i18n.set_language("")
     try:
         settings = Settings(files.SETTINGS)
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     given = _passwords(parser, options.password_file)
     user = options.user or valid(os.environ.get("FORKCHAT_USER", ""))
     if not job and not options.json and os.isatty(0) and os.isatty(1):
-        from client.screen.app import run  # here alone: scripts start without it
+        from client.screen.app import run  # imported only here, because scripts do not need it
 
         return run(server, settings, accounts, user, given)
     known = accounts.known()
@@ -95,7 +95,7 @@ _JOBS: dict[str, Callable[[Alone, argparse.Namespace], Coroutine[Any, Any, int]]
 }
 
 
-#: Of everything that can be asked for.
+#: Usage of all forms of the command.
 _USAGE = """%(prog)s [OPTION ...] [HOST[:PORT]]
        %(prog)s [OPTION ...] send TO TEXT
        %(prog)s [OPTION ...] history [-n NUMBER] TO
@@ -103,7 +103,7 @@ _USAGE = """%(prog)s [OPTION ...] [HOST[:PORT]]
 
 
 def parse(arguments: list[str]) -> tuple[str, _Parser, argparse.Namespace]:
-    """Which of the jobs is asked for, "" for none, its parser, and the options before and behind its name."""
+    """Return the job ("" for none), its parser, and the options from before and after its name."""
     options = make_parser("", argparse.REMAINDER).parse_args(arguments)
     words, options.address = options.address, None
     job = words[0] if words and words[0] in _JOBS else ""
@@ -112,7 +112,7 @@ def parse(arguments: list[str]) -> tuple[str, _Parser, argparse.Namespace]:
 
 
 def make_parser(job: str, words: str = "?") -> _Parser:
-    """`words`: how many an address may have, as argparse says it."""
+    """Return the parser of `job` ("" for none). `words` is the `nargs` of the server's address."""
     parser = _Parser(
         prog=f"chatcli {job}".rstrip(),
         usage=None if job else _USAGE,
@@ -169,7 +169,10 @@ def _number(text: str) -> int:
 def chosen_server(
     parser: _Parser, options: argparse.Namespace, settings: Settings
 ) -> tuple[Server, Accounts]:
-    """A server that was used over TLS is used over TLS, unless the user says otherwise."""
+    """Return the server, and its accounts on this machine. Exits if an option is wrong.
+
+    A server that was used over TLS is used over TLS again, unless the user passes --plain.
+    """
     if options.tls and options.plain:
         parser.error(_("--tls and --plain exclude each other"))
     if options.server and options.address:
@@ -199,7 +202,7 @@ def chosen_server(
 
 
 def _passwords(parser: _Parser, path: Path | None) -> dict[str, str]:
-    """Those that were given; out of the environment, which $EDITOR would inherit."""
+    """Return the given passwords. Remove them from the environment, because $EDITOR would inherit it."""
     given = {name: valid(os.environ.pop(name, "")) for name in (PASSWORD, NEW_PASSWORD)}
     if path:
         try:

@@ -1,4 +1,4 @@
-"""Text for the terminal: nothing that others wrote can move the cursor, or pass for a line of ours."""
+"""Text for the terminal. Other users' text cannot move the cursor, or pass for a line of the client."""
 
 from __future__ import annotations
 
@@ -7,57 +7,59 @@ import unicodedata
 
 from wcwidth import wcwidth
 
-#: Escape sequences with what belongs to them: CSI, OSC and other strings, then the two-byte kinds.
+#: Escape sequences with their contents: CSI, then OSC and other strings, then two-byte sequences.
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
-#: C0 and C1 but tabs and line feeds, and what overrides or isolates a direction of writing.
+#: C0 and C1 except tab and line feed, and characters that override or isolate a writing direction.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 
-#: What a link may be made of, but for the parentheses, which it has in pairs; and what it may end with.
+#: Characters inside a link, apart from parentheses, which come in pairs, and characters at its end.
 _IN_LINK = r"[^\s<>\"()（）【】《》「」『』，。；：！？、]"
 _ENDS_LINK = r"[^\s<>\"()（）【】《》「」『』，。；：！？、.,;:!?'\]}]"
 LINK = re.compile(
     rf"((?:https?://|mailto:)(?:{_IN_LINK}|\({_IN_LINK}*\))*(?:{_ENDS_LINK}|\({_IN_LINK}*\)))", re.IGNORECASE
 )
 
-#: Begins a message that says what its sender does, as XMPP and IRC's clients have it.
+#: Prefix of a message that describes an action of its sender, as in XMPP and IRC clients.
 ACTION = "/me "
 
-#: Columns between the stops of tabs, as terminals have them.
+#: Columns between tab stops, as in terminals.
 _TAB = 8
-#: Begins every further row of a message; no line of ours begins with a blank.
+#: Prefix of every row of a message after the first. No line of the client begins with a blank.
 CONTINUATION = "      │ "
 
 
 def columns(text: str) -> int:
-    """How many columns of the terminal `text` takes, as prompt_toolkit counts them (importing that would make
-    each script's start a third slower)."""
+    """Return the number of terminal columns that `text` takes, as prompt_toolkit counts them.
+
+    Do not use prompt_toolkit itself, because its import would make each script's start a third slower.
+    """
     if text.isascii() and text.isprintable():
         return len(text)
     return sum(max(0, wcwidth(character)) for character in text)
 
 
 def tidied(text: str) -> str:
-    """`text` without control characters but tabs; line ends of every kind become line feeds."""
+    """Remove escape sequences, and control characters except tabs. Line ends become line feeds."""
     return _CONTROLS.sub("", _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text)))
 
 
 def clean(text: str) -> str:
-    """As `tidied`, as it is shown: tabs become the blanks that they stand for."""
+    """Tidy `text` for display: like `tidied`, but tabs become the blanks that they stand for."""
     return "\n".join(map(_without_tabs, tidied(text).split("\n")))
 
 
 def clean_line(text: str) -> str:
-    """As `tidied`, on one line: for names."""
+    """Tidy `text` and put it on one line, for names."""
     return tidied(text).replace("\n", " ").replace("\t", " ")
 
 
 def tab_width(column: int) -> int:
-    """Columns that a tab takes there."""
+    """Return the number of columns that a tab at `column` takes."""
     return _TAB - column % _TAB
 
 
@@ -72,9 +74,9 @@ def _without_tabs(line: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name as it is shown, and as it can be typed: in quotes unless it is one plain word.
+    """Return a name as it is shown and can be typed: in quotes unless it is one plain word.
 
-    Else someone could be called `[ops] bo`, and a line of theirs pass for a line in a group.
+    Without quotes, a line of a user named `[ops] bo` could pass for a line in a group.
     """
     name = clean_line(name)
     is_plain = bool(name) and all(c in "_-." or unicodedata.category(c)[0] in "LMN" for c in name)
@@ -82,24 +84,25 @@ def shown_name(name: str) -> str:
 
 
 def action(text: str) -> str:
-    """What the sender of the message does; "" for a message that says something."""
+    """Return the action that a message describes, or "" if it describes none."""
     return text.removeprefix(ACTION).strip() if text.startswith(ACTION) else ""
 
 
 def spoken(name: str, text: str) -> str:
-    """A message with its sender, `bo: text` or `* bo waves`. No name that is shown begins with a `*`."""
+    """Return a message with its sender, `bo: text` or `* bo waves`. No shown name begins with a `*`."""
     return f"* {name} {action(text)}" if action(text) else f"{name}: {text}"
 
 
 def valid(text: str) -> str:
-    """What was typed or read, as it can be sent: bytes that are no UTF-8 become question marks."""
+    """Make typed or read text sendable: bytes that are not UTF-8 become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
 def rows(text: str, width: int | None = None) -> list[str]:
-    """Clean `text` for the screen: its further lines, and what exceeds `width`, are continued below.
+    """Split clean `text` into rows for the screen: at line feeds, and at `width` columns if it is given.
 
-    The terminal's own wrapping would begin a row with whatever the sender has put there.
+    Rows after the first begin with `CONTINUATION`.
+    Do not leave the wrapping to the terminal, because its rows could begin with any text of the sender.
     """
     first, *found = text.split("\n")
     if width is not None:
@@ -110,7 +113,7 @@ def rows(text: str, width: int | None = None) -> list[str]:
 
 
 def wrapped(line: str, first: int, room: int) -> list[str]:
-    """`line` in rows of `first`, then `room` columns. A link goes to the next row rather than be broken."""
+    """Split a line into rows of `first`, then `room` columns. A link that fits in a row is not broken."""
     found: list[str] = []
     row, left = "", first
 

@@ -1,1 +1,1 @@
-"""The session on asyncio: it connects, reconnects, and lets requests be awaited."""
+"""The session on asyncio: connecting, reconnecting and awaitable requests."""

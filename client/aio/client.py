@@ -1,4 +1,4 @@
-"""An asyncio client on the session: it connects, reconnects, and lets requests be awaited (docs/library.md).
+"""An asyncio client for a session, with reconnecting and awaitable requests (docs/library.md).
 
 async with Client("localhost", 6000) as client:
     await client.login("li", password)
@@ -41,32 +41,32 @@ from client.protocol.session import Session, State
 from forkchat.errors import RateLimited
 from forkchat.wire import msgid as m
 
-#: Seconds that somebody waits for an answer, connections that break meanwhile with it.
+#: Seconds to wait for an answer, including the time to replace lost connections.
 ANSWER_TIME = 30.0
-#: Seconds for what was written to leave when we close.
+#: Seconds to send the buffered output when the client closes.
 CLOSE_TIME = 2.0
 _CLOSED = "this client was closed"
-#: The fields of requests that mean something else in another database.
+#: Request fields whose values mean something else in another database.
 _IDS = frozenset(("id", "friendid", "groupid", "toid", "conv", "after"))
 
 
 class Client(asyncio.Protocol):
-    """`on_event` gets every event as it happens; without it they are to be had by `async for`.
+    """A client that reconnects by itself. `on_event` gets each event; without it `async for` yields them.
 
-    A message is confirmed to the server, which else gives it again to the user's next session, when
-    `on_event` has returned; or when the task that got it asks for the next event, or by `confirm`. What
-    `on_event` raises goes to `on_error`, without one to the event loop's exception handler; the message is
-    not confirmed then.
+    The client confirms a message to the server when `on_event` has returned. With `async for` it confirms a
+    message when the task that got it asks for the next event, or by `confirm`. The server gives an
+    unconfirmed message again to the user's next session. An exception from `on_event` goes to `on_error`, or
+    without one to the event loop's exception handler. The message is not confirmed then.
 
-    `on_post` gets every message before it is sent: to keep it. `patience`: seconds that a request waits for a
-    lost connection to come back. `ssl`: connect with TLS (`client.aio.tls.context`). `lag`: seconds that an
-    answer took. `follows_all`: as `Session`'s.
+    `on_post` gets every message before it is sent, to keep it. `patience`: seconds that a request waits for a
+    lost connection to come back. `ssl`: the context to connect with TLS (`client.aio.tls.context`). `lag`:
+    seconds that an answer took. `follows_all`: as for `Session`.
 
-    A client that was closed stays closed: what is asked of it raises ConnectionLost.
+    A closed client stays closed: its requests raise ConnectionLost.
 
-    What is awaited raises the `forkchat.errors.Refused` that the server answers, TimeoutError when no answer
-    comes, CertificateError (of `client.aio.tls`) when the server's certificate is refused, and another
-    OSError when there is no server at the address.
+    Awaited calls raise the `forkchat.errors.Refused` that the server answers, or TimeoutError without an
+    answer. They raise CertificateError (of `client.aio.tls`) if the server's certificate is refused. They
+    raise another OSError if there is no server at the address.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Client(asyncio.Protocol):
         self._reconnecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._waiters = Waiters()
-        self._timed: tuple[str, float] | None = None  # an answer that is awaited, and since when
+        self._timed: tuple[str, float] | None = None  # the answer being measured, and since when
         if not on_event:
             self.session.make_room(False)
 
@@ -115,29 +115,37 @@ class Client(asyncio.Protocol):
         return self
 
     async def __anext__(self) -> Event:
-        """Several tasks may iterate; each event goes to one of them."""
+        """Return the next event. Several tasks may iterate; each event goes to one of them."""
         return await self._waiting.take()
 
     def confirm(self, message: Message) -> None:
-        """The user is done with a message that `async for` has given."""
+        """Confirm a message from `async for`, because the user is done with it."""
         self._given.done(message)
 
     async def connect(self) -> None:
-        """Returns when a server has greeted us. Raises TimeoutError when it does not, ConnectionError or
-        another OSError when there is none."""
+        """Connect, and wait until a server has greeted the client.
+
+        Raises TimeoutError if no greeting comes. Raises ConnectionError or another OSError if there is no
+        server.
+        """
         self._check_open()
         if self._opening is None or (self._opening.done() and not self._socket):
             self._opening = asyncio.create_task(self._open())
-        await asyncio.shield(self._opening)  # others may wait for the same
+        await asyncio.shield(self._opening)  # other tasks may await the same attempt
 
     def begin(self) -> None:
-        """After `session.login`: connect as soon as there is a server; Retrying and Greeted tell of it."""
+        """Connect as soon as there is a server, after a call of `session.login`.
+
+        Retrying and Greeted report the progress.
+        """
         self._check_open()
         self._reconnect_unless_done()
 
     async def close(self) -> None:
-        """Tell the server what is confirmed, and end the connection and each `async for`. Once for all who
-        call it."""
+        """Tell the server what is confirmed, then end the connection and each `async for`.
+
+        All tasks that call this wait for the same close.
+        """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -149,54 +157,55 @@ class Client(asyncio.Protocol):
                 task.cancel()
         await self.leave()
         self._waiters.give_up(ConnectionLost(_CLOSED))
-        self._ready.set()  # for those who wait for it to hear that
+        self._ready.set()  # wake the tasks that wait for it
         if self._timer:
             self._timer.cancel()
 
     async def leave(self) -> None:
-        """End the session with its connection: unlike LOGINOUT, that leaves the token good for another."""
+        """End the session with its connection. Unlike LOGINOUT, that keeps the token valid."""
         self.session.leave()
         if self._socket:
             self._step([])
             closed = self._waiters.expect("closed")
             self._socket.close()
-            # TLS would wait longer for the server's farewell.
+            # TLS would wait longer for the server's end of the closing handshake.
             end = asyncio.get_running_loop().call_later(CLOSE_TIME, self._socket.abort)
             await self._waiters.result("closed", closed, None)
             end.cancel()
 
     @property
     def is_exposed(self) -> bool:
-        """There is a connection, and what is sent can be read on the way."""
+        """A connection exists, and others on the network can read what is sent on it."""
         peer = self._socket.get_extra_info("peername") if self._socket else None
         return peer is not None and self._server.exposes(peer[0])
 
     async def register(self, name: str, password: str) -> int:
-        """Make an account; returns its id."""
+        """Make an account and return its id."""
         return parse.identifier(await self.request(m.REG, name=name, password=password), "id")
 
     async def login(
         self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
     ) -> LoggedIn:
-        """As `Session.login`; from then on a lost connection is made again.
+        """Log in as `Session.login` does. From then on the client replaces a lost connection.
 
-        `takeover` holds as long as this is awaited: coming back by itself never ends a session elsewhere.
+        `takeover` holds only while this call is awaited. An automatic reconnect never ends a session
+        elsewhere.
         """
         self._check_open()
         if not self._socket and not self._reconnecting:
             await self.connect()
         self.session.login(who, password, token=token, takeover=takeover)
-        self._reconnect_unless_done()  # it was greeted, and may have ended by now
+        self._reconnect_unless_done()  # the greeted connection may have ended by now
         try:
             return cast(LoggedIn, await self._result("login", ANSWER_TIME))
         finally:
             self.session.withdraw_takeover()
 
     async def request(self, msgid: int, **fields: Any) -> dict[str, Any]:
-        """The fields of the answer to any other request of docs/wire.md.
+        """Send any other request of docs/wire.md, and return the fields of its answer.
 
-        It waits out a rate limit that is not longer than `patience`. Raises Stranded for a request with ids
-        when the server has another database by the time that it can be sent.
+        The call waits out a rate limit that is not longer than `patience`. Raises Stranded for a request with
+        ids if the server's database was replaced before the request could be sent.
         """
         epoch = self.session.epoch
         if not self._socket and not self._reconnecting:
@@ -218,7 +227,10 @@ class Client(asyncio.Protocol):
                 await asyncio.sleep(error.retry_after)
 
     async def listed(self, msgid: int, key: str, **fields: Any) -> list[dict[str, Any]]:
-        """All items of a list that comes in pages, under `key` of each: friends, groups, members."""
+        """Return all items of a list that comes in pages, such as friends, groups or members.
+
+        `key` names the list in each page.
+        """
         found: dict[int, dict[str, Any]] = {}
         while True:
             answer = await self.request(msgid, **fields)
@@ -230,44 +242,48 @@ class Client(asyncio.Protocol):
             fields["after"] = max(page)
 
     def post(self, to: str | int, text: str, name: str = "", cid: str = "") -> str:
-        """Send a message to a conversation, or a user's id, without waiting; returns its `cid`.
+        """Send a message to a conversation, or to a user's id, without waiting. Return its `cid`.
 
-        It is sent again until it is acknowledged: events tell of that. `name`, `cid`: as `Session.send`'s.
+        The message is sent again until it is acknowledged; events report that. `name`, `cid`: as in
+        `Session.send`.
         """
         self._check_open()
         pending = self.session.send(to, text, name, cid)
         if self._on_post:
             self._on_post(pending)
-        if self.session.is_ready:  # else it is the waiting that would be measured
+        if self.session.is_ready:  # otherwise the wait for a connection would be measured
             self._time(pending.cid)
         self._step([])
         return pending.cid
 
     async def acknowledged(self, cid: str, timeout: float | None = None) -> Sent:
-        """Wait until a message, posted just now, is stored."""
+        """Wait until a message that was just posted is stored."""
         return cast(Sent, await self._result(message_key(cid), timeout))
 
     async def send(self, to: str | int, text: str, cid: str = "") -> Sent:
-        """Send a message; returns when it is stored. `cid`: as `Session.send`'s."""
+        """Send a message, and return when it is stored. `cid`: as in `Session.send`."""
         return await self.acknowledged(self.post(to, text, cid=cid))
 
     def follow(self, conv: str, first: int, last: int) -> None:
-        """As `Session.follow`."""
+        """Follow a conversation, as `Session.follow` does."""
         self.session.follow(conv, first, last)
         self._step([])
 
     def read(self, conv: str, seq: int) -> None:
-        """The user has read the conversation up to `seq`."""
+        """Report that the user has read the conversation up to `seq`."""
         self.session.read(conv, seq)
         self._step([])
 
     def typing(self, conv: str) -> None:
-        """The user is typing there."""
+        """Report that the user is typing in the conversation."""
         self.session.typing(conv)
         self._step([])
 
     async def settle(self, timeout: float) -> bool:
-        """Wait until everything was acknowledged and shown; whether it was."""
+        """Wait until everything was acknowledged and shown.
+
+        Return False if that takes longer than `timeout` seconds.
+        """
         with suppress(TimeoutError):
             if not self.session.is_idle:
                 await self._result("idle", timeout)
@@ -290,7 +306,7 @@ class Client(asyncio.Protocol):
         self._reconnect_unless_done()
 
     async def _open(self) -> None:
-        """One connection, until it is greeted."""
+        """Make one connection, and wait until it is greeted."""
         try:
             await self._server.open(self)
         except OSError:
@@ -319,7 +335,7 @@ class Client(asyncio.Protocol):
             self._reconnecting = asyncio.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        """Until it succeeds; of a certificate that is refused meanwhile one Problem tells."""
+        """Try until there is a connection. One Problem at most reports a refused certificate."""
         is_told, reason = False, ""
         while self._socket is None and self._is_needed:
             if self._connected_at or reason:
@@ -336,12 +352,15 @@ class Client(asyncio.Protocol):
         self._reconnecting = None
 
     def _pause(self) -> float:
-        """Until the next try; what the server asks for holds once."""
+        """Return the seconds before the next attempt. The server's `retry_after` applies only once."""
         asked, self.session.retry_after = self.session.retry_after, None
         return self._backoff.pause(asked)
 
     def _step(self, events: list[Event]) -> None:
-        """After each call of the session: pass on what happened, send, and plan the next tick."""
+        """Pass on the events of a session's call, send its output, and plan the next tick.
+
+        This MUST follow each call of the session that yields events or output.
+        """
         for event in events:
             self._waiters.wake(event)
             self._measure(event)
@@ -354,7 +373,7 @@ class Client(asyncio.Protocol):
         if self._socket:
             self._socket.write(self.session.data_to_send())
             if self.session.is_finished:
-                self._socket.abort()  # not close: a dead peer would never take what is left
+                self._socket.abort()  # not close, because a dead peer would never read the rest
         if self.session.is_idle:
             self._waiters.resolve("idle")
         self._plan()
@@ -377,7 +396,10 @@ class Client(asyncio.Protocol):
                 self._given.done(event)
 
     def _is_new_start(self, event: Event) -> bool:
-        """The session has forgotten the messages of before: another database is there, or another user."""
+        """Return True if the database or the user has changed.
+
+        The session has then forgotten the earlier messages.
+        """
         before = self._epoch, self._me
         match event:
             case Greeted():
@@ -412,11 +434,11 @@ class Client(asyncio.Protocol):
         self._timer = None if deadline is None else loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
-        # The loop calls a timer up to its clock's resolution early; that deadline has come.
+        # Use the deadline if it is later, because the loop may call a timer early by its clock's resolution.
         self._step(self.session.tick(max(self._now(), self.session.deadline or 0.0)))
 
     def _time(self, key: str) -> str:
-        """Measure how long its answer takes, unless another one's is being measured."""
+        """Measure how long the answer of `key` takes, unless another is being measured. Return `key`."""
         self._timed = self._timed or (key, self._now())
         return key
 
@@ -427,7 +449,7 @@ class Client(asyncio.Protocol):
                 self._timed = None
 
     async def _result(self, key: str, timeout: float | None) -> Any:
-        """Send what a request has left in the session, and wait."""
+        """Send the request that a call has left in the session, and wait for its result."""
         future = self._waiters.expect(key)
         self._step([])
         return await self._waiters.result(key, future, timeout)

@@ -1,4 +1,4 @@
-"""What the user was given and is done with: as much of it is confirmed to the server."""
+"""The messages that the user was given, and how far they can be confirmed to the server."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from client.protocol.events import Message
 
 
 class Given:
-    """The messages that the user has before them. `confirm(conv, seq)` is called when a conversation can be
-    confirmed up to `seq`: what is done, below the first message that is not. What never gets done, since
-    what was to be done with it failed, comes again in the user's next session, with what came after it.
+    """The messages that were given to the user and are not done yet.
+
+    `confirm(conv, seq)` is called when all messages of a conversation up to `seq` are done. A message never
+    gets done if its processing failed. It comes again in the user's next session, together with the messages
+    after it.
     """
 
     def __init__(self, confirm: Callable[[str, int], None]):
         self._confirm = confirm
-        self._open: dict[str, dict[int, Message]] = {}  # by conversation and number, in their order
-        self._done: dict[str, int] = {}  # the last one that is
+        self._open: dict[str, dict[int, Message]] = {}  # by conversation and number, in the order of numbers
+        self._done: dict[str, int] = {}  # the last message done, by conversation
 
     def give(self, message: Message) -> None:
         if message.seq:
             self._open.setdefault(message.conv, {})[message.seq] = message
 
     def done(self, message: Message) -> None:
-        """Once or more often."""
+        """Mark a message as done. Repeated calls have no effect."""
         conv, seq = message.conv, message.seq
         given = self._open.get(conv, {})
         if given.get(seq) is not message:
@@ -37,6 +39,9 @@ class Given:
         self._confirm(conv, done)
 
     def forget(self) -> None:
-        """The server's database is another one, or the user is: the same numbers mean other messages."""
+        """Forget all messages, because the database or the user has changed.
+
+        The same numbers mean other messages then.
+        """
         self._open.clear()
         self._done.clear()

@@ -1,4 +1,4 @@
-"""Happy eyeballs (RFC 8305): all addresses of a name are tried, and the first one that answers is taken."""
+"""Happy eyeballs (RFC 8305): try all addresses of a name, and take the first that answers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 from client.aio.tls import CertificateError, explained
 
-#: Seconds that an address has to answer, TLS included.
+#: Seconds in which an address must answer, TLS included.
 ADDRESS_TIME = 10.0
-#: Seconds after which the next address is tried as well.
+#: Seconds without an answer before the next address is tried as well.
 _DELAY = 0.25
 
-#: Family and address, as `getaddrinfo` has them.
+#: The family and the socket address, as `getaddrinfo` returns them.
 Address = tuple[int, tuple[Any, ...]]
 
 
 class Unreachable(ConnectionError):
-    """No address of `host` can be used: `errors` says why, by address."""
+    """No address of `host` can be used. `errors` holds the reasons by address."""
 
     def __init__(self, host: str, errors: dict[str, OSError]):
         super().__init__()
@@ -31,11 +31,14 @@ class Unreachable(ConnectionError):
 
     @property
     def is_refused(self) -> bool:
-        """Nothing listens there."""
+        """Nothing listens at any of the addresses."""
         return all(isinstance(error, ConnectionRefusedError) for error in self.errors.values())
 
     def told(self, translate: Callable[[str], str]) -> str:
-        """Each reason, and the addresses that it holds for, unless `host` is the only one."""
+        """Return each reason with the addresses to which it applies.
+
+        The addresses are omitted if `host` is itself the only one.
+        """
         reasons: dict[str, list[str]] = {}
         for address, error in self.errors.items():
             reasons.setdefault(translate(_reason(error)), []).append(address)
@@ -49,12 +52,12 @@ class Unreachable(ConnectionError):
 
 def _reason(error: OSError) -> str:
     if error.errno:
-        return os.strerror(error.errno)  # asyncio's words say the address again
+        return os.strerror(error.errno)  # asyncio's text repeats the address
     return "no answer" if isinstance(error, TimeoutError) else str(error)
 
 
 class _Early(asyncio.Protocol):
-    """A connection's protocol until it is known which one is taken. It keeps what happens meanwhile."""
+    """A protocol that records what happens on a connection until the race is decided."""
 
     def __init__(self) -> None:
         self.happened: list[Callable[[asyncio.Protocol], None]] = []
@@ -66,15 +69,16 @@ class _Early(asyncio.Protocol):
         self.happened.append(lambda protocol: protocol.connection_lost(error))
 
 
-#: A connection, and what has happened on it.
+#: A connection, and the protocol that has recorded what happened on it.
 Made = tuple[asyncio.Transport, _Early]
 
 
 async def connect(protocol: asyncio.Protocol, host: str, port: int, tls: SSLContext | None) -> None:
-    """Give the protocol a connection. With `tls`, `host` is the name that the certificate must have.
+    """Connect the protocol to `host`. With `tls`, the certificate must have the name `host`.
 
-    Raises CertificateError (of `client.aio.tls`) if an address has a bad one, else Unreachable; or
-    `socket.gaierror` if there is no such name.
+    Raises CertificateError (of `client.aio.tls`) if no address can be used and one has a bad certificate.
+    Raises Unreachable if no address can be used for other reasons. Raises `socket.gaierror` if the name does
+    not exist.
     """
     transport, early = await _race(host, port, tls)
     transport.set_protocol(protocol)
@@ -105,14 +109,17 @@ async def _race(host: str, port: int, tls: SSLContext | None) -> Made:
     finally:
         for task in running:
             if not task.cancel() and not task.exception():
-                task.result()[0].abort()  # it was second by a hair
+                task.result()[0].abort()  # it connected just after the winner
     raise next(
         (error for error in errors.values() if isinstance(error, CertificateError)), Unreachable(host, errors)
     )
 
 
 def _mixed(addresses: list[Address]) -> list[Address]:
-    """One of each family in turn, in the system's order: one family may be dead as a whole."""
+    """Return the addresses, alternating between families, because a whole family may be dead.
+
+    Each family keeps the system's order.
+    """
     families: dict[int, list[Address]] = {}
     for address in dict.fromkeys(addresses):
         families.setdefault(address[0], []).append(address)

@@ -1,4 +1,4 @@
-"""Which server, and how it is reached."""
+"""The server's address, and the way to connect to it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from ssl import SSLContext
 
 from client.aio.race import connect
 
+#: Default ports, without and with TLS.
 PORT, TLS_PORT = 6000, 8443
-#: Seconds for a connection to be made: to look up the name, and to try all its addresses.
+#: Seconds to make a connection, which includes looking up the name and trying all its addresses.
 CONNECT_TIME = 20.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """`tls`: None for a plain connection; `is_plain_meant`: the user knows of that, and wants it."""
+    """The address of a server. `tls` is None for a plain connection.
+
+    `is_plain_meant`: the user knows that the connection is plain, and wants that.
+    """
 
     host: str
     port: int
@@ -27,14 +31,16 @@ class Server:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def exposes(self, address: str) -> bool:
-        """What is sent to this address of the server can be read on the way."""
+        """Return True if others on the network can read what is sent to this address of the server."""
         found = ip_address(address)
         mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
         return self.tls is None and not (mapped or found).is_loopback
 
     async def open(self, protocol: asyncio.Protocol) -> None:
-        """Connect. Raises CertificateError (of `client.aio.tls`), Unreachable (of `client.aio.race`), or
-        another OSError."""
+        """Connect `protocol` to the server.
+
+        Raises CertificateError (of `client.aio.tls`), Unreachable (of `client.aio.race`), or another OSError.
+        """
         try:
             async with asyncio.timeout(CONNECT_TIME):
                 await connect(protocol, self.host, self.port, self.tls)
@@ -43,7 +49,7 @@ class Server:
 
 
 def address(text: str, default_port: int = PORT) -> tuple[str, int]:
-    """`HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT` or a bare IPv6 address. Raises ValueError."""
+    """Parse `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT` or a bare IPv6 address. Raises ValueError if invalid."""
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")) or text.endswith("]"):
         host, port = text, str(default_port)
@@ -51,7 +57,7 @@ def address(text: str, default_port: int = PORT) -> tuple[str, int]:
         raise ValueError(f"no such port: {port}")
     host = (
         host.removeprefix("[").removesuffix("]").removesuffix(".") or "localhost"
-    )  # as certificates have it
+    )  # without a final dot, as in certificates
     try:
         host.encode("idna")
     except UnicodeError:

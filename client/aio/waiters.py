@@ -1,4 +1,4 @@
-"""Who waits for what: futures by key."""
+"""Futures by key, for tasks that wait for a session's events."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from forkchat.errors import NotLoggedIn
 
 
 def message_key(cid: str) -> str:
-    """Unlike any other key, whatever the user has chosen as a `cid`."""
+    """Return a key that differs from all other keys, for any `cid` that the user has chosen."""
     return f"message {cid}"
 
 
 class Waiters:
-    """The keys: an answer's `rid`, `message_key`, and `login`, `greeted`, `closed`, `idle`. Several tasks may
-    wait for the same."""
+    """Futures by key. Several tasks may wait for the same key.
+
+    The keys are an answer's `rid`, a `message_key`, `login`, `greeted`, `closed` and `idle`.
+    """
 
     def __init__(self) -> None:
         self._futures: dict[str, list[asyncio.Future[Any]]] = {}
@@ -37,9 +39,9 @@ class Waiters:
         return future
 
     async def result(self, key: str, future: asyncio.Future[Any], timeout: float | None) -> Any:
-        """Raises what the key was resolved with, or TimeoutError."""
+        """Wait for a future. Raises the error that its key was resolved with, or TimeoutError."""
         try:
-            async with asyncio.timeout(timeout):  # wait_for of Python 3.11 may swallow that it is cancelled
+            async with asyncio.timeout(timeout):  # wait_for of Python 3.11 may swallow a cancellation
                 return await future
         finally:
             waiting = self._futures.get(key, [])
@@ -58,7 +60,7 @@ class Waiters:
                 future.set_result(result)
 
     def give_up(self, error: Exception) -> None:
-        """Nothing will come any more."""
+        """Fail all futures with `error`, because no results will come."""
         for key in list(self._futures):
             self.resolve(key, None, error)
 

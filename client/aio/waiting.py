@@ -1,4 +1,4 @@
-"""Events that wait for those who iterate over a client: bounded, each for one of them."""
+"""A bounded queue of events for the tasks that iterate over a client; each event goes to one task."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from weakref import WeakKeyDictionary
 from client.aio.given import Given
 from client.protocol.events import Event, Message
 
-#: Messages that wait when no more are handed on, and when it goes on; other events that wait, above which the
-#: oldest is dropped: it says what has passed.
+#: Queued messages at which delivery stops (high-water mark), and at which it resumes.
+#: Queued other events above which the oldest is dropped, because it reports the past.
 _FULL, _ROOM, _OTHERS = 200, 100, 1000
 
 
 class Waiting:
-    """`on_room(bool)` is called when there is no room for more messages, and when there is again. There is
-    none until somebody iterates: what nobody asks for the server keeps. A task that asks for the next event
-    is done with the one before.
+    """The queue of a client's events, with back-pressure for messages.
+
+    `on_room(bool)` is called when the room for messages runs out, and when there is room again. There is no
+    room until a task iterates, so that the server keeps messages that nobody asks for. A task that asks for
+    the next event is done with its previous one.
     """
 
     def __init__(self, given: Given, on_room: Callable[[bool], None]):
@@ -43,8 +45,11 @@ class Waiting:
             self._events.remove(next(old for old in self._events if not isinstance(old, Message)))
 
     def forget(self) -> None:
-        """The server's database is another one, or the user is. What waits was lost with it, or comes again:
-        under a new number, or in the next session of the user before."""
+        """Drop the queued messages, because the database or the user has changed.
+
+        Messages of another database were lost with it, or come again under new numbers. Messages of another
+        user come again in that user's next session.
+        """
         self._events = deque(event for event in self._events if not isinstance(event, Message))
         self._messages = 0
 
@@ -52,7 +57,10 @@ class Waiting:
         return len(self._events)
 
     async def take(self) -> Event:
-        """Raises StopAsyncIteration when closed; what still waits then comes again."""
+        """Return the next event. Raises StopAsyncIteration after `close`.
+
+        Messages that are still queued after `close` come again in the next session.
+        """
         task = asyncio.current_task()
         assert task
         if before := self._taken.pop(task, None):

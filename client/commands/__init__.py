@@ -1,1 +1,1 @@
-"""What can be typed, and what it does: one table for the screen and for scripts."""
+"""The commands that a user can type, in one table for the screen and for scripts."""

@@ -1,4 +1,4 @@
-"""The commands that say who one is: accounts, logins, passwords."""
+"""The commands that establish who the user is: accounts, logins, passwords."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from client.commands.shell import Shell, UsageError
 from client.i18n import _
 from client.text import shown_name
 
-#: What passwords are called that scripts give in the environment.
+#: Environment variables in which scripts pass passwords.
 PASSWORD, NEW_PASSWORD = "FORKCHAT_PASSWORD", "FORKCHAT_NEW_PASSWORD"
 
 
@@ -30,9 +30,9 @@ async def _register(shell: Shell, name: str, passwords: Passwords) -> dict[str, 
 
 
 def login(shell: Shell, who: str) -> Coroutine[Any, Any, dict[str, Any]]:
-    """By the password that was given, else the token of the last time, else the password that is typed.
+    """Log in with the given password, else the stored token, else a password that the user types.
 
-    It is asked for while someone is logged in: a logout that was entered before ends the token.
+    While a user is logged in, ask instead of using the token, because a queued /logout would end it.
     """
     if shell.has_token(who) and not shell.client.session.me and not shell.given.get(PASSWORD):
         return _login_again(shell, who)

@@ -1,4 +1,4 @@
-"""What the commands do, each with the words that the user gave it; what they return is for programs."""
+"""The functions of the commands. Each takes the words of the user, and returns a value for programs."""
 
 from __future__ import annotations
 
@@ -191,9 +191,9 @@ async def history(shell: Shell, who: str = "", number: str = "") -> dict[str, An
 
 
 def whose_history(who: str, number: str) -> tuple[str, int]:
-    """WHO, "" for the current conversation, and how many messages; a number alone is how many.
+    """Return the conversation's name, "" for the current one, and the number of messages that are wanted.
 
-    Raises UsageError.
+    Take a lone number in `who` as the number of messages. Raises UsageError if the number is not valid.
     """
     if who.isdigit() and not number:
         who, number = "", who
@@ -201,14 +201,14 @@ def whose_history(who: str, number: str) -> tuple[str, int]:
 
 
 def count(number: str) -> int:
-    """Raises UsageError."""
+    """Parse a number of messages. Raises UsageError unless it is from 1 to 10000."""
     if not (number.isascii() and number.isdigit() and len(number) < 10 and 0 < int(number) <= 10_000):
         raise UsageError(_("how many messages? a number from 1 to 10000"))
     return int(number)
 
 
 def shown(message: Message) -> dict[str, Any]:
-    """A message as programs get it."""
+    """Return the fields of a message that programs get."""
     return {
         "conv": message.conv,
         "seq": message.seq,
@@ -221,7 +221,10 @@ def shown(message: Message) -> dict[str, Any]:
 
 
 async def fetch_last(shell: Shell, conv: str, number: int) -> list[Message]:
-    """The last messages of a conversation, ascending; none where two people have not talked yet."""
+    """Return the last messages of a conversation, ascending, or none if two users have not talked yet.
+
+    Raises NotMember if the conversation is not the user's, NotFound if the other user does not exist.
+    """
     found: list[Message] = []
     before, more = MAX_SEQ, True
     while more and len(found) < number:

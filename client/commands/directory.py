@@ -1,4 +1,4 @@
-"""Whom and which groups we know by name."""
+"""The names of the users and groups that the client knows."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _ID = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def parse_id(text: str) -> int:
-    """The id of a user or group that is written there; 0 if none can be."""
+    """Return the id of a user or group that `text` spells, or 0 if it is not an id."""
     return int(text) if _ID.fullmatch(text) and int(text) <= MAX_ID else 0
 
 
 def parse_who(who: str) -> int | str:
-    """The id or the name that was typed: `57`, `bo`, and `@57` for someone who is called 57."""
+    """Return the typed id or name: `57`, `bo`, or `@57` for the user named 57."""
     return parse_id(who) or who.removeprefix("@")
 
 
 class Directory:
-    """Names and states, as events and answers bring them."""
+    """Names and states of users and groups, as events and answers report them."""
 
     def __init__(self) -> None:
         self.friends: dict[int, Friend] = {}
         self.groups: dict[int, Group] = {}
         self.me = (0, "")  # id and name
         self._users: dict[int, str] = {}
-        self._is_told = False  # by the server, of friends and groups
+        self._is_told = False  # the server has sent the friends and groups
 
     def note(self, event: Event) -> bool:
-        """Take in what the event says; whether it was news."""
+        """Record an event. Return False if it repeats a friend's known state, else True."""
         match event:
             case LoggedIn():
                 self._is_told = True
@@ -57,7 +57,7 @@ class Directory:
                 if known is not None:
                     self.friends[event.id] = Friend(event.id, event.name or known.name, event.state)
                     return known.state != event.state
-            case Disconnected() | LoggedOut():  # nobody tells us of those who come and go
+            case Disconnected() | LoggedOut():  # no presence updates arrive from now on
                 self.friends = {user: Friend(user, friend.name, "") for user, friend in self.friends.items()}
             case Message():
                 self._users[event.sender] = event.name
@@ -66,7 +66,7 @@ class Directory:
         return True
 
     def dump(self) -> dict[str, Any]:
-        """Everything, as JSON has it."""
+        """Return all names as JSON types, for `load`. States are left out."""
         return {
             "friends": [[friend.id, friend.name] for friend in self.friends.values()],
             "groups": [[group.id, group.name, group.role] for group in self.groups.values()],
@@ -74,18 +74,18 @@ class Directory:
         }
 
     def clear(self) -> None:
-        """Another user is here now."""
+        """Forget friends, groups and users, because another user's are about to be loaded."""
         self.friends, self.groups, self._users, self._is_told = {}, {}, {}, False
 
     def load(self, dumped: dict[str, Any]) -> None:
-        """What `dump` returned, of a time before anything that is known now."""
+        """Load what `dump` returned earlier. Names that are known already take precedence."""
         if not self._is_told:
             self.friends = {user: Friend(user, name, "") for user, name in dumped.get("friends", [])}
             self.groups = {group: Group(group, name, role) for group, name, role in dumped.get("groups", [])}
         self._users = dict(dumped.get("users", [])) | self._users
 
     def forget(self) -> None:
-        """The server has another database: all ids are someone else's."""
+        """Forget all ids, because they belong to others in the server's new database."""
         self.friends, self.groups, self._users = {}, {}, {}
 
     def add_friend(self, friend: Friend) -> None:
@@ -99,7 +99,7 @@ class Directory:
         return self._users.get(user, str(user))
 
     def known(self, conv: str) -> str:
-        """The name of whom the conversation is with, or of the group; "" if it is not known."""
+        """Return the name of a conversation's group or other user, or "" if it is not known."""
         key = parse_key(conv)
         if key.group:
             group = self.groups.get(key.group)
@@ -107,7 +107,7 @@ class Directory:
         return self._users.get(key.other(self.me[0]), "")
 
     def names(self) -> list[str]:
-        """Of everyone we know."""
+        """Return the names of all known users."""
         return list(self._users.values())
 
     def users_named(self, name: str) -> list[int]:
@@ -124,7 +124,7 @@ class Directory:
         return [group.id for group in self.groups.values() if group.name == name]
 
     def title(self, conv: str) -> str:
-        """How a conversation is shown: `[ops]`, or the other's name."""
+        """Return a conversation's title for display: `[ops]`, or the name of the other user."""
         key = parse_key(conv)
         return (
             f"[{shown_name(self.group(key.group))}]"

@@ -1,4 +1,4 @@
-"""Passwords that a command needs: those that were given, else the user's, who types a new one twice."""
+"""The passwords that a command needs. They are given or typed, and the user types a new one twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from client.i18n import _
 
 @dataclass(frozen=True)
 class Password:
-    """`variable`: the environment's, that scripts give it in."""
+    """A password that a command needs. Scripts pass it in the environment's `variable`."""
 
     variable: str
     prompt: str
@@ -18,12 +18,13 @@ class Password:
 
 
 class NoPassword(UsageError):
-    """There is no password, and nobody who could be asked for it."""
+    """No password was given, and there is no user to ask for it."""
 
 
 class Passwords:
-    """They are asked for when this is made, so that what is typed next is for them; a command whose turn
-    comes later gets them then.
+    """The passwords of one command. The constructor asks for them, so that the lines typed next answer it.
+
+    A queued command fetches them with `get` when its turn comes.
     """
 
     def __init__(self, shell: Shell, *wanted: Password):
@@ -36,7 +37,11 @@ class Passwords:
         self._typed = shell.view.secrets(prompts) if prompts else None
 
     async def get(self) -> list[str]:
-        """Raises UsageError."""
+        """Wait for the passwords and return them in the order wanted.
+
+        Raises NoPassword if there is no user to ask. Raises UsageError if a password is empty, or if the
+        two entries of a new one differ.
+        """
         if self._typed:
             try:
                 typed = iter(await self._typed)

@@ -1,4 +1,4 @@
-"""What commands act on: the client, the names, and the view that they were typed in."""
+"""The state that commands act on: the client, the known names, and the view they were typed in."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Quit(Exception):
 
 
 class UsageError(Exception):
-    """What was typed cannot be done; the text says what can."""
+    """The typed command cannot be done. The text tells the user what is possible."""
 
 
 class Told(Exception):
-    """It failed for its cause, of which the user knows already from an event."""
+    """A command failed, and an event has already told the user its cause (`__cause__`)."""
 
 
 @contextmanager
 def naming(what: str) -> Iterator[None]:
-    """Whoever is told that there is none, or that they are not in it, is told which."""
+    """Append `what` to the text of NotFound and NotMember, so that the user knows which name failed."""
     try:
         yield
     except (NotFound, NotMember) as error:
@@ -46,11 +46,14 @@ def naming(what: str) -> Iterator[None]:
 
 
 class Shell:
-    """`commands` are those that can be typed there, by name; `given` are the passwords that need not be asked
-    for, by what they are called in the environment. `is_logging_in`: a login that the user has asked for is
-    under way, and its command will say how it went. `epoch`: of the server's database in which the line that
-    is being done was entered, or the script began; "": not known. `cid`: of the message that the line says;
-    "": a new one.
+    """The context in which the commands of one view run.
+
+    `commands`: the commands of the view, by name.
+    `given`: the passwords that the user need not type, by environment variable.
+    `is_logging_in`: a login that the user asked for is under way. Its command will report the result.
+    `epoch`: the epoch of the server's database in which the current line was entered or the script began.
+    It is "" if it is not known.
+    `cid`: the `cid` of the message that the current line sends, or "" for a new one.
     """
 
     def __init__(
@@ -73,10 +76,10 @@ class Shell:
         self._login: dict[str, Any] = {}
         self.is_logging_in = False
         self.cid = self.epoch = ""
-        self._unreadable: set[int] = set()  # whose tokens the keyring does not give
+        self._unreadable: set[int] = set()  # ids of accounts whose tokens cannot be read
 
     def is_logged_in(self, who: str = "") -> bool:
-        """As `who`; "": as anyone."""
+        """Return True if `who` is logged in. "" stands for any user."""
         session = self.client.session
         return session.is_ready and session.me > 0 and (not who or parse_who(who) in self.directory.me)
 
@@ -85,14 +88,14 @@ class Shell:
         await self._log_in()
 
     def has_token(self, who: str) -> bool:
-        """The token of the last time is kept here, as far as we know."""
+        """Return True if a token for `who` is stored and has not turned out to be unreadable."""
         account = self._accounts.named(parse_who(who))
         return account is not None and account.has_token and account.id not in self._unreadable
 
     async def log_in_again(self, who: str) -> bool:
-        """With the token of the last time; whether it can be read.
+        """Log in with the stored token. Return False if there is none or it cannot be read.
 
-        Raises TokenExpired when it is refused; it is kept no more then.
+        Raises TokenExpired if the server refuses the token, which is then deleted.
         """
         account = self._accounts.named(parse_who(who))
         token = await asyncio.to_thread(self._accounts.token, account) if account else ""
@@ -121,11 +124,11 @@ class Shell:
         await self.renew_token(me, self.client.session.token)
 
     async def keep_login(self) -> None:
-        """Who is logged in does so again, here, by the token of this session."""
+        """Store this session's token, so that the user can log in again on this machine."""
         await self._keep(self._accounts.save, Account(*self.directory.me, self.client.session.token))
 
     async def renew_token(self, user: int, token: str) -> None:
-        """In place of the one that is kept here; "" for none."""
+        """Replace the stored token of `user`, if there is one. "" deletes it."""
         await self._keep(self._accounts.renew, user, token)
 
     async def _keep(self, change: Callable[..., None], *what: Any) -> None:
@@ -135,7 +138,7 @@ class Shell:
             self.view.complain(_("the login is not kept: {reason}").format(reason=error.strerror))
 
     def resume(self, token: str) -> None:
-        """Log in with a token, now or when there is a connection; events tell how it went."""
+        """Log in with a token, now or once there is a connection. Events report the result."""
         self._login = {"token": token}
         self.client.session.login(token=token)
         self.client.begin()
@@ -156,8 +159,11 @@ class Shell:
         await self._log_in(takeover=True)
 
     async def say(self, conv: str, text: str) -> dict[str, object] | None:
-        """Send a message and, as long as the view has patience, wait until it is stored. A script's next line
-        goes there, too; on the screen one stays where one is, unless that is nowhere.
+        """Send a message, and wait at most the view's `patience` seconds until it is stored.
+
+        Return its conv, seq and ts, or None without patience. A script switches to `conv`, so that its next
+        line goes there too. The screen switches only if no conversation is open. Raises Told if the server
+        refuses the message.
         """
         if self.view.patience or not self.view.conv:
             self.view.open(conv)
@@ -173,13 +179,13 @@ class Shell:
         return {"conv": sent.conv, "seq": sent.seq, "ts": sent.ts}
 
     def post(self, conv: str, text: str) -> str:
-        """Send a message without waiting; returns its `cid`. Raises UsageError for one that says nothing."""
+        """Send a message without waiting, and return its `cid`. Raises UsageError if the text is blank."""
         if not text.strip():
             raise UsageError(_("there is no text to send"))
         return self.client.post(conv, text, self.directory.known(conv), self.cid)
 
     async def user(self, who: str) -> int:
-        """The id of whom `who` names: an id, a name, or `@` and a name that looks like an id."""
+        """Return a user's id. `who` is an id, a name, or `@` and a name that looks like an id."""
         named = parse_who(who)
         if isinstance(named, int):
             self._check_epoch()
@@ -190,7 +196,10 @@ class Shell:
         return known[0] if len(known) == 1 else await self._look_up(who, name=named)
 
     def group(self, group: str) -> int:
-        """The id of a group: `9`, `g9`, `#` and the name of one of ours, "" for that which the user is in."""
+        """Return a group's id. `group` is `9`, `g9`, or `#` and the name of one of the user's groups.
+
+        "" stands for the group that the user is in.
+        """
         if not group:
             if self.view.conv[:1] != "g":
                 raise UsageError(_("which group? name one, or go to one first"))
@@ -208,10 +217,10 @@ class Shell:
         return found[0]
 
     async def conversation(self, name: str) -> str:
-        """The key of a conversation: a key, `#` and a group's name, or whom it is with."""
+        """Return a conversation's key. `name` is a key, `#` and a group's name, or a user."""
         is_key = _is_key(name)
         if is_key or parse_id(name):
-            self._check_epoch()  # first: the server may have forgotten us, too
+            self._check_epoch()  # first, because a new database may not know this user either
         if not self.client.session.me:
             raise NotLoggedIn(_("log in first: /login NAME"))
         if is_key:
@@ -224,7 +233,7 @@ class Shell:
         return pair_key(self.client.session.me, user)
 
     def _check_epoch(self) -> None:
-        """Raises Stranded for an id, or the key of a conversation, that was entered in another epoch."""
+        """Raise Stranded if the ids and keys of the current line were entered in another epoch."""
         if self.epoch not in ("", self.client.session.epoch):
             raise Stranded
 

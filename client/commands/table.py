@@ -1,4 +1,4 @@
-"""The commands: one table of what can be typed, from which help, parsing and completion come."""
+"""The table of the commands, from which help, parsing and completion are derived."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from client.i18n import N_, _
 
 @dataclass(frozen=True)
 class Command:
-    """`usage` names the arguments, those in brackets may be left out; the last takes the rest, unless the
-    command `asks_password`: else one could be taken for a part of a name, and be kept. `is_local`: it acts on
-    the conversation that the user is in.
+    """One command. `run` asks for passwords when it is called, and does the rest when it is awaited.
 
-    `run` asks for passwords when it is called, and does the rest when it is awaited.
+    `usage`: the names of the arguments. Those in brackets are optional, and the last takes the rest.
+    `asks_password`: the command asks for a password. Its last argument is only one word, because a password
+    after it could be stored as part of a name.
+    `is_local`: the command acts on the conversation that the user is in.
     """
 
     name: str
@@ -65,7 +66,7 @@ async def help_(shell: Shell, name: str = "") -> dict[str, str]:
     return {str(command): command.help for command in table.values()}
 
 
-#: Those that there are everywhere; the screen has some more.
+#: The commands of every view. The screen has more.
 COMMANDS: Table = {
     command.name: command
     for command in (
@@ -108,7 +109,7 @@ COMMANDS: Table = {
 }
 _GROUP_MSG = Command("groupchat", "GROUP TEXT", "", actions.group_msg)
 
-#: The original client's commands: what they stand for, and their arguments, separated by colons.
+#: The original client's commands, each with the command it stands for and its colon-separated arguments.
 CLASSIC: dict[str, tuple[Command, str]] = {
     "help": (COMMANDS["help"], ""),
     "chat": (COMMANDS["msg"], "ID:TEXT"),
@@ -123,9 +124,9 @@ _WORD = re.compile(r'\s*(?:"([^"]*)"|(\S+))\s*')
 
 
 def parse_line(line: str, table: Table = COMMANDS, *, has_classic: bool = True) -> tuple[Command, list[str]]:
-    """What a line asks for, and its arguments. Without `has_classic` the original's commands are texts.
+    """Return the command of a line, and its arguments. Raises UsageError if the line is not valid.
 
-    Raises UsageError.
+    Without `has_classic`, take the original client's commands as texts to send.
     """
     if line.startswith("/"):
         return _slash(line[1:], table)
@@ -156,7 +157,7 @@ def _command(name: str, table: Table) -> Command:
 
 
 def _arguments(command: Command, rest: str) -> list[str]:
-    """The words of `rest`, quotes around one removed; the last argument is all that remains."""
+    """Return the words of `rest`, without the quotes around each. The last argument is all that remains."""
     found: list[str] = []
     at = 0
     for parameter in command.parameters:
@@ -179,14 +180,16 @@ def _arguments(command: Command, rest: str) -> list[str]:
 
 
 def _completed(command: Command, arguments: list[str]) -> list[str]:
-    """With "" for a group that may be left out before WHO."""
+    """Insert "" for an optional group that was left out before WHO."""
     is_without = len(arguments) < len(command.parameters) and command.parameters[0] == "[GROUP]"
     return ["", *arguments] if is_without and command.required else arguments
 
 
 def without_password(line: str, table: Table = COMMANDS) -> str:
-    """What may be kept of a line that is not sent yet: nothing behind the name, where a password is asked
-    for."""
+    """Return the part of an unsent line that may be stored.
+
+    If the command asks for a password, drop all words after its arguments, because they may be a password.
+    """
     name, blank, rest = line.removeprefix("/").partition(" ")
     command = table.get(name)
     if not (line.startswith("/") and command and command.asks_password):
@@ -199,7 +202,10 @@ def without_password(line: str, table: Table = COMMANDS) -> str:
 
 
 def check_arguments(command: Command, arguments: list[str]) -> list[str]:
-    """Those of a program, which needs no quotes. Raises UsageError."""
+    """Check and complete the arguments of a program, which needs no quotes.
+
+    Raises UsageError if their number is wrong.
+    """
     if not command.required <= len(arguments) <= len(command.parameters):
         raise UsageError(_("usage: {command}").format(command=command))
     return _completed(command, arguments)

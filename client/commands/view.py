@@ -1,4 +1,4 @@
-"""What commands need of the place that they were typed in: the screen, or a script's output."""
+"""The interface between commands and the view they were typed in: the screen, or a script's output."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from client.protocol.events import Message
 
 
 class View(Protocol):
-    """`patience`: seconds that a command waits for its message to be stored; 0: not at all.
+    """The place where commands are typed and their results are shown.
 
+    `patience`: seconds that a command waits for its message to be stored, 0 for no wait.
     `conv`: the conversation that a line without a command goes to, "" for none.
     """
 
@@ -20,20 +21,22 @@ class View(Protocol):
     def conv(self) -> str: ...
 
     def tell(self, text: str) -> None:
-        """Say what was done. The text may have others' words in it, and several lines."""
+        """Report what was done. The text may contain other users' words, and several lines."""
 
     def complain(self, text: str) -> None:
-        """Say what went wrong."""
+        """Report what went wrong."""
 
     def page(self, title: str, lines: list[str]) -> None:
-        """Show a text that is longer than an answer."""
+        """Show a text that is too long for an answer."""
 
     def show(self, message: Message) -> None:
-        """Show a message of the past."""
+        """Show a message from the history."""
 
     def open(self, conv: str) -> None:
-        """`conv` is what the user looks at from now on, unless they have gone elsewhere."""
+        """Make `conv` the current conversation, unless the user has gone elsewhere meanwhile."""
 
     def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
-        """Ask at once; awaited it is what the user has typed, without its being shown. Raises EOFError when
-        there is nobody."""
+        """Ask the user for hidden input at once, and return an awaitable of the answers.
+
+        Awaiting it raises EOFError if there is no user to ask.
+        """

@@ -1,4 +1,4 @@
-"""What happened, in words for people: one place for the screen and for scripts."""
+"""Sentences that describe events and errors to users, for the screen and for scripts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOGGED_OUT = {
     "replaced": N_("you have logged in elsewhere, so this session has ended; /takeover comes back here"),
     "kicked": N_("the server has ended this session; /login begins another"),
 }
-#: What else comes from the server as a word, or as a sentence of its own.
+#: Other words and sentences from the server, and from the connection to it, that are translated.
 _FROM_THE_SERVER = [
     *(N_("online"), N_("offline"), N_("creator"), N_("normal")),
     N_("this account is already online"),
@@ -76,7 +76,7 @@ _FROM_THE_SERVER = [
 
 
 class Wording:
-    """It remembers what was told, so that nothing is told twice."""
+    """Sentences for events. An instance remembers what it told, so that it tells nothing twice."""
 
     def __init__(self, directory: Directory):
         self._directory = directory
@@ -84,7 +84,7 @@ class Wording:
         self._problem = ""
 
     def tell(self, event: Event) -> list[str]:
-        """The sentences that tell of it; of a message others do, and it has none."""
+        """Return the sentences that describe an event. A message has none, because the views show it."""
         match event:
             case LoggedIn():
                 return self._logged_in(event)
@@ -113,7 +113,7 @@ class Wording:
 
     def waiting(self, event: SendFailed) -> str:
         title = self._directory.title(event.conv)
-        if isinstance(event.refused, Stranded):  # the key is of another epoch
+        if isinstance(event.refused, Stranded):  # the key belongs to another epoch
             title = shown_name(event.refused.who)
         return f"{title}: {clean_line(event.text)} ({_(clean_line(event.refused.errmsg))})"
 
@@ -136,13 +136,13 @@ class Wording:
 
 
 def complaint(error: Exception) -> str:
-    """What went wrong, of what commands may raise."""
+    """Describe an error that a command raised."""
     told = _(error.errmsg) if isinstance(error, Refused) else str(error)
     return told or _("no answer in time")
 
 
 def no_server(server: Server, error: OSError) -> list[str]:
-    """What to say when nothing answers."""
+    """Describe why no server answers."""
     where = {"host": server.host, "port": server.port}
     reason = error.told(_) if isinstance(error, Unreachable) else _(error.strerror or str(error))
     if isinstance(error, socket.gaierror):
@@ -165,17 +165,17 @@ def put_aside(file: Path) -> str:
 
 
 def start_hint(port: int) -> str:
-    program = os.path.join(os.path.dirname(sys.argv[0]), "forkchat")  # as chatcli was started: bin/chatcli
+    program = os.path.join(os.path.dirname(sys.argv[0]), "forkchat")  # in chatcli's folder, e.g. bin/
     return _("to start a server there: {program} -w 4 -p {port}").format(program=program, port=port)
 
 
 def moment(ts: int) -> datetime:
-    """The time of a message, milliseconds since 1970, in local time."""
+    """Convert a message's time, in milliseconds since 1970, to local time."""
     return datetime.fromtimestamp(ts / 1000, UTC).astimezone()
 
 
 def when(ts: int) -> str:
-    """The same in words: with the date unless it is today."""
+    """Format a message's time for display, with the date unless it is today."""
     at = moment(ts)
     is_today = at.date() == datetime.now(UTC).astimezone().date()
     return at.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")

@@ -1,1 +1,1 @@
-"""Many lean clients at once, to see what a server carries: what comes is counted, not parsed."""
+"""A load generator: many lean clients that count messages without parsing them, to measure a server."""

@@ -1,4 +1,4 @@
-"""`python -m client.load`: how many messages a second a server carries, and how late they come."""
+"""`python -m client.load`: the number of messages a second that a server carries, and their delays."""
 
 from __future__ import annotations
 

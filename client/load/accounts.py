@@ -1,4 +1,4 @@
-"""Accounts for a load: registered, logged in once for their tokens, and members of a group."""
+"""Accounts for a load: registered, logged in once for their tokens, and made members of a group."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from client.load.speaker import Address
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 
+#: Seconds to wait for a connection or an answer.
 _PATIENCE = 60.0
+#: The errno of a request over a rate limit (docs/wire.md).
 _RATE_LIMITED = 8
 
 
 class Newcomer:
-    """A connection that waits for each answer."""
+    """A connection that waits for the answer to each request."""
 
     def __init__(self, address: Address):
         self._sock = socket.create_connection(address, _PATIENCE)
@@ -36,7 +38,10 @@ class Newcomer:
         self._sock.close()
 
     def ask(self, msgid: int, **fields: Any) -> dict[str, Any]:
-        """The answer. Raises ConnectionError when it is a refusal."""
+        """Send a request and return its answer.
+
+        Raises ConnectionError if the answer is a refusal, or if the server closes the connection.
+        """
         self._sock.sendall(line({"msgid": msgid, "rid": 1, **fields}))
         for frame in self._stream:
             answer: dict[str, Any] = orjson.loads(frame)
@@ -49,7 +54,7 @@ class Newcomer:
 
 
 def register(address: Address, count: int) -> list[Account]:
-    """So many new accounts. Hashing their passwords takes the server a tenth of a second for each."""
+    """Register `count` new accounts. The server takes a tenth of a second to hash each password."""
     accounts = []
     for _ in range(count):
         who = {"name": f"load-{secrets.token_hex(8)}", "password": secrets.token_hex(8)}
@@ -61,7 +66,7 @@ def register(address: Address, count: int) -> list[Account]:
 
 
 def make_group(address: Address, accounts: list[Account]) -> int:
-    """A group that all of these are members of."""
+    """Make a group that has all these accounts as members. Return its id."""
     number = 0
     for account in accounts:
         with Newcomer(address) as member:

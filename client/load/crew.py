@@ -1,4 +1,4 @@
-"""Companies in processes of their own, so that the generator is not what limits."""
+"""Companies in processes of their own, so that the generator is not the bottleneck."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from client.load.speaker import Company, Play, Role, Tally
 
 
 class Crew:
-    """A context manager: one process for each list of roles; all are connected when it is entered."""
+    """A context manager with one process for each list of roles. It is entered once all are connected."""
 
     def __init__(self, companies: Sequence[Sequence[Role]]):
         self._processes = []
@@ -41,7 +41,10 @@ class Crew:
         self._end()
 
     def play(self, play: Play, meanwhile: Callable[[], object] = lambda: None) -> list[Tally]:
-        """What each process heard. `play.rate` is of all together; `meanwhile` is called as they begin."""
+        """Let all processes play, and return the tally of each.
+
+        `play.rate` is the total of all processes. `meanwhile` is called as they begin.
+        """
         share = Play(**{**vars(play), "rate": play.rate / len(self._pipes)})
         for pipe in self._pipes:
             pipe.send(share)
@@ -57,7 +60,7 @@ class Crew:
 
 
 def _result(pipe: Connection) -> Tally:
-    """Raises ConnectionError when the process could not go on."""
+    """Return the next tally of a process. Raises ConnectionError if the process could not go on."""
     try:
         result = pipe.recv()
     except EOFError:

@@ -1,4 +1,4 @@
-"""What the connections of a load do: pairs that talk to and fro, a group whose members hear each other."""
+"""The roles of a load's connections: pairs that talk to and fro, or members of one group."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ class Account(NamedTuple):
 
 
 def opening(account: Account) -> bytes:
-    """Log in; two answers come."""
+    """Return the frames that log in. The server sends two answers to them."""
     return line({"msgid": m.HELLO}) + line({"msgid": m.LOGIN, "token": account.token, "takeover": True})
 
 
 def pairs(
     accounts: Sequence[Account], addresses: Sequence[Address], is_ephemeral: bool = False
 ) -> list[Role]:
-    """Each talks to the one beside it, and one of the two begins. They take the addresses in turns."""
+    """Return the roles of neighbouring accounts that talk in pairs. One of each pair begins.
+
+    The roles take the addresses in turns.
+    """
     return [
         Role(
             addresses[at % len(addresses)],
             opening(account),
             2,
             _frame(m.ONE_CHAT, f'"toid":{accounts[at ^ 1].id}', is_ephemeral),
-            b'"id":%d,"toid":' % accounts[at ^ 1].id,  # not its own, which come when a gap is filled
+            b'"id":%d,"toid":' % accounts[at ^ 1].id,  # not its own messages, which come when a gap is filled
             (at ^ 1,),
             begins=at % 2 == 0,
         )
@@ -41,7 +44,7 @@ def pairs(
 
 
 def group(accounts: Sequence[Account], addresses: Sequence[Address], number: int) -> list[Role]:
-    """All talk to all others; they are members of that group."""
+    """Return the roles of the members of group `number`, who all talk to all others."""
     everyone = range(len(accounts))
     return [
         Role(
@@ -57,6 +60,9 @@ def group(accounts: Sequence[Account], addresses: Sequence[Address], number: int
 
 
 def _frame(msgid: int, target: str, is_ephemeral: bool) -> bytes:
-    """Ephemeral ones want no answer; the others have a `cid` and are acknowledged."""
+    """Return a chat frame as bytes.
+
+    An ephemeral message wants no answer. Any other has a `cid` and is acknowledged.
+    """
     kind = '"ephemeral":true' if is_ephemeral else '"rid":%d,"cid":"%d"'
     return f'{{"msgid":{msgid},{kind},{target},"msg":"{_TEXT}"}}\n'.encode()

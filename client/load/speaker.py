@@ -1,4 +1,4 @@
-"""One connection that speaks and counts what it hears, and the loop that has many of them talk."""
+"""A connection that sends messages and counts those that it receives, and the loop that runs many."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-#: More than malloc takes from its heap would be a mapping of its own for each read.
+#: Bytes of a read. malloc would make a mapping for each larger read, instead of using its heap.
 _READ_SIZE = 1 << 16
-#: Seconds: to connect and be answered; for what is still under way at the end.
+#: Seconds to connect and be answered, and seconds for messages that are still under way at the end.
 _PATIENCE, _REST = 60.0, 5.0
-#: So many log in at the same time.
+#: Connections that log in at the same time.
 _TOGETHER = 100
 _PING, _PONG = b'{"msgid":102', b'{"msgid":103}\n'
 
@@ -23,12 +23,12 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Role:
-    """What one connection does.
+    """The part of one connection.
 
-    `opening` is sent first, and `answers` lines come of it, with `welcome` in each. `frame` is what it says;
-    each `%d` in it becomes the number of the message. What it hears is counted by `mark`, which every message
-    that comes begins with. `to` are the places of those who hear it, among the roles of one process.
-    `begins`: it says the first messages, without having heard any.
+    `opening` is sent first, and gets `answers` lines, with `welcome` in each. `frame` is the message that the
+    connection sends; each `%d` in it becomes the number of the message. `mark` is the text that counts
+    received messages, because each has it once. `to` are the indices of the receivers among the roles of one
+    process. `begins`: the connection sends the first messages, before it has received any.
     """
 
     address: Address
@@ -43,10 +43,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Play:
-    """How they talk: `warm` seconds that do not count, then `seconds` that do.
+    """The pace of a run: `warm` seconds that do not count, then `seconds` that do.
 
-    Either so many messages are in flight for each who speaks, the next being said when `share` were heard; or
-    so many are said a second by all together (`rate`). `is_timed`: how long each took is measured.
+    Without `rate`, each speaker has `in_flight` messages under way. It sends the next message when it has
+    received `share` messages. With `rate`, all speakers together send that many messages a second.
+    `is_timed`: the delay of each message is measured.
     """
 
     seconds: float
@@ -59,7 +60,10 @@ class Play:
 
 @dataclass
 class Tally:
-    """What one process heard: messages in `seconds`, seconds that each took; `lost` ones never came."""
+    """The result of one process: `heard` messages in `seconds`.
+
+    `delays`: the seconds that each message took. `lost`: the number of messages that never came.
+    """
 
     heard: int = 0
     seconds: float = 0.0
@@ -68,7 +72,10 @@ class Tally:
 
 
 class Speaker:
-    """`said` and `heard` count messages; `times` are those at which what is still to be heard was said."""
+    """One connection. `said` and `heard` are numbers of messages sent and received.
+
+    `times` are the send times of the messages that it has yet to receive.
+    """
 
     __slots__ = (
         "_number",
@@ -98,21 +105,21 @@ class Speaker:
         self.sock.sendall(role.opening)
 
     def come_in(self, role: Role) -> None:
-        """Read the answers to the opening. Raises ConnectionError when it is refused."""
+        """Read the answers to the opening. Raises ConnectionError if the server refuses it."""
         for _ in range(role.answers):
             if role.welcome not in (answer := self._line()):
                 raise ConnectionError(f"refused: {answer.decode(errors='replace')}")
-        self.sock.settimeout(None)  # with one, each call would ask poll(2) first
+        self.sock.settimeout(None)  # with a timeout, each call would call poll(2) first
 
     def say(self, count: int) -> None:
-        number = time.time_ns() // 1000 + self._number  # never said before, also not in an earlier run
+        number = time.time_ns() // 1000 + self._number  # never used before, not even in an earlier run
         self._number += count
         self.said += count
-        for n in range(count):  # one by one: as many clients would, not as one who saves system calls
+        for n in range(count):  # one call each, as many clients would, without saving system calls
             self.sock.send(self.frame % ((number + n,) * self._places))
 
     def hear(self) -> int:
-        """How many messages have come."""
+        """Read what has arrived, and return the number of messages in it."""
         data = self.sock.recv(_READ_SIZE)
         if not data:
             raise ConnectionError("the server closed a connection")
@@ -169,7 +176,10 @@ class Company:
         return tally
 
     def _talk(self, play: Play, until: float, tally: Tally, is_rest: bool = False) -> None:
-        """Until that time; at rest nothing is said, and it ends when all was heard."""
+        """Send and receive messages until that time.
+
+        At rest nothing is sent, and the call ends when all messages were received.
+        """
         by_fd, poll, share = self._by_fd, self._epoll.poll, play.share
         is_paced, answers = bool(play.rate) and not is_rest, not play.rate and not is_rest
         said, began = 0, time.monotonic()
@@ -202,6 +212,6 @@ class Company:
         speaker.say(count)
 
     def _missing(self) -> int:
-        """How many that were said to someone here have not been heard."""
+        """Return the number of messages to this process's speakers that have not been received."""
         said = sum(speaker.said * len(speaker.listeners) for speaker in self.speakers)
         return said - sum(speaker.heard for speaker in self.speakers)

@@ -1,1 +1,1 @@
-"""What is kept on this machine: settings, tokens, what was typed, the history seen."""
+"""Data that the client stores on this machine: settings, tokens, typed text, seen history."""

@@ -1,6 +1,6 @@
-"""Who has logged in from here, and the tokens that log them in again: in the keyring, else in a 0600 file.
+"""Accounts that have logged in on this machine, and the tokens that log them in again.
 
-A password is never kept.
+A token is in the keyring, else in a file with mode 0600. Passwords are never stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SERVICE = "chatcli {}"
 
 @dataclass(frozen=True)
 class Account:
-    """`token`: "" when it is in the keyring, or there is none. `is_tls`: it was used over TLS."""
+    """One account. `token` is "" if it is in the keyring or there is none. `is_tls`: it was used over TLS."""
 
     id: int
     name: str
@@ -35,11 +35,11 @@ class Account:
 
 
 class Accounts:
-    """Of one server, the one used last at the end. `is_tls`: they are used over TLS now.
+    """The accounts of one server, the last used at the end. `is_tls`: they are used over TLS now.
 
-    A damaged file is put aside as soon as it is read: `damaged` is where to, and nobody is known. One that
-    cannot be read stays as it is, and every method raises OSError. The screen calls it from threads: what is
-    changed later must not be overtaken.
+    A damaged file is renamed as soon as it is read. `damaged` is its new path, and no account is known then.
+    A file that cannot be read stays as it is, and every method raises OSError.
+    Changes hold a lock, because the screen calls from threads and an older change must not undo a later one.
     """
 
     def __init__(self, path: Path, server: str):
@@ -51,46 +51,55 @@ class Accounts:
         self.damaged: Path | None = None
 
     def need_tls(self) -> bool:
-        """One of them was used over TLS: tokens and passwords go to this server over nothing else."""
+        """Return True if any account was used over TLS.
+
+        Tokens and passwords go to this server only over TLS then.
+        """
         return any(account.is_tls for account in self._load())
 
     def known(self) -> list[Account]:
-        """All of them, the one used last first."""
+        """Return all accounts, the last used first."""
         return self._load()[::-1]
 
     def named(self, who: int | str) -> Account | None:
-        """By its id or its name."""
+        """Return the account with that id or name, or None."""
         return next((account for account in self._load() if who in (account.id, account.name)), None)
 
     def token(self, account: Account) -> str:
-        """May ask the user to unlock the keyring, and take as long."""
+        """Return the account's token, or "" if there is none or it cannot be read.
+
+        The call may ask the user to unlock the keyring, and blocks until that is done.
+        """
         if not account.is_in_keyring:
             return account.token
         keyring = _usable_keyring()
         if keyring is None:
             return ""
         for server in self._spellings:
-            with suppress(Exception):  # without a token one types the password
+            with suppress(Exception):  # without a token the user types the password
                 if token := keyring.get_password(_SERVICE.format(server), account.name):
                     return str(token)
         return ""
 
     def save(self, account: Account) -> None:
-        """It is the last one now. As `token`, and raises OSError when it cannot be written."""
+        """Store the account as the last used. May block like `token`. Raises OSError if the write fails."""
         with self._changing:
             before = self.named(account.name)
             account = replace(account, is_tls=self.is_tls or bool(before and before.is_tls))
             keyring = _usable_keyring()
             if keyring is not None and account.token:
-                with suppress(Exception):  # then the file has it
+                with suppress(Exception):  # on failure the file stores it
                     keyring.set_password(_SERVICE.format(self._server), account.name, account.token)
                     account = replace(account, token="", is_in_keyring=True)
-            # One name is one person; what had that id or that name in another database of the server is gone.
+            # A name is one person. Other accounts with this id or name belong to another database: drop them.
             others = [o for o in self._load() if o.id != account.id and o.name != account.name]
             self._store([*others, account])
 
     def renew(self, user: int, token: str) -> None:
-        """The token that is kept is of no use any more: keep this one instead; "": none. As `save`."""
+        """Replace the account's stored token, if there is one. "" deletes it.
+
+        May block and raises OSError like `save`.
+        """
         with self._changing:
             account = self.named(user)
             if account and account.has_token:
@@ -133,7 +142,10 @@ class Accounts:
 
 
 def _add(known: list[Account], account: Account) -> None:
-    """Of one server, which may be in the file in several spellings: the last one holds, a token is kept."""
+    """Add an account to a server's list, in place of an earlier entry with its id.
+
+    Keep the earlier token if the account has none. The file may have one server in several spellings.
+    """
     for other in [other for other in known if other.id == account.id]:
         known.remove(other)
         account = replace(account, is_tls=account.is_tls or other.is_tls)
@@ -143,7 +155,7 @@ def _add(known: list[Account], account: Account) -> None:
 
 
 def _account(**fields: Any) -> Account:
-    """Of the file. Raises TypeError."""
+    """Return the account of these fields of the file. Raises TypeError if any is missing or wrong."""
     account = Account(**fields)
     if [type(value) for value in astuple(account)] != [int, str, str, bool, bool]:
         raise TypeError
@@ -151,10 +163,10 @@ def _account(**fields: Any) -> Account:
 
 
 def _usable_keyring() -> ModuleType | None:
-    """`keyring`; None where it is not installed (it is an extra), or has nothing to keep secrets in."""
+    """Return the module `keyring`, or None if it is not installed (it is an extra) or has no backend."""
     try:
-        import keyring  # here alone: it takes a while, and only who logs in needs it
+        import keyring  # imported only here, because it is slow and only logins need it
 
         return keyring if keyring.core.recommended(keyring.get_keyring()) else None
-    except Exception:  # whatever backends there are
+    except Exception:  # any error that a backend raises
         return None

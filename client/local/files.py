@@ -1,4 +1,4 @@
-"""Files that nobody else may read, and that are whole or not there."""
+"""Files that other users cannot read, and that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import platformdirs
 
 
 def _place(find: Callable[[str], Path], program: str) -> Path:
-    """Where the user's files are. Without a home it is where nothing is, and nothing can be kept."""
+    """Return the folder of the user's files. Without a home it is /dev/null, and nothing can be stored."""
     try:
         return find(program)
     except RuntimeError:
@@ -22,15 +22,15 @@ DATA = _place(platformdirs.user_data_path, "chatcli")
 
 
 def make_private_folder(path: Path) -> None:
-    """Raises OSError."""
+    """Make a folder that other users cannot enter. Raises OSError if that fails."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file: after a crash it is the old one or the new one, when this has returned the new one.
+    """Replace the file atomically. Raises OSError if that fails.
 
-    Raises OSError.
+    A crash leaves the old file or the new one. A crash after the return leaves the new one.
     """
     make_private_folder(path.parent)
     new = path.with_name(f"{path.name}.{os.getpid()}")
@@ -47,7 +47,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """A name is kept in its folder: until that is on disk too, a power cut brings the old file back."""
+    """Sync a folder, because a power cut before that would bring a replaced file back."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

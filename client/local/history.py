@@ -1,7 +1,7 @@
-"""The messages that were seen, in SQLite: the client opens with them at once, also without a server.
+"""The history of seen messages in SQLite. The client shows it at its start, even without a server.
 
-It is a copy of what the server has: a damaged file is put aside, what cannot be written stays in memory.
-A file that is locked raises `Busy` at once: `client.local.lane` waits for it, on a thread of its own.
+It is a copy of the server's data. So a damaged file is renamed, and what cannot be written stays in memory.
+A locked file raises `Busy` at once. `client.local.lane` waits for the file, on a thread of its own.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ PRAGMA user_version = {_VERSION};
 _ADD = "INSERT OR IGNORE INTO messages (conv, seq, sender, name, text, ts) VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE = "INSERT OR REPLACE INTO conversations (conv, first, last, read, seen) VALUES (?, ?, ?, ?, ?)"
 _SELECT = "SELECT conv, seq, sender, name, text, ts FROM messages WHERE "
-#: Lines of input that are remembered.
+#: Lines of input that are stored, the latest ones.
 _MAX_INPUTS = 1000
-#: Messages that may wait to be written. The oldest are let go then, to be fetched again when they are wanted.
+#: Messages that may wait to be written. Beyond that the oldest are dropped, and fetched again if needed.
 MAX_UNWRITTEN = 20_000
 
 
@@ -43,8 +43,12 @@ class Busy(Exception):
 
 @dataclass
 class Stand:
-    """How far a conversation goes: `first` is the first that the server has for us (0: not known), `read`
-    what the user has read, `seen` what the other side of a pair has.
+    """The state of a conversation, in message numbers.
+
+    `first`: the first message that the server has for the user, 0 if it is not known.
+    `last`: the last message.
+    `read`: the last message that the user has read.
+    `seen`: the last message that the other user of a pair has read.
     """
 
     conv: str
@@ -56,9 +60,11 @@ class Stand:
 
 @dataclass
 class Changes:
-    """What is to be written, the latest of each alone: however long that takes, they stay few.
+    """The changes that wait to be written.
 
-    `forgets`: what was kept before is deleted first.
+    Only the latest value of each is kept, so that they stay few however long writing takes.
+
+    `forgets`: the stored messages and conversations are deleted first.
     """
 
     forgets: bool = False
@@ -77,23 +83,26 @@ class Changes:
             del self.messages[next(iter(self.messages))]
 
     def save(self, stand: Stand) -> None:
-        self.stands[stand.conv] = replace(stand)  # it goes on changing
+        self.stands[stand.conv] = replace(stand)  # a copy, because the caller goes on changing it
 
     def add_input(self, text: str) -> None:
         self.inputs = [*self.inputs, text][-_MAX_INPUTS:]
 
     def forget(self) -> None:
-        """The messages, and where the conversations stand."""
+        """Delete the messages and the states of the conversations, also the stored ones."""
         self.forgets = True
         self.messages.clear()
         self.stands.clear()
 
 
 class History:
-    """Of one user, `me`. `on_problem` is told, in words for people, when it goes on in memory alone.
-    `damaged`: where a file was put that could not be read; there is a new one then.
+    """The history of one user, `me`.
 
-    Everything but `close` raises Busy while another program has the file locked, and has done nothing then.
+    `on_problem` gets a text for the user when the history continues in memory only.
+    `damaged`: the new path of a file that could not be read. A new file replaces it.
+
+    The constructor and all methods except `close` raise Busy while another program has the file locked. They
+    have changed nothing then.
     """
 
     def __init__(self, path: Path, me: int, on_problem: Callable[[str], None]):
@@ -109,11 +118,11 @@ class History:
                 raise Busy from error
             on_problem(f"{path}: {error}")
             self._database, self._is_on_disk = _in_memory(), False
-            with suppress(sqlite3.Error):  # immutable: reading needs no files beside it then
+            with suppress(sqlite3.Error):  # immutable, because SQLite then reads without files beside it
                 self._take(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True))
 
     def write(self, changes: Changes) -> None:
-        """All of it, or nothing."""
+        """Write all changes, or none of them."""
         try:
             if changes.forgets:
                 self._run("DELETE FROM messages")
@@ -135,16 +144,17 @@ class History:
             raise
 
     def before(self, conv: str, seq: int, limit: int) -> list[Message]:
-        """The last of those below `seq`, ascending."""
+        """Return the last `limit` messages before `seq`, ascending."""
         return self._messages("conv = ? AND seq < ? ORDER BY seq DESC LIMIT ?", (conv, seq, limit))[::-1]
 
     def after(self, conv: str, seq: int, limit: int) -> list[Message]:
-        """The first of those above `seq`, ascending."""
+        """Return the first `limit` messages after `seq`, ascending."""
         return self._messages("conv = ? AND seq > ? ORDER BY seq LIMIT ?", (conv, seq, limit))
 
     def find(self, conv: str, text: str, below: int, limit: int) -> tuple[Message | None, int]:
-        """Look through the last `limit` messages below `seq` for the latest with the text in it, whatever its
-        case; with the lowest `seq` that was looked at, 0 when there are no earlier ones.
+        """Find the latest of the last `limit` messages before `below` that contains the text, ignoring case.
+
+        Return the message or None, and the lowest `seq` that was searched, 0 if there are no earlier ones.
         """
         part = text.casefold()
         rows = self._run(
@@ -160,12 +170,12 @@ class History:
         return [Stand(*row) for row in self._run("SELECT conv, first, last, read, seen FROM conversations")]
 
     def fact(self, name: str) -> str:
-        """A text that was kept under that name; "" if none was."""
+        """Return the text that is stored under that name, or "" if there is none."""
         rows = self._run("SELECT value FROM facts WHERE name = ?", (name,))
         return rows[0][0] if rows else ""
 
     def inputs(self) -> list[str]:
-        """Lines that were typed, the latest first."""
+        """Return the lines that were typed, the latest first."""
         return [
             row[0] for row in self._run("SELECT text FROM inputs ORDER BY id DESC LIMIT ?", (_MAX_INPUTS,))
         ]
@@ -188,7 +198,7 @@ class History:
         ]
 
     def _run(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
-        """All rows of the result: a damaged page is found only when it is read."""
+        """Execute a statement and fetch all rows, because a damaged page is found only when it is read."""
         try:
             return self._database.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
@@ -200,16 +210,16 @@ class History:
             return self._database.execute(sql, parameters).fetchall()
 
     def _move_to_memory(self, error: sqlite3.Error) -> None:
-        """The disk is full, or the file damaged."""
+        """Continue in memory, because the disk is full or the file is damaged."""
         old, self._database, self._is_on_disk = self._database, _in_memory(), False
         self._take(old)
-        if not isinstance(error, sqlite3.OperationalError):  # the file's fault, not the disk's
+        if not isinstance(error, sqlite3.OperationalError):  # the file is at fault, not the disk
             with suppress(OSError):
                 _put_aside(self._path)
         self._on_problem(str(error))
 
     def _take(self, old: sqlite3.Connection) -> None:
-        """What can be read there is taken along."""
+        """Copy the readable rows of another database, and close that database."""
         with suppress(sqlite3.Error):
             for line in old.iterdump():
                 if line.startswith("INSERT"):
@@ -225,7 +235,7 @@ def _in_memory() -> sqlite3.Connection:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """And where a damaged one is now that was there."""
+    """Open the database. Return it, and the new path of a damaged file that was in its place."""
     make_private_folder(path.parent)
     database = sqlite3.connect(path, timeout=0)
     aside = None
@@ -233,7 +243,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, Path | None]:
         _check(database)
     except sqlite3.DatabaseError as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):  # the disk's fault, not the file's
+        if isinstance(error, sqlite3.OperationalError):  # the disk is at fault, not the file
             raise
         aside = _put_aside(path)
         database = sqlite3.connect(path, timeout=0)
@@ -242,7 +252,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, Path | None]:
 
 
 def _put_aside(path: Path) -> Path:
-    """Where it is now. Raises OSError."""
+    """Rename the file, and return its new path. Raises OSError if that fails."""
     aside = path.rename(path.with_suffix(".damaged"))
     for suffix in "-wal", "-shm":
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -250,7 +260,10 @@ def _put_aside(path: Path) -> Path:
 
 
 def _check(database: sqlite3.Connection) -> None:
-    """Make it ready. Raises sqlite3.Error, DatabaseError alone for a file that is none of ours."""
+    """Prepare the database for use.
+
+    Raises DatabaseError itself if the file is no history, another sqlite3.Error for other failures.
+    """
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -261,6 +274,6 @@ def _check(database: sqlite3.Connection) -> None:
 
 
 def _is_busy(error: Exception) -> bool:
-    """By the primary code: the extended ones say why."""
+    """Return True if the primary error code means a lock. Extended codes only add the reason."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,18 +1,18 @@
-"""What was typed and is not safe with the server yet: unsent messages, and drafts.
+"""The journal of typed text that the server has not stored yet: unsent messages, commands, drafts.
 
-A file of JSON lines, one for each thing that happens, written before the message is sent. It is read and
-repaired by eye if it must be. What is sent or entered is no draft any more. The lines:
+It is a file of JSON lines, one for each event. A line is written before its message is sent. A person can
+read and repair the file. Text that is sent or entered is no longer a draft. The lines:
 
-    {"epoch": EPOCH}                              of the server's database, in which the keys after it are;
+    {"epoch": EPOCH}                              the epoch of the server's database, for the keys after it;
                                                   "" before the lines of another journal
-    {"send": CID, "conv": KEY, "text": TEXT, "to": NAME}    to be sent, in the order of the file
-    {"failed": CID, "reason": TEXT}               refused for good; kept until the user lets it go
-    {"done": CID}                                 stored by the server, or let go
-    {"draft": KEY, "text": TEXT, "to": NAME}      typed there and not sent; "" for none
-    {"entered": KEY, "text": LINE, "conv": KEY, "epoch": EPOCH}    a command, or a message behind one, that is
-                                                  to be done; where and in which epoch it was entered
-    {"over": KEY}                                 it was done, could not be, or is a draft now
-    {"stray": NAME, "text": TEXT}                 a draft of an earlier epoch; "" when it is found or let go
+    {"send": CID, "conv": KEY, "text": TEXT, "to": NAME}    a message to send, in the order of the file
+    {"failed": CID, "reason": TEXT}               refused for good; kept until the user discards it
+    {"done": CID}                                 stored by the server, or discarded
+    {"draft": KEY, "text": TEXT, "to": NAME}      typed in a conversation and not sent; "" for none
+    {"entered": KEY, "text": LINE, "conv": KEY, "epoch": EPOCH}    a command, or a message queued after one,
+                                                  that waits; the conversation and epoch it was entered in
+    {"over": KEY}                                 the entered line was done, failed, or is a draft now
+    {"stray": NAME, "text": TEXT}                 a draft of an earlier epoch; "" once placed or discarded
 """
 
 from __future__ import annotations
@@ -26,20 +26,24 @@ from typing import Any, NamedTuple
 from client.local.files import make_private_folder, write_private
 from client.protocol.outbox import Pending
 
-#: Bytes after which the file is written anew, with what is still to be kept. A draft is in it once for each
-#: key.
+#: Bytes appended before the file is rewritten with only what is still needed. It grows because each
+#: keystroke appends the whole draft.
 _COMPACT = 1_000_000
 
 
 class Draft(NamedTuple):
-    """`name`: of the person or group that it is for, "" if it is not known."""
+    """A draft. `name`: the person or group that it is for, "" if it is not known."""
 
     text: str
     name: str
 
 
 class Line(NamedTuple):
-    """What was entered: `conv` is where, in that `epoch` of the server's database ("": not known)."""
+    """A line that the user entered.
+
+    `conv`: the conversation where it was entered.
+    `epoch`: the epoch of the server's database that `conv` belongs to, "" if it is not known.
+    """
 
     text: str
     conv: str
@@ -47,19 +51,28 @@ class Line(NamedTuple):
 
 
 class Journal:
-    """`unsent` and `failed` (with the reasons) by cid, `drafts` by conversation, `strays` by name: drafts of
-    before this `epoch` of the server's database ("": not known). `damaged`: where lines were put that could
-    not be read. `is_behind`: the file lacks something that is here.
+    """The typed text of one user.
 
-    What was written is there after this process was killed; all but drafts, for which there is `sync`, is on
-    the disk, too.
+    `unsent`, `failed`: messages by `cid`, the failed ones with the reasons.
+    `drafts`: drafts by conversation.
+    `strays`: drafts of earlier epochs, by name.
+    `entered`: lines that wait to be done, by key.
+    `epoch`: the epoch of the server's database, "" if it is not known.
+    `damaged`: the file that got the lines that could not be read.
+    `is_behind`: the file lacks changes that are in memory.
 
-    Every method that changes something has done so when it raises OSError: then the file alone is behind, and
-    the next change, or `close`, writes all of it.
+    Written lines survive a kill of this process. They are also synced to disk, except drafts, for which the
+    caller uses `sync`.
+
+    A method that raises OSError has made its change in memory. The next change, or `close`, then rewrites the
+    file with all changes.
     """
 
     def __init__(self, path: Path | None):
-        """None: in memory alone. Raises BlockingIOError when another client has it, or another OSError."""
+        """Read the journal, or keep it only in memory if `path` is None.
+
+        Raises BlockingIOError if another client has it open, another OSError if it cannot be read.
+        """
         self.unsent: dict[str, Pending] = {}
         self.failed: dict[str, tuple[Pending, str]] = {}
         self.drafts: dict[str, Draft] = {}
@@ -74,21 +87,21 @@ class Journal:
         self._is_synced = True
         if path:
             make_private_folder(path.parent)
-            # A file of its own: the journal is replaced when it has grown.
+            # The lock has a file of its own, because the journal is replaced when it has grown.
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._load(path)
 
     @property
     def unkept(self) -> int:
-        """How many messages and drafts are in memory alone; what is typed on the home page is neither."""
+        """The number of messages, lines and drafts that are only in memory. Home page drafts do not count."""
         if self._path and not self.is_behind:
             return 0
         typed = len(self.unsent) + len(self.failed) + len(self.strays) + len(self.entered)
         return typed + sum(map(bool, self.drafts))
 
     def tidy(self) -> None:
-        """Write the file anew, with what is to be kept; what could not be read goes into another one."""
+        """Rewrite the file with only what is still needed. Move lines that could not be read elsewhere."""
         if self._path:
             self.is_behind = True
             self._put_aside(self._path.with_suffix(".damaged"))
@@ -103,13 +116,13 @@ class Journal:
                 os.close(self._lock)
 
     def begin(self, epoch: str) -> None:
-        """The server's database is in this epoch."""
+        """Record the epoch of the server's database. Drafts of an earlier epoch become strays."""
         if epoch != self.epoch:
             self._begin(epoch)
             self._append({"epoch": epoch})
 
     def send(self, pending: Pending) -> None:
-        """It is to be sent; or, if it was so already, to another conversation."""
+        """Record a message to send, or the new conversation of an unsent one."""
         self._send(pending)
         self._append(_send(pending))
 
@@ -129,7 +142,7 @@ class Journal:
             self._append({"draft": conv, "text": text, "to": name}, is_urgent=False)
 
     def sync(self) -> None:
-        """Have what was typed on the disk."""
+        """Sync all typed text to disk."""
         if self.is_behind:
             self.tidy()
         elif self._path and not self._is_synced:
@@ -137,7 +150,7 @@ class Journal:
             self._is_synced = True
 
     def enter(self, key: str, line: Line) -> None:
-        """It waits to be done."""
+        """Record a line that waits to be done."""
         self._enter(key, line)
         self._append(_entered(key, line))
 
@@ -146,16 +159,16 @@ class Journal:
             self._append({"over": key})
 
     def place(self, typed: Pending | Line) -> str:
-        """The conversation of what was typed; "" if its key is of another epoch."""
+        """Return the conversation of typed text, or "" if its key belongs to another epoch."""
         return typed.conv if typed.epoch in ("", self.epoch) else ""
 
     def text(self, conv: str) -> str:
-        """The draft's of a conversation."""
+        """Return the text of a conversation's draft, or "" if there is none."""
         draft = self.drafts.get(conv)
         return draft.text if draft else ""
 
     def found(self, name: str) -> None:
-        """The stray draft for that name is kept as another one, or let go."""
+        """Delete a stray draft, because it is kept as another draft now, or discarded."""
         if self.strays.pop(name, None):
             self._append({"stray": name, "text": ""})
 
@@ -264,8 +277,9 @@ class Journal:
 
 
 def joined(journals: list[str]) -> str:
-    """The journals of one user as one, in that order. Drafts of earlier ones are strays, which go back to
-    their conversations, and replace nothing there.
+    """Join the journals of one user, in that order.
+
+    Drafts of the earlier ones become strays. Strays go back to their conversations and replace nothing there.
     """
     whole = ("".join(f"{line}\n" for line in text.split("\n") if line) for text in journals)
     return _line({"epoch": ""}).join(whole)

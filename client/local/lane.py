@@ -1,6 +1,6 @@
-"""The history on a thread of its own: nothing that its file does holds up the screen.
+"""The history on a thread of its own, so that its file never blocks the screen.
 
-A lane belongs to the event loop that made it: its methods are called there, and what they return comes there.
+A lane belongs to the event loop that made it. Its methods are called and return their results there.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from client.protocol.events import Message
 
 T = TypeVar("T")
 
-#: Seconds for which changes are gathered, to be written together; between two tries of a locked file.
+#: Seconds for which changes are gathered, to be written together. Seconds between retries of a locked file.
 _GATHER, _RETRY = 0.05, 0.1
-#: Messages that a search looks through at a time: others read in between, and it can be cancelled.
+#: Messages that a search covers per step. Between steps other reads run, and the search can be cancelled.
 _SLICE = 2000
-#: Seconds of waiting for the file that are not worth telling.
+#: Seconds of waiting for the file before the history counts as slow.
 _SLOW = 1.0
 
 
 class HistoryLane:
-    """It reads in order, and writes what has changed as soon as that can be done: one does not wait for the
-    other. A message that is not written yet is among `unwritten`.
+    """The history of one user, on a thread.
 
-    `path`: None keeps nothing. `on_problem`: as `History`'s.
+    Reads run in order. They do not wait for unwritten changes, except after `forget`. Changes are written as
+    soon as possible. `unwritten` returns the messages that are not written yet.
+
+    `path`: the file, or None to store nothing. `on_problem`: as in `History`.
     """
 
     def __init__(self, path: Path | None, me: int, on_problem: Callable[[str], None]):
@@ -41,10 +43,10 @@ class HistoryLane:
         self._me = me
         self._on_problem = on_problem
         self._jobs: queue.SimpleQueue[Callable[[History], None] | None] = queue.SimpleQueue()
-        self._lock = Lock()  # of the changes, which are handed over to the thread
+        self._lock = Lock()  # guards the changes, which are handed over to the thread
         self._changes = Changes()
         self._unwritten: dict[tuple[str, int], Message] = {}
-        self._writing = Changes()  # what the thread has of them
+        self._writing = Changes()  # the changes that the thread is writing
         self._write_at = inf
         self._busy_since: float | None = None
         self._ends_at: float | None = None
@@ -56,7 +58,7 @@ class HistoryLane:
 
     @property
     def is_slow(self) -> bool:
-        """Something waits for the file, and has for some time."""
+        """True if a read or write has been waiting for the locked file for more than `_SLOW` seconds."""
         since = self._busy_since
         return since is not None and time.monotonic() - since > _SLOW
 
@@ -77,17 +79,17 @@ class HistoryLane:
         self._change(lambda changes: changes.add_input(text))
 
     def forget(self) -> None:
-        """The messages, and where the conversations stand."""
+        """Delete the messages and the states of the conversations."""
         self._unwritten.clear()
         self._change(Changes.forget)
 
     def unwritten(self, conv: str) -> list[Message]:
-        """Ascending."""
+        """Return a conversation's messages that are not written yet, ascending."""
         found = [message for message in self._unwritten.values() if message.conv == conv]
         return sorted(found, key=lambda message: message.seq)
 
     async def read(self, job: Callable[[History], T]) -> T:
-        """What `job` returns, on the thread. It is called again when the file was locked."""
+        """Call `job` on the thread, and return its result. Call it again if the file was locked."""
         found: asyncio.Future[T] = self._loop.create_future()
 
         def work(history: History) -> None:
@@ -106,8 +108,9 @@ class HistoryLane:
     async def find(
         self, conv: str, text: str, below: int, on_progress: Callable[[int], object]
     ) -> Message | None:
-        """The latest below `seq` that has the text in it, whatever its case. `on_progress` gets the number of
-        the message that it has come to.
+        """Return the latest message before `below` that contains the text, ignoring case, or None.
+
+        `on_progress` gets the number of the message that the search has reached.
         """
         part = text.casefold()
         while True:
@@ -122,13 +125,13 @@ class HistoryLane:
             on_progress(below)
 
     def close(self, seconds: float) -> None:
-        """Write what is left, for so long at most."""
+        """Tell the thread to write the remaining changes and end, in at most `seconds`."""
         if self._keeps:
             self._ends_at = time.monotonic() + seconds
             self._jobs.put(None)
 
     def join(self) -> None:
-        """Wait until it is closed."""
+        """Wait until the thread has ended."""
         if self._keeps:
             self._thread.join()
 
@@ -156,7 +159,7 @@ class HistoryLane:
                 self._patiently(lambda: self._write(history))
             history.close()
         except Busy:
-            pass  # there is no time left
+            pass  # the time for closing is over
         except Exception as error:
             self._call(_raise, error)
 
@@ -164,7 +167,7 @@ class HistoryLane:
         return History(self._path, self._me, lambda text: self._call(self._on_problem, text))
 
     def _turn(self, history: History) -> None:
-        """Write when it is time to, else wait for something to do."""
+        """Write if it is time to, else wait for a job and run it."""
         now = time.monotonic()
         if now >= self._write_at:
             try:
@@ -177,7 +180,7 @@ class HistoryLane:
         with suppress(queue.Empty):
             job = self._jobs.get(timeout=None if self._write_at == inf else self._write_at - now)
             if job:
-                while self._writing.forgets or self._changes.forgets:  # what is forgotten is not to be read
+                while self._writing.forgets or self._changes.forgets:  # no job may read forgotten data
                     self._patiently(lambda: self._write(history))
                 job(history)
             else:
@@ -189,12 +192,13 @@ class HistoryLane:
                 self._writing, self._changes = self._changes, Changes()
         history.write(self._writing)
         self._busy_since = None
-        # One turn of the loop later: who has read before this was written goes on before it is left out.
+        # Remove the messages one turn of the loop later. A reader whose result lacks them must resume first,
+        # because it looks for them among `unwritten`.
         self._call(self._loop.call_soon, self._written, self._writing)
         self._writing = Changes()
 
     def _patiently(self, job: Callable[[], T]) -> T:
-        """Its result, when the file is free. Raises Busy when it must end before."""
+        """Return the result of `job`. Retry while the file is locked. Raises Busy when closing times out."""
         while True:
             try:
                 result = job()
@@ -209,7 +213,7 @@ class HistoryLane:
                 return result
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
-        """In the loop, unless it has ended."""
+        """Call `callback` in the loop, unless the loop has ended."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
@@ -224,5 +228,5 @@ def _settle(future: asyncio.Future[Any], result: object, error: Exception | None
 
 
 def _raise(error: Exception) -> None:
-    """For the loop's handler of exceptions."""
+    """Raise an error in the loop, for its exception handler."""
     raise error

@@ -1,4 +1,4 @@
-"""What a user does not want to hear of: people who are ignored, conversations that are muted or closed."""
+"""Ignored users, and conversations that are muted or closed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from pathlib import Path
 from client.local.files import write_private
 from client.protocol.events import Message
 
-#: Until when, in seconds since 1970; 0: for good.
+#: The end of a period, in seconds since 1970. 0 means no end.
 Until = float
 
 
 class Quiet:
-    """People by name: their ids mean others in another database of the server. Conversations by key: they are
-    forgotten with the database. `closed` has the last message that each conversation had when it was closed.
+    """The users and conversations that one user does not want to hear of.
 
-    A damaged file is put aside; `damaged` is where to. A change that cannot be kept raises OSError, and holds
-    until the end of this run.
+    Users are stored by name, because ids mean other users in another database of the server.
+    Conversations are stored by key, because they are forgotten with the database.
+    `closed` has the number of the last message that each conversation had when it was closed.
+
+    A damaged file is renamed, and `damaged` is its new path. A change that cannot be stored raises OSError,
+    and holds until the end of this run.
     """
 
     def __init__(self, path: Path | None):
@@ -34,7 +37,7 @@ class Quiet:
 
     @property
     def ignored(self) -> Mapping[str, Until]:
-        """Those whose time is not over."""
+        """The ignored users by name, with the ends of their periods. Periods that are over are left out."""
         return _lasting(self._ignored)
 
     @property
@@ -42,7 +45,7 @@ class Quiet:
         return _lasting(self._muted)
 
     def is_ignored(self, name: str) -> bool:
-        """May be called on any thread."""
+        """Return True if that user is ignored. May be called on any thread."""
         until = self._ignored.get(name)
         return until is not None and _lasts(until)
 
@@ -50,7 +53,7 @@ class Quiet:
         return conv in self._muted and _lasts(self._muted[conv])
 
     def hides(self, message: Message) -> bool:
-        """Another's message, whose sender is ignored. May be called on any thread."""
+        """Return True for another user's message if its sender is ignored. May be called on any thread."""
         return not message.is_own and self.is_ignored(message.name)
 
     def ignore(self, name: str, until: Until) -> None:
@@ -79,7 +82,7 @@ class Quiet:
             self._save()
 
     def forget_conversations(self) -> None:
-        """Their keys mean others now."""
+        """Forget closed and muted conversations, because their keys mean others now."""
         if self.closed or self._muted:
             self.closed, self._muted = {}, {}
             self._save()
@@ -91,7 +94,7 @@ class Quiet:
             self._muted = _numbers(found["muted"])
             self.closed = {conv: int(last) for conv, last in _numbers(found["closed"]).items()}
         except OSError:
-            return  # nothing is kept yet
+            return  # nothing is stored yet
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             damaged = path.with_suffix(".damaged")
             with suppress(OSError):
@@ -114,7 +117,7 @@ def _lasting(found: dict[str, Until]) -> dict[str, Until]:
 
 
 def _numbers(found: dict[str, object]) -> dict[str, float]:
-    """Raises TypeError."""
+    """Return the fields, all of them numbers. Raises TypeError if any is not."""
     numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
     if len(numbers) < len(found):
         raise TypeError

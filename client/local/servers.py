@@ -1,4 +1,4 @@
-"""Which spellings name one server, and the folder that its files are in."""
+"""The spellings that name one server, and the folder of its files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 def canonical(server: str) -> str:
-    """The spelling of `HOST:PORT` that accounts and files are kept under.
+    """Return the spelling of `HOST:PORT` under which accounts and files are stored.
 
-    Names are compared without capitals and a final dot, names in other letters as IDNA has them, addresses
-    by their value. `localhost`, 127.0.0.1 and ::1 are one host. No name is looked up: what it leads to may
-    change.
+    Names are compared in lower case, without a final dot, and encoded with IDNA. Addresses are compared by
+    value. `localhost`, 127.0.0.1 and ::1 are one host. No name is resolved, because its address may change.
     """
     host, _, port = server.rpartition(":")
     host = host.strip("[]").lower().removesuffix(".")
@@ -39,21 +38,23 @@ def canonical(server: str) -> str:
 
 
 def spellings(server: str) -> list[str]:
-    """The canonical one first, then others that earlier versions have kept things under."""
+    """Return the canonical spelling, then others under which earlier versions stored data."""
     found, port = canonical(server), server.rpartition(":")[2]
     loopback = [f"127.0.0.1:{port}", f"[::1]:{port}"] if found == f"localhost:{port}" else []
     return list(dict.fromkeys([found, server, *loopback]))
 
 
 def folder(data: Path, server: str) -> Path:
-    """Where the files of the server's users are. What is kept there under another spelling is moved to it,
-    unless a chatcli has it open."""
+    """Return the folder for the files of the server's users.
+
+    Move users' folders there from other spellings, except those that a chatcli has open.
+    """
     found = data / _name(canonical(server))
     for old in sorted(data.glob("*_*")):
         is_same = canonical(_spelling(old.name)) == canonical(server) or old.name == _name(server)
         if is_same and old != found and old.is_dir():
             for user in sorted(old.iterdir()):
-                with suppress(OSError):  # it stays where it is, and is looked at again at the next start
+                with suppress(OSError):  # it stays where it is, until the next start tries again
                     _move(user, found / user.name)
             with suppress(OSError):
                 old.rmdir()
@@ -61,14 +62,14 @@ def folder(data: Path, server: str) -> Path:
 
 
 def is_open(user: Path) -> bool:
-    """Another chatcli on this machine has this folder of a user."""
+    """Return True if another chatcli on this machine has this user's folder open."""
     try:
         with _held(user):
             return False
     except BlockingIOError:
         return True
     except OSError:
-        return False  # there is none
+        return False  # the folder does not exist
 
 
 def _name(server: str) -> str:
@@ -76,15 +77,17 @@ def _name(server: str) -> str:
 
 
 def _spelling(name: str) -> str:
-    """The server of a folder's name."""
+    """Return the server that a folder's name stands for."""
     host, _, port = name.rpartition("_")
     is_v6 = host.startswith("_") and host.endswith("_")
     return f"[{host[1:-1].replace('_', ':')}]:{port}" if is_v6 else f"{host}:{port}"
 
 
 def _move(old: Path, new: Path) -> None:
-    """A user's files; where there are some already, what is unsent there joins what is unsent here. Raises
-    OSError."""
+    """Move a user's folder. If the new one exists, move only the journal, and join it with the one there.
+
+    Raises OSError if that fails.
+    """
     with _held(old):
         if not new.exists():
             make_private_folder(new.parent)
@@ -101,7 +104,7 @@ def _move(old: Path, new: Path) -> None:
 
 @contextmanager
 def _held(user: Path) -> Iterator[None]:
-    """Keep every chatcli from opening the user's files. Raises BlockingIOError when one has."""
+    """Keep every chatcli from opening the user's files. Raises BlockingIOError if one has opened them."""
     lock = os.open(user / "typed.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

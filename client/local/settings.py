@@ -1,4 +1,4 @@
-"""chatcli.toml: one table of what can be set, in the file or with /set."""
+"""The settings of chatcli.toml, in one table. The user changes them in the file or with /set."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from client.local.files import write_private
 
 
 class BadSettings(ValueError):
-    """The file cannot be read, or has what cannot be: the text says where, or names every such setting."""
+    """The file cannot be read or has wrong settings. The text says where, or names every wrong setting."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`choices`: what it may be; none: any text."""
+    """One setting. `choices`: the values that are allowed. Without them every text is allowed."""
 
     name: str
     default: str | bool
@@ -26,7 +26,7 @@ class Setting:
     in_file_only: bool = False
 
     def parse(self, text: str) -> str | bool:
-        """Raises BadSettings."""
+        """Return the value of a typed text. Raises BadSettings if it is not allowed."""
         if isinstance(self.default, bool):
             if text not in ("on", "off"):
                 raise BadSettings(_("{name} is on or off").format(name=self.name))
@@ -35,7 +35,7 @@ class Setting:
         return text
 
     def check(self, value: object) -> None:
-        """Raises BadSettings."""
+        """Check the type and the choices. Raises BadSettings if the value is not allowed."""
         if type(value) is not type(self.default):
             kind = _("true or false") if isinstance(self.default, bool) else _("a text in quotes")
             raise BadSettings(_("{name} must be {kind}").format(name=self.name, kind=kind))
@@ -68,10 +68,10 @@ SETTINGS = {
 
 
 class Settings:
-    """The values by name; those that the file does not have are the defaults."""
+    """The values by name. Settings that the file lacks have their defaults."""
 
     def __init__(self, path: Path):
-        """Raises BadSettings, with all that is wrong in it."""
+        """Read the file. Raises BadSettings, which names everything that is wrong in it."""
         self._path = path
         self._values: dict[str, str | bool] = {name: setting.default for name, setting in SETTINGS.items()}
         problems = []
@@ -94,16 +94,19 @@ class Settings:
         return self._values[name] is True
 
     def shown(self, name: str) -> str:
-        """As `set` takes it."""
+        """Return the value as a text that `set` takes."""
         value = self._values[name]
         return ("on" if value else "off") if isinstance(value, bool) else value
 
     def set(self, name: str, text: str) -> None:
-        """Keep it in the file, whose comments stay. Raises BadSettings, OSError."""
-        import tomlkit  # here alone: reading needs less, and the client starts sooner
+        """Store a value in the file, whose comments stay.
+
+        Raises BadSettings if the value or the file is wrong, OSError if the file cannot be written.
+        """
+        import tomlkit  # imported only here, because reading works without it and the client starts sooner
 
         value = SETTINGS[name].parse(text)
-        _read(self._path)  # it may have been edited meanwhile
+        _read(self._path)  # a check, because the file may have been edited meanwhile
         document = tomlkit.parse(self._path.read_text("utf-8")) if self._path.exists() else tomlkit.document()
         document[name] = value
         self._values[name] = value
@@ -111,7 +114,7 @@ class Settings:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Raises BadSettings, which says where the file is wrong."""
+    """Return the content of the file. Raises BadSettings, which says where the file is wrong."""
     try:
         content = path.read_bytes()
         return tomllib.loads(content.decode())
@@ -121,12 +124,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadSettings(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BadSettings(f"{path}: not UTF-8 (at {_end(content[: error.start])})") from None
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or too long for `int`
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number too long for `int`
         where = str(error).replace("end of document", _end(content))
         raise BadSettings(f"{path}: {where}") from None
 
 
 def _end(content: bytes) -> str:
-    """Where it ends, as tomllib names places."""
+    """Return the position of the end, in tomllib's words."""
     *lines, last = content.decode().split("\n")
     return f"line {len(lines) + 1}, column {len(last) + 1}"

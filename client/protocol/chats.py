@@ -1,4 +1,4 @@
-"""Chatting over a link: what comes is shown once and in order, what goes is sent until acknowledged."""
+"""Chat over a link: messages are delivered once and in order, and sent until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from forkchat.errors import (
 from forkchat.wire import msgid as m
 from forkchat.wire.conversation import group_key, pair_key, parse_key
 
-#: A login answer with so many conversations may have left some out.
+#: Conversations. A login answer with this many may have left some out (docs/wire.md).
 MAX_LOGIN_CONVS = 500
 
 
 class Chats:
-    """`me` is the user's id, 0 before the first login."""
+    """The conversations and the outbox of one user. `me` is the user's id, 0 while no user is known."""
 
     def __init__(self, link: Link, follows_all: bool):
         self.me = 0
         self.name = ""
         self.epoch = ""
         self.outbox = Outbox()
-        self._me_in = ""  # the epoch in which the user has that id
-        self._names: dict[str, str] = {}  # of people and groups, by conversation, in this epoch
+        self._me_in = ""  # the epoch to which the id `me` belongs
+        self._names: dict[str, str] = {}  # people and groups by conversation, in this epoch
         self._link = link
         self._follows_all = follows_all
         self._timelines = Timelines(follows_all)
@@ -65,7 +65,10 @@ class Chats:
         self._looks_again = False
 
     def start(self, logged_in: LoggedIn, standings: list[Standing]) -> list[Event]:
-        """Logged in. What another user has left is dropped; the same one goes on where he was."""
+        """Begin the session of a user who has just logged in.
+
+        Another user's state is dropped; the same user's state is kept.
+        """
         events: list[Event] = []
         me, name = logged_in.id, logged_in.name
         if self.is_someone_else(logged_in):
@@ -82,7 +85,7 @@ class Chats:
         return events + self._stand(standings)
 
     def doubt(self, logged_in: LoggedIn, standings: list[Standing]) -> str:
-        """What contradicts what we know, of an answer to coming back; "" for nothing."""
+        """Return how the answer to a resumed login contradicts the known state; "" if it does not."""
         if self.is_someone_else(logged_in):
             return f"it logs in {logged_in.name}, {logged_in.id}, whom nobody has asked for"
         ends = (f"{each.conv} ends with {each.last}" for each in standings if self._timelines.is_beyond(each))
@@ -90,17 +93,25 @@ class Chats:
 
     @property
     def known_in(self) -> str:
-        """The epoch of the ids that the user knows: that of the last login. "": not known."""
+        """The epoch of the ids that the user knows; "" if unknown.
+
+        That is the epoch of the last login, else the server's.
+        """
         return self._me_in or self.epoch
 
     def is_someone_else(self, logged_in: LoggedIn) -> bool:
-        """Another user than the last one, or than nobody. In another epoch ids say nothing."""
+        """Return True unless the login is of the same user as the last one.
+
+        Names are compared if the epoch has changed, because ids mean other users then.
+        """
         is_same_epoch = self._me_in in ("", self.epoch)
         return logged_in.id != self.me if is_same_epoch else logged_in.name != self.name
 
     def begin(self, epoch: str) -> bool:
-        """The server's database is in this epoch; whether in another one than before, in which all ids and
-        numbers meant something else."""
+        """Set the epoch of the server's database. Return True if it replaces another epoch.
+
+        All ids and numbers of the earlier epoch are invalid then.
+        """
         before, self.epoch = self.epoch, epoch
         if epoch != before:
             self.forget_cursors()
@@ -117,19 +128,19 @@ class Chats:
                 self.outbox.add(replace(pending, epoch=pending.epoch or self.epoch, is_sent=False, at=0.0))
 
     def drop(self, reason: str) -> list[Event]:
-        """Forget everything of this user; messages that were not acknowledged have failed."""
+        """Forget the user's state. Return a SendFailed for each message that was not acknowledged."""
         refused = NotLoggedIn(reason)
         self.me = 0
         self.forget_cursors()
         return [SendFailed(p.cid, p.conv, p.text, refused) for p in self.outbox.clear()]
 
     def forget_cursors(self) -> None:
-        """The server's database is another one now (`epoch`), or the user is."""
+        """Forget all timelines and cursors, because the database (`epoch`) or the user has changed."""
         self._timelines = Timelines(self._follows_all, self._timelines.has_room)
         self._cursors = Cursors()
 
     def make_room(self, has_room: bool) -> None:
-        """Whether messages are handed on; without room they wait at the server."""
+        """Set whether messages are delivered. Without room they wait at the server."""
         self._timelines.has_room = has_room
 
     def confirm(self, conv: str, seq: int) -> None:
@@ -142,7 +153,11 @@ class Chats:
         self._timelines.follow(conv, last, self._link.now)
 
     def send(self, to: str | int, text: str, name: str, cid: str) -> Pending:
-        """Raises BadRequest, TooLarge, Conflict; UnicodeEncodeError for text that is no Unicode."""
+        """Queue a message and return it. If its `cid` is queued already, return the queued message.
+
+        Raises BadRequest or TooLarge if the message cannot be sent. Raises Conflict if the `cid` belongs to
+        another queued message. Raises UnicodeEncodeError if the text is not valid Unicode.
+        """
         limit, size = self._link.limits["text"], len(text.encode())
         if size > limit:
             raise TooLarge(f"a text may have {limit} bytes, this one has {size}")
@@ -161,7 +176,10 @@ class Chats:
         self._cursors.read(conv, seq, self._link.now)
 
     def on_group_answer(self, asked: dict[str, Any], answer: Answer) -> list[Event]:
-        """We have made, joined or left a group."""
+        """Update the state after the user has made, joined or left a group.
+
+        Raises BadRequest if the answer names another group than the request.
+        """
         if answer.msgid == m.GROUPS:
             if asked["op"] == "leave":
                 self._forget(group_key(asked["groupid"]))
@@ -175,7 +193,7 @@ class Chats:
         return list(self._timelines.stand(standing, self._link.now))
 
     def on_found(self, fields: dict[str, Any]) -> None:
-        """Somebody was looked up."""
+        """Remember the name of a user who was looked up."""
         user, name = parse.identifier(fields, "id"), parse.text(fields, "name")
         if user != self.me:
             self._names[pair_key(self.me, user)] = name
@@ -187,7 +205,10 @@ class Chats:
         return [notice]
 
     def on_error(self, frame: parse.Frame) -> list[Event]:
-        """A 105. RECV alone is sent without a `rid`; over the rate limit it is sent again."""
+        """Handle an ERROR (105) that answers no request.
+
+        A RECV has no `rid`, so its refusal arrives here. Over the rate limit the RECV is sent again later.
+        """
         refused = parse.refusal(frame)
         if not isinstance(refused, RateLimited):
             return [Problem(f"the server reports: {refused.errmsg}")] if refused else []
@@ -196,7 +217,7 @@ class Chats:
         return []
 
     def on_chat(self, frame: parse.Frame) -> list[Event]:
-        """A message that came live."""
+        """Handle a live message."""
         events: list[Event] = []
         message = self._recognise(parse.message(frame, self.me), events)
         if not message.seq:
@@ -205,17 +226,17 @@ class Chats:
         return events + self._timelines.live(message, self._link.now)
 
     def on_standings(self, frame: parse.Frame) -> list[Event]:
-        """An unsolicited 112: some deliveries were left out."""
+        """Handle an unsolicited CONVS (112), which means that the server has left out deliveries."""
         return self._stand(parse.standings(frame, self.me))
 
     def look_again(self) -> None:
-        """Something has come that could not be read, a message perhaps: ask where all conversations stand."""
+        """Plan a SYNC of all conversations, because an unreadable frame may have been a message."""
         if not self._looks_again:
             self._looks_again = True
             self._sync_at = max(self._sync_at, self._link.now + RETRY_TIME)
 
     def advance(self) -> list[Event]:
-        """Send what is due."""
+        """Send all requests, messages and cursors that are due."""
         now = self._link.now
         events: list[Event] = []
         if self._is_sync_due and self._sync_at <= now:
@@ -234,8 +255,10 @@ class Chats:
         return events
 
     def _seek(self, head: Pending) -> list[Event]:
-        """Find whom a message of another epoch is for in this one, with those that were written behind it:
-        people by asking for them, groups among the user's own."""
+        """Find the receiver of a message from another epoch, and readdress the rest of its queue too.
+
+        A person is looked up at the server. A group is sought among the user's own groups.
+        """
         if head.name and not parse_key(head.conv).group:
             head.is_sent = True
             self._link.ask(m.LOOKUP, {"name": head.name}, partial(self._on_sought, head))
@@ -276,7 +299,7 @@ class Chats:
                 self._link.ask(msgid, fields, partial(self._on_read, fields["conv"]))
 
     def deadline(self) -> float | None:
-        """When `advance` has something to do."""
+        """Return when `advance` has something to do; None if nothing is planned."""
         times = [self._timelines.deadline(), self.outbox.deadline(), self._cursors.deadline]
         if self._is_sync_due:
             times.append(self._sync_at)
@@ -284,11 +307,11 @@ class Chats:
 
     @property
     def is_idle(self) -> bool:
-        """Everything was acknowledged, and nothing that we know of is missing."""
+        """Every message was acknowledged, and no message that is known to exist is missing."""
         return not self.outbox and self._timelines.is_whole
 
     def _forget(self, conv: str) -> None:
-        """We are no longer in it."""
+        """Forget a conversation that the user is no longer in."""
         self._timelines.forget(conv)
         self._cursors.forget(conv)
 
@@ -310,7 +333,7 @@ class Chats:
         return not self._is_syncing and (self._looks_again or not self._timelines.is_synced)
 
     def _sync(self, after: str = "", known: frozenset[str] = frozenset()) -> None:
-        """`known`: the conversations of the pages before."""
+        """Ask where all conversations stand. `known`: the conversations of the pages before."""
         self._is_syncing, self._looks_again = True, False
         self._link.ask(m.SYNC, {"after": after} if after else {}, partial(self._on_synced, known))
 
@@ -343,7 +366,11 @@ class Chats:
         return events + self._timelines.page(conv, known, first, last, more, now)
 
     def _recognise(self, message: Message, events: list[Event]) -> Message:
-        """A message of ours that comes before, or instead of, its acknowledgement is acknowledged."""
+        """Return the message, marked as an echo if it waits in the outbox.
+
+        Such a message counts as acknowledged, because it came before, or instead of, its acknowledgement. Its
+        Sent is added to `events`.
+        """
         if not message.is_own and message.conv[0] == "d":
             self._names[message.conv] = message.name
         pending = self.outbox.get(message.cid) if message.is_own else None

@@ -1,4 +1,4 @@
-"""What we tell the server of our reading: RECV and READ, gathered for a moment."""
+"""The RECV and READ cursors that the client sends, batched for a moment."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 from client.protocol.events import Standing
 from forkchat.wire import msgid as m
 
-#: Long enough to gather a burst, short enough that little is repeated after a crash.
+#: Seconds: long enough to batch a burst, short enough that little is repeated after a crash.
 GATHER_TIME = 0.25
-#: For how long a refusal of RECV may be on its way.
+#: Seconds that the refusal of a RECV may be on its way.
 _REFUSAL_TIME = 10.0
-#: Conversations in one RECV: far below the server's frame limit.
+#: Conversations in one RECV, to stay far below the server's frame limit.
 _MAX_CURSORS = 1000
 
 
 class Cursors:
-    """The last message confirmed (`recv`) and read of each conversation, and which are not told yet.
+    """The last confirmed (`recv`) and the last read message of each conversation.
 
-    RECV confirms everything before it. So nothing is told of a conversation that is `_held`: the user got the
-    messages from that number on, and may lack some before it.
+    A cursor is "untold" until it is sent. `_held` maps a conversation to a number from which on the user has
+    its messages. Earlier ones may be missing. No RECV is sent for such a conversation, because a RECV
+    confirms everything before its number.
     """
 
     def __init__(self) -> None:
@@ -28,12 +29,12 @@ class Cursors:
         self._read: dict[str, int] = {}
         self._untold_recv: set[str] = set()
         self._untold_read: set[str] = set()
-        self._told_recv: set[str] = set()  # by the latest flushes
+        self._told_recv: set[str] = set()  # sent by the latest flushes
         self._flushed_at = 0.0
         self.deadline: float | None = None
 
     def hold(self, conv: str, first: int) -> None:
-        """Tell nothing of the conversation until the server says that all before `first` is confirmed."""
+        """Send no RECV of the conversation until the server says that all before `first` is confirmed."""
         self._held[conv] = first
 
     def confirm(self, conv: str, seq: int, now: float) -> None:
@@ -48,7 +49,7 @@ class Cursors:
             self._plan(now)
 
     def stand(self, standing: Standing, now: float) -> None:
-        """The server's cursors; what a lost connection has kept from it is told again."""
+        """Compare with the server's cursors, and resend those that were lost with a connection."""
         conv = standing.conv
         if self._held.get(conv, 0) <= max(standing.recv + 1, standing.first):
             self._held.pop(conv, None)
@@ -59,7 +60,7 @@ class Cursors:
             self._plan(now)
 
     def flush(self, now: float) -> list[tuple[int, dict[str, Any]]]:
-        """The msgids and fields that tell everything."""
+        """Return the msgid and the fields of each frame that sends the untold cursors."""
         if now - self._flushed_at > _REFUSAL_TIME:
             self._told_recv.clear()
         self._flushed_at = now
@@ -76,7 +77,7 @@ class Cursors:
         return frames
 
     def recv_refused(self, at: float) -> None:
-        """A RECV was refused, which one is not said: tell all of the latest again at `at`."""
+        """Resend all recent RECV cursors at `at`, because a refusal does not say which RECV it means."""
         self._untold_recv |= self._told_recv
         self.deadline = at
 

@@ -1,4 +1,4 @@
-"""What a session tells: small immutable records, each one thing that happened."""
+"""The events of a session: small immutable records, each of one occurrence."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ _OF_OTHERS = "the server has another database now, in which ids belong to other 
 
 
 class ConnectionLost(Unavailable):
-    """The connection ended before the answer came: whether the request was done is not known."""
+    """The connection ended before the answer came, so the request may or may not have been done."""
 
     def __init__(self, errmsg: str = "the connection was lost before the answer came"):
         super().__init__(errmsg, retry_after=0.0)
 
 
 class NotUnderstood(Unavailable):
-    """The server's answer makes no sense: whether the request was done is not known."""
+    """The server's answer makes no sense, so the request may or may not have been done."""
 
 
 class Stranded(Failed):
-    """The server has another database now, and whom the message or the request is for is not known there: it
-    was not sent. `who`: the receiver's name, or the conversation's key of before.
+    """The message or request was not sent, because its receiver is unknown in the server's new database.
 
-    No class of `Refused` itself: those are what the server refuses, by its errno.
+    `who`: the receiver's name, or the conversation's old key.
+
+    It does not derive from `Refused` directly, because each direct subclass stands for an errno of the
+    server.
     """
 
     def __init__(self, errmsg: str = _OF_OTHERS, who: str = ""):
@@ -49,20 +51,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a conversation stands: its last message, and the cursors that the server has of us."""
+    """The state of a conversation: its last message, and the server's cursors for the user."""
 
     conv: str
     last: int
     recv: int
     read: int
-    first: int  # nothing before it will ever come
+    first: int  # no earlier message will ever come
 
 
 @dataclass(frozen=True)
 class Greeted:
-    """The server speaks our protocol; one may log in or register.
+    """The server speaks this protocol, and a login or registration is possible.
 
-    `epoch` is its database's: with another one nothing that was numbered before is what it was.
+    `epoch` identifies the server's database. Numbers of another epoch mean other messages and people.
     """
 
     epoch: str
@@ -74,7 +76,7 @@ class LoggedIn:
     name: str
     friends: list[Friend]
     groups: list[Group]
-    is_resumed: bool  # by itself, after a lost connection
+    is_resumed: bool  # the session has logged in again after a lost connection
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ class LoginFailed:
 
 @dataclass(frozen=True)
 class LoggedOut:
-    """`reason`: `logout`; `replaced` (another session has ended this one, or was found in its place after a
-    lost connection) or `kicked`, after which nobody reconnects unasked.
+    """The user's session has ended.
+
+    `reason`: `logout`, `replaced` or `kicked`. `replaced` means that another session has ended this one, or
+    was found in its place after a lost connection. After `replaced` and `kicked` the client does not
+    reconnect by itself.
     """
 
     reason: str
@@ -93,9 +98,9 @@ class LoggedOut:
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The connection ended. `is_wanted`: someone is logged in on it, so it should come back.
+    """The connection ended. `is_wanted`: a user is logged in, or is to be, so it should be restored.
 
-    `failure`: why it was of no use from the start; None: it was greeted.
+    `failure`: why the connection was unusable from the start; None if the server had greeted the client.
     """
 
     is_wanted: bool
@@ -104,7 +109,7 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class Retrying:
-    """There is no connection, for this reason; the next try is in so many seconds."""
+    """The client has no connection, because of `reason`. The next attempt is in `seconds` seconds."""
 
     seconds: float
     reason: str
@@ -112,7 +117,7 @@ class Retrying:
 
 @dataclass(frozen=True)
 class Message:
-    """A chat message whose turn has come: each (conv, seq) comes once, in the order of `seq`."""
+    """A chat message in its turn: each (conv, seq) comes once, in the order of `seq`."""
 
     conv: str
     seq: int  # 0: ephemeral
@@ -122,12 +127,12 @@ class Message:
     ts: int  # milliseconds since 1970
     cid: str = ""
     is_own: bool = False
-    is_echo: bool = False  # sent by this very session: its `Sent` has told of it
+    is_echo: bool = False  # sent by this session, and already reported by its `Sent`
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message of ours is stored and will not be lost."""
+    """The user's message is stored and will not be lost."""
 
     cid: str
     conv: str
@@ -138,7 +143,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class SendDelayed:
-    """Not stored yet, for this reason; it will be sent again."""
+    """The message is not stored yet, because of `refused`. It will be sent again."""
 
     cid: str
     conv: str
@@ -148,7 +153,7 @@ class SendDelayed:
 
 @dataclass(frozen=True)
 class Readdressed:
-    """The server has another database now; a message that is still to be sent goes to this conversation."""
+    """The unsent message goes to `conv` now, because the server has another database."""
 
     cid: str
     conv: str
@@ -156,7 +161,7 @@ class Readdressed:
 
 @dataclass(frozen=True)
 class SendFailed:
-    """Refused for good; it will not be sent again."""
+    """The message was refused for good. It will not be sent again."""
 
     cid: str
     conv: str
@@ -166,10 +171,10 @@ class SendFailed:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a `Session.request`: its fields, or why it was refused."""
+    """The result of a `Session.request`: the answer's fields, or the refusal."""
 
     rid: str
-    msgid: int  # the request's
+    msgid: int  # of the request
     fields: dict[str, Any]
     refused: Refused | None
 
@@ -183,7 +188,10 @@ class FriendState:
 
 @dataclass(frozen=True)
 class Notice:
-    """`kind`: friend_added, group_joined, group_left, group_removed; `conv` is "" for the first."""
+    """A change among the user's friends or groups.
+
+    `kind`: friend_added, group_joined, group_left or group_removed. `conv` is "" for friend_added.
+    """
 
     kind: str
     id: int
@@ -193,7 +201,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The other side of a pair has read up to `seq`."""
+    """The other user of a pair has read up to `seq`."""
 
     conv: str
     id: int
@@ -209,7 +217,7 @@ class Typing:
 
 @dataclass(frozen=True)
 class Problem:
-    """The server said or did what it should not have; `text` is for people."""
+    """The server said or did something wrong. `text` is for people."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""One connection after another: HELLO, frames, answers matched to requests, signs of life."""
+"""One connection after another: HELLO, frames, answers matched to requests, keep-alive."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from forkchat.wire import msgid as m
 from forkchat.wire.frames import FrameDecoder, FrameTooLong, line
 from forkchat.wire.requests import decode
 
-#: The longest frame that we take from a server: a login answer with many thousand friends.
+#: Bytes of the longest frame accepted from a server: a login answer with many thousand friends.
 MAX_FRAME = 8 << 20
-#: Seconds of silence after which a server is dead; how long until we ask it, it says itself.
+#: Seconds of silence after which a server counts as dead. Its HELLO answer names the seconds before a PING.
 DEAD_TIME = 90.0
 
-#: Seconds in which a server must have answered HELLO.
+#: Seconds in which a server must answer HELLO.
 HELLO_TIME = 10.0
-#: Seconds for the answer to another request, after which the connection is given up. A password waits for its
-#: turn to be hashed.
+#: Seconds to wait for the answer to another request before the connection is given up. Requests with a
+#: password get longer, because it waits for its turn to be hashed.
 ANSWER_TIME, HASHING_TIME = 15.0, 30.0
 _HASHING = frozenset((m.LOGIN, m.REG, m.ACCOUNT))
-#: What a `rid` may add to a frame.
+#: Bytes that a `rid` may add to a frame.
 _RID_ROOM = 64
-#: The frame limit before login (a server's own is in its answer to HELLO).
+#: Bytes: the frame limit before login. The limit after login is in the server's answer to HELLO.
 FIRST_LIMIT = 4096
 
 _ANSWERS = frozenset((m.ACK, m.ERROR, m.LOGIN_ACK, m.REG_ACK, m.HELLO_ACK, m.CONVS, m.PAGE))
 
-#: What is to be done with an answer. MUST read all of it that it needs before it changes anything:
-#: when it raises BadRequest, it is called again with an answer that says so.
+#: The callback for an answer. It MUST read everything that it needs before it changes anything. If it
+#: raises BadRequest, it is called again with a NotUnderstood answer.
 Then = Callable[[Answer], list[Event]]
 
 
@@ -47,10 +47,10 @@ class _Waiting:
 
 
 class Link:
-    """`now` is the time of the owner's last call; `limits` and `epoch` are the server's (docs/wire.md).
+    """The current connection to the server. `now` is the time of the owner's last call.
 
-    `failure`: why the connection cannot be used, if it ends now; None once the server has greeted us.
-    `has_missed`: something has come that could not be read.
+    `limits` and `epoch` are the server's (docs/wire.md). `failure`: why the connection cannot be used, if it
+    ends now; None once the server has greeted the client. `has_missed`: an unreadable frame has arrived.
     """
 
     def __init__(self, agent: str) -> None:
@@ -68,14 +68,17 @@ class Link:
         self._out = bytearray()
         self._rids = count(1)
         self._waiting: dict[str, _Waiting] = {}
-        self._busy_at = 0.0  # when a part of a frame has come
+        self._busy_at = 0.0  # when the last part of a frame arrived
         self._opened_at = 0.0
         self._heard_at = 0.0
         self._is_pinged = False
         self._has_answered = False
 
     def open(self, now: float, greeted: Then) -> None:
-        """There is a connection: say HELLO. `greeted` gets the answer, `limits` and `epoch` are set."""
+        """Begin a new connection with HELLO. `greeted` gets the answer.
+
+        If the answer is no refusal, `limits` and `epoch` are set before that call.
+        """
         self.now = self._opened_at = self._heard_at = now
         self.is_up = True
         self.failure = ConnectionError("the server has closed the connection at once")
@@ -86,7 +89,7 @@ class Link:
         self.ask(m.HELLO, {"ver": 1, "ua": self._agent}, partial(self._on_hello, greeted))
 
     def close(self, now: float) -> list[Event]:
-        """The connection has ended, and with it every request that waits for an answer."""
+        """End the connection, and with it every request that waits for an answer."""
         self.now = now
         self.is_up = False
         waiting, self._waiting = self._waiting, {}
@@ -97,21 +100,27 @@ class Link:
         ]
 
     def ask(self, msgid: int, fields: dict[str, Any], then: Then) -> str:
-        """Send a request; its answer, or the loss of the connection, calls `then`. Raises BadRequest."""
+        """Send a request and return its `rid`. The answer, or the loss of the connection, calls `then`.
+
+        Raises BadRequest if the fields cannot be written as JSON.
+        """
         rid = str(next(self._rids))
         self._out += _frame(msgid, fields | {"rid": rid})
         self._waiting[rid] = _Waiting(msgid, then, self.now)
         return rid
 
     def check_size(self, msgid: int, fields: dict[str, Any], limit: int | None = None) -> None:
-        """Raises TooLarge for a request over whose size the server would close the connection, BadRequest for
-        one that cannot be written."""
+        """Check that a request can be sent.
+
+        Raises TooLarge if the server would close the connection over its size. Raises BadRequest if the
+        fields cannot be written as JSON.
+        """
         limit = limit or self.limits["frame"]
         if len(_frame(msgid, fields)) > limit - _RID_ROOM:
             raise TooLarge(f"a request may have {limit} bytes")
 
     def tell(self, msgid: int, fields: dict[str, Any]) -> None:
-        """Send what nobody answers. Raises BadRequest."""
+        """Send a frame that has no answer. Raises BadRequest if the fields cannot be written as JSON."""
         self._out += _frame(msgid, fields)
 
     def data_to_send(self) -> bytes:
@@ -124,8 +133,11 @@ class Link:
         return bool(self._waiting)
 
     def receive(self, data: bytes, now: float, handle: Callable[[parse.Frame], list[Event]]) -> list[Event]:
-        """`handle` gets every frame that answers no request of ours; it may raise BadRequest. What comes
-        behind a frame that ends the connection is for nobody."""
+        """Return the events of received bytes.
+
+        `handle` gets every frame that answers no request, and may raise BadRequest. Frames after one that
+        ends the connection are dropped.
+        """
         self.now = self._heard_at = now
         self._is_pinged = False
         if not self.is_greeted:
@@ -204,13 +216,13 @@ class Link:
 
     @property
     def deadline(self) -> float:
-        """When `tick` has something to do."""
+        """The time at which `tick` has something to do."""
         if not self.is_greeted:
             return self._opened_at + HELLO_TIME
         return min(self._heard_at + (DEAD_TIME if self._is_pinged else self._heartbeat), self._answers_at())
 
     def _answers_at(self) -> float:
-        """When an answer is overdue. One that is on its way, slowly, is waited for."""
+        """Return when an answer is overdue. An answer that arrives slowly extends the time."""
         return min(
             (
                 max(each.since, self._busy_at) + (HASHING_TIME if each.msgid in _HASHING else ANSWER_TIME)
@@ -221,7 +233,10 @@ class Link:
 
 
 def _frame(msgid: int, fields: dict[str, Any]) -> bytes:
-    """Raises BadRequest for what JSON has no place for: an integer of 65 bits, half a character."""
+    """Return an encoded frame.
+
+    Raises BadRequest for values without a JSON form: an integer of 65 bits, half a surrogate pair.
+    """
     try:
         return line({"msgid": msgid} | fields)
     except TypeError as error:

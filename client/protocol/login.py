@@ -1,4 +1,4 @@
-"""Whom a session logs in, with what, and when again."""
+"""The login of a session: the user, the credentials, and the time of the next attempt."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from forkchat.errors import AlreadyOnline, BadRequest, RateLimited, Refused, Tok
 from forkchat.wire.names import MAX_TYPED
 from forkchat.wire.requests import MAX_PASSWORD
 
-#: Seconds between two tries when the server names none.
+#: Seconds between two attempts if the server names no time.
 RETRY_TIME = 1.0
-#: Seconds in which a server finds out that our own older connection is dead, and ends its session. A session
-#: that is still there after them is another client's.
+#: Seconds in which a server notices that the client's older connection is dead, and ends its session.
+#: A session that still exists afterwards is another client's.
 OWN_SESSION_TIME = 15.0
 
 
 @dataclass
 class Login:
-    """`who`: name or id. The server gives a `token` for the next time (`is_resumed`); the password
-    stays in memory for when that has expired. `at`: when to try; None: an answer is on its way.
+    """A login that the user wants, with its retries.
 
-    `doubted`: what the last answer said that contradicts what was known.
+    `who`: name or id. The server gives a `token` for the next login. The password stays in memory for when
+    the token has expired. `at`: the time of the next attempt; None while an answer is on its way.
+    `is_resumed`: a login has succeeded, so the next one resumes the session.
+
+    `doubted`: the contradiction between the last answer and the known state; "" for none.
 
     `takeover` ends a session of the same user elsewhere. It MUST be what the user wants just now. A login
-    that is tried again by itself, hours later perhaps, waits for what is left of our own session to end.
+    that is retried automatically, perhaps hours later, waits for the client's own old session to end.
     """
 
     who: str | int
@@ -43,14 +46,14 @@ class Login:
             raise BadRequest("the name or the password is too long")
 
     def fields(self) -> dict[str, Any]:
-        """Of the LOGIN request."""
+        """Return the fields of the LOGIN request."""
         if self.token:
             return {"token": self.token, "takeover": self.takeover}
         key = "id" if isinstance(self.who, int) else "name"
         return {key: self.who, "password": self.password, "takeover": self.takeover}
 
     def greeted(self, now: float) -> None:
-        """There is a connection: try at once."""
+        """Plan an attempt at once, because there is a connection."""
         self.at = self._greeted_at = now
 
     def succeeded(self, token: str) -> None:
@@ -66,7 +69,10 @@ class Login:
         return self.is_resumed or bool(self.token)
 
     def retries(self, refused: Refused, now: float) -> bool:
-        """Whether to go on by ourselves after a refusal; a password's first try is for the user to repeat."""
+        """Plan another attempt after a refusal. Return False if there will be none.
+
+        The first login with a password is not retried, because that is up to the user.
+        """
         if not self.is_known:
             return False
         if isinstance(refused, TokenExpired) and self.token and self.password:

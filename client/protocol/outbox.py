@@ -1,4 +1,4 @@
-"""Messages of ours that are not acknowledged yet, in the order in which they were written."""
+"""The user's messages that are not acknowledged yet, in the order in which they were written."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from forkchat.wire.conversation import pair_key, parse_key
 
 @dataclass
 class Pending:
-    """`name` is whom it is for, a person or a group, and `conv` their conversation in that `epoch` of the
-    server's database; each is "" if it is not known.
+    """A message that is not acknowledged yet.
 
-    `is_sent`: it is on its way, or it is asked whom it is for, and the answer has not come; else it may go
-    from `at` on.
+    `name`: the receiver, a person or a group. `conv`: the receiver's conversation in that `epoch` of the
+    server's database. Each of the three is "" if unknown.
+
+    `is_sent`: the message, or the look-up of its receiver, is sent and unanswered. Otherwise the message may
+    be sent from `at` on.
     """
 
     cid: str
@@ -28,7 +30,7 @@ class Pending:
     at: float = 0.0
 
     def fields(self, me: int) -> tuple[int, dict[str, str | int]]:
-        """The msgid and the fields that send it."""
+        """Return the msgid and the fields of the request that sends the message."""
         key = parse_key(self.conv)
         if key.group:
             return m.GROUP_CHAT, {"cid": self.cid, "groupid": key.group, "msg": self.text}
@@ -36,10 +38,10 @@ class Pending:
 
 
 class Outbox:
-    """One message of a conversation is on its way at a time.
+    """A queue for each conversation. Only the head of a queue is on its way at a time.
 
-    So the order in which one wrote holds even when one of them must be sent again, and what is sent
-    again after a lost connection is at most the head of each queue, under its old `cid`.
+    So messages keep their order even when the client must send one again. After a lost connection it resends
+    at most the head of each queue, under its old `cid`.
     """
 
     def __init__(self) -> None:
@@ -52,13 +54,15 @@ class Outbox:
         self._heads[queue[0].cid] = queue[0]
 
     def adopt(self, epoch: str) -> None:
-        """What was written when no epoch was known is of this one."""
+        """Assign the messages that were written while the epoch was unknown to `epoch`."""
         for _, conv in [key for key in self._queues if not key[0]]:
             self.move("", conv, epoch, conv)
 
     def move(self, epoch: str, conv: str, to_epoch: str, to: str) -> list[Pending]:
-        """Another epoch has the conversation under another key: what was written before goes before what was
-        written since. Returns it."""
+        """Move a queue to the key that its conversation has in another epoch. Return the moved messages.
+
+        They come before messages that were written since, but after a head that is on its way.
+        """
         moved = self.take(epoch, conv)
         queue = self._queues.setdefault((to_epoch, to), deque())
         under_way = [queue.popleft()] if queue and queue[0].is_sent else []
@@ -71,7 +75,7 @@ class Outbox:
         return moved
 
     def take(self, epoch: str, conv: str) -> list[Pending]:
-        """Take out all that waits there."""
+        """Remove the queue of a conversation and return its messages."""
         taken = list(self._queues.pop((epoch, conv)))
         del self._heads[taken[0].cid]
         return taken
@@ -86,7 +90,7 @@ class Outbox:
         return self._heads.get(cid)
 
     def remove(self, cid: str) -> None:
-        """It was acknowledged, or refused for good."""
+        """Remove the head of a queue, because it was acknowledged or refused for good."""
         head = self._heads.pop(cid)
         queue = self._queues[head.epoch, head.conv]
         queue.popleft()
@@ -96,11 +100,11 @@ class Outbox:
             del self._queues[head.epoch, head.conv]
 
     def find(self, cid: str) -> Pending | None:
-        """As `get`, for any of a queue."""
+        """Return the message of this `cid` from any place in a queue; `get` finds only heads."""
         return next((each for queue in self._queues.values() for each in queue if each.cid == cid), None)
 
     def clear(self) -> list[Pending]:
-        """Everything that was not acknowledged; none of it will be sent any more."""
+        """Remove and return all messages. They will not be sent again."""
         rest = [pending for queue in self._queues.values() for pending in queue]
         self._queues.clear()
         self._heads.clear()
@@ -111,7 +115,10 @@ class Outbox:
 
 
 def destination(to: str | int, me: int) -> str:
-    """The conversation that `to` (its key, or a user's id) names. Raises BadRequest if none of ours."""
+    """Return the conversation that `to`, its key or a user's id, names.
+
+    Raises BadRequest if `to` is the user's own id, an invalid key, or a conversation of other users.
+    """
     if to == me:
         raise BadRequest("one cannot write to oneself")
     conv = pair_key(me, to) if isinstance(to, int) else to

@@ -1,4 +1,4 @@
-"""What the server sends, checked: whatever it is, it becomes a record or a BadRequest."""
+"""Validation of the server's frames: each becomes a record or raises BadRequest."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from forkchat.wire.requests import MAX_SEQ
 
 Frame = dict[str, Any]
 
-#: In the year 9892: `datetime` ends with 9999.
+#: Milliseconds since 1970, in the year 9892. `datetime` ends with the year 9999.
 _MAX_TS = 250_000_000_000_000
-#: Seconds before a refused request is made again, at least: whatever the server says, it is not overrun.
+#: Seconds, at least, before a refused request is retried, so that a server that names less is not overrun.
 _LEAST_WAIT = 0.1
 _REFUSALS = {refused.errno: refused for refused in Refused.__subclasses__()}
 
@@ -40,7 +40,7 @@ def integer(frame: Frame, key: str, default: int | None = None, most: int = MAX_
 
 
 def number(frame: Frame, key: str) -> int:
-    """Of a message."""
+    """Return the sequence number of a message. Raises BadRequest if it is missing, 0 or invalid."""
     value = integer(frame, key)
     if not value:
         raise BadRequest(f"{key} is 0")
@@ -55,7 +55,7 @@ def flag(frame: Frame, key: str) -> bool:
 
 
 def identifier(frame: Frame, key: str) -> int:
-    """Of a user or a group."""
+    """Return the id of a user or a group. Raises BadRequest if it is missing, 0 or invalid."""
     value = integer(frame, key, most=MAX_ID)
     if not value:
         raise BadRequest(f"{key} is 0")
@@ -70,7 +70,7 @@ def text(frame: Frame, key: str, default: str | None = None) -> str:
 
 
 def seconds(frame: Frame, key: str) -> float | None:
-    """A time to wait, at most a minute; None if the frame has none that can be used."""
+    """Return a time to wait, at most 60 seconds; None if the frame has no usable one."""
     value = frame.get(key)
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
@@ -91,7 +91,7 @@ def conversation(frame: Frame) -> str:
 
 
 def refusal(frame: Frame) -> Refused | None:
-    """The error that an answer carries, as the class of its errno; None for errno 0."""
+    """Return the error that an answer carries, in the class of its errno; None for errno 0."""
     errno = integer(frame, "errno", 0)
     if errno == 0:
         return None
@@ -120,7 +120,7 @@ def message(frame: Frame, me: int) -> Message:
 
 
 def stored_at(frame: Frame) -> int:
-    """The time of an acknowledged message."""
+    """Return the time of an acknowledged message, in milliseconds since 1970."""
     return integer(frame, "ts", most=_MAX_TS)
 
 
@@ -138,8 +138,10 @@ def standings(frame: Frame, me: int) -> list[Standing]:
 
 
 def page(frame: Frame, conv: str, after: int, me: int) -> tuple[list[Message], int, int, bool]:
-    """Messages of a conversation, ascending from `after` on, its first and last number, and whether there are
-    more.
+    """Return the messages, the conversation's first and last number, and whether there are more messages.
+
+    The messages are ascending and come after `after`. Raises BadRequest if any message is not of the
+    conversation, or is out of order.
     """
     last = integer(frame, "last")
     first = integer(frame, "first", 1, most=last + 1)
@@ -196,7 +198,7 @@ def typing(frame: Frame) -> Typing:
     return Typing(conversation(frame), identifier(frame, "id"), text(frame, "name"))
 
 
-#: What is told as it comes.
+#: Frames that become events without further handling, by msgid.
 EVENTS: dict[int, Callable[[Frame], Event]] = {
     m.PRESENCE: friend_state,
     m.RECEIPT: receipt,

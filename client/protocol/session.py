@@ -2,9 +2,10 @@
 
 A Session outlives its connections. Its owner MUST
 1. call `connected` when there is a new connection, and `disconnected` when it has ended;
-2. hand every read to `receive`, and call `tick` when `deadline` has come;
-3. after each call of any method send what `data_to_send` returns, then close the connection if
+2. pass all bytes read to `receive`, and call `tick` when `deadline` has come;
+3. after each call of any method, send the bytes of `data_to_send`, then close the connection if
    `is_finished`.
+
 Times are seconds of one monotonic clock.
 """
 
@@ -34,7 +35,7 @@ from client.protocol.outbox import Pending
 from forkchat.errors import AlreadyOnline, BadRequest, NotLoggedIn, RateLimited, Refused, Unavailable
 from forkchat.wire import msgid as m
 
-#: What a server says that is for no user.
+#: Frames from the server that concern no user.
 _FOR_ANYBODY = (m.PING, m.BYE, m.ERROR)
 
 
@@ -44,14 +45,17 @@ class State(Enum):
     GREETED = "greeted"
     LOGGING_IN = "logging in"
     LOGGED_IN = "logged in"
-    DRAINING = "draining"  # the server is going; what it owes us may still come
+    DRAINING = "draining"  # the server is stopping; its answers may still come
 
 
 class Session:
-    """`retry_after`: seconds that the server asks us to stay away; None: it has not said.
+    """A user's session, which outlives its connections.
 
-    With `follows_all` every message that comes or waits is handed on; without it those of `follow` alone are.
-    The server keeps each for the user's next session until it is confirmed.
+    `retry_after`: seconds that the server asks the client to stay away; None if it has named none.
+
+    With `follows_all` every message is delivered, whether it comes live or waits at the server. Without it
+    only the messages of conversations passed to `follow` are delivered. The server keeps each message for the
+    user's next session until it is confirmed.
     """
 
     def __init__(self, agent: str = "chatcli", *, follows_all: bool = True) -> None:
@@ -60,7 +64,7 @@ class Session:
         self._link = Link(agent)
         self._chats = Chats(self._link, follows_all)
         self._login: Login | None = None
-        self._events: list[Event] = []  # of what came due in a call that returns none
+        self._events: list[Event] = []  # from calls that return no events
         self._handlers: dict[int, Callable[[parse.Frame], list[Event]]] = {
             m.ONE_CHAT: self._chats.on_chat,
             m.GROUP_CHAT: self._chats.on_chat,
@@ -73,42 +77,42 @@ class Session:
 
     @property
     def me(self) -> int:
-        """The id of whom we are logged in as, also while the connection is away; else 0."""
+        """The id of the logged-in user, also while the connection is away; else 0."""
         return self._chats.me if self._login else 0
 
     @property
     def epoch(self) -> str:
-        """Of the server's database, as it was last known; "" for not at all."""
+        """The last known epoch of the server's database; "" if unknown."""
         return self._chats.epoch
 
     @property
     def is_wanted(self) -> bool:
-        """Someone is, or is to be, logged in: without a connection one should be made."""
+        """A user is, or is to be, logged in. If there is no connection, the owner should make one."""
         return self._login is not None
 
     @property
     def is_ready(self) -> bool:
-        """Requests can be made: as the user if one is wanted, else to log in or register."""
+        """Requests can be made: as the user if a login is wanted, else to log in or register."""
         return self.state is (State.LOGGED_IN if self._login else State.GREETED)
 
     @property
     def is_idle(self) -> bool:
-        """Every message of ours was acknowledged, nothing is missing, no request waits."""
+        """Every message of the user was acknowledged, no message is missing, and no request waits."""
         return self._chats.is_idle and not self._link.is_waiting
 
     @property
     def unsent(self) -> int:
-        """How many messages of ours are not acknowledged."""
+        """The number of the user's messages that are not acknowledged."""
         return len(self._chats.outbox)
 
     @property
     def page(self) -> int:
-        """How many messages a FETCH may ask for."""
+        """The number of messages that a FETCH may ask for."""
         return self._link.limits["page"]
 
     @property
     def token(self) -> str:
-        """What logs in again without the password; "" for none."""
+        """The token that logs in again without the password; "" if there is none."""
         return self._login.token if self._login else ""
 
     @property
@@ -145,7 +149,7 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        """When `tick` has something to do."""
+        """The time at which `tick` has something to do; None if there is no usable connection."""
         if not self._link.is_up or self.is_finished:
             return None
         times: list[float | None] = [self._link.now if self._events else self._link.deadline]
@@ -158,12 +162,12 @@ class Session:
     def login(
         self, who: str | int = "", password: str = "", *, token: str = "", takeover: bool = False
     ) -> None:
-        """Log in now, or when there is a connection; LoggedIn or LoginFailed tells how it went.
+        """Log in now, or when there is a connection. LoggedIn or LoginFailed reports the result.
 
-        `who`: name or id. From then on the session logs in again by itself. `takeover` ends a session
-        of the same user elsewhere, unless it is withdrawn before there is an answer.
+        `who`: name or id. From then on the session logs in again by itself. `takeover` ends a session of the
+        same user elsewhere, unless it is withdrawn before the answer comes.
 
-        Raises BadRequest for what no account can have.
+        Raises BadRequest if a login exists already, or if no account can have that name or password.
         """
         if self.state in (State.LOGGING_IN, State.LOGGED_IN):
             raise BadRequest("log out first")
@@ -173,19 +177,21 @@ class Session:
         self._advance()
 
     def restore(self, me: int, name: str, unsent: Iterable[Pending], epoch: str = "") -> None:
-        """Go on as this user, once logged in: with what an earlier run of the client has left unsent, which
-        had the server in that epoch."""
+        """Continue as this user after the login, with messages that an earlier run left unsent.
+
+        `epoch`: the server's epoch in the earlier run.
+        """
         self._chats.restore(me, name, unsent, epoch)
 
     def withdraw_takeover(self) -> None:
-        """The user no longer waits for the login: it goes on, but ends no session elsewhere."""
+        """Continue the login without ending sessions elsewhere, because the user no longer waits for it."""
         if self._login:
             self._login.takeover = False
 
     def request(self, msgid: int, **fields: Any) -> str:
-        """Send a request; an Answer with the returned `rid` tells how it went.
+        """Send a request and return its `rid`. An Answer with this `rid` reports the result.
 
-        Raises ConnectionLost, NotLoggedIn, BadRequest or TooLarge when it cannot be sent.
+        Raises ConnectionLost, NotLoggedIn, BadRequest or TooLarge if it cannot be sent.
         """
         if self.state not in (State.GREETED, State.LOGGED_IN):
             raise ConnectionLost("there is no connection")
@@ -197,17 +203,18 @@ class Session:
         return self._link.ask(msgid, fields, partial(self._on_answer, fields))
 
     def send(self, to: str | int, text: str, name: str = "", cid: str = "") -> Pending:
-        """Send a message to a conversation, or a user's id; Sent or SendFailed with its `cid` tells how it
-        went. Without a connection it is kept until there is one.
+        """Send a message to a conversation, or to a user's id, and return it.
 
-        `name`: of the person or group. If the server has another database by the time that it can be sent, it
-        goes to whoever has that name there, or fails with Stranded.
+        Sent or SendFailed with its `cid` reports the result. Without a connection the message waits for one.
 
-        `cid`: of 1 to 64 bytes (docs/wire.md), a new one if it is "". What is sent for the second time under
-        the same one is stored once.
+        `name`: the name of the person or group. The server may have another database by the time that the
+        message can be sent. The message then goes to the receiver of that name there, or fails with Stranded.
 
-        Raises NotLoggedIn, BadRequest or TooLarge when it cannot be sent at all, Conflict when something else
-        waits under that `cid`.
+        `cid`: 1 to 64 bytes (docs/wire.md); "" makes a new one. Messages that are sent twice under the same
+        `cid` are stored once.
+
+        Raises NotLoggedIn, BadRequest or TooLarge if the message cannot be sent at all. Raises Conflict if
+        another message waits under that `cid`.
         """
         if not self.me:
             raise NotLoggedIn("log in first")
@@ -216,40 +223,46 @@ class Session:
         return pending
 
     def follow(self, conv: str, first: int, last: int) -> None:
-        """The user has seen what was said there, from `first` to `last`; what comes after it is handed on.
+        """Deliver the messages after `last`, because the user has seen those from `first` to `last`.
 
-        Nothing of the conversation is confirmed as long as something before `first` is not.
+        No message of the conversation is confirmed while a message before `first` is unconfirmed.
         """
         self._chats.follow(conv, first, last)
         self._advance()
 
     def confirm(self, conv: str, seq: int) -> None:
-        """The user has got the messages up to `seq`, and is done with them: they do not come again."""
+        """Confirm the messages up to `seq`. They do not come again, because the user is done with them."""
         self._chats.confirm(conv, seq)
 
     def make_room(self, has_room: bool) -> None:
-        """Whether more messages are handed on now; without room they are fetched later."""
+        """Set whether more messages are delivered now. Without room they are fetched later."""
         self._chats.make_room(has_room)
         self._advance()
 
     def read(self, conv: str, seq: int) -> None:
-        """The user has read the conversation up to `seq`. Raises BadRequest for what cannot be sent."""
+        """Report that the user has read the conversation up to `seq`.
+
+        Raises BadRequest if that cannot be sent.
+        """
         self._link.check_size(m.READ, {"conv": conv, "seq": seq})
         self._chats.read(conv, seq)
 
     def typing(self, conv: str) -> None:
-        """The user is typing there; where nobody can be told nothing happens."""
+        """Report that the user is typing in the conversation. Do nothing unless logged in."""
         if self.state is State.LOGGED_IN:
             self._link.tell(m.TYPING, {"conv": conv})
 
     def leave(self) -> None:
-        """The owner will close for good: tell the server what was confirmed and read, want nothing more."""
+        """Send the untold cursors to the server, and want no further login or connection.
+
+        The owner calls this before it closes for good.
+        """
         if self.state is State.LOGGED_IN:
             self._chats.flush_cursors()
         self._login = None
 
     def _advance(self) -> None:
-        """Send what is due."""
+        """Send the login, requests and messages that are due."""
         login = self._login
         if self.state is State.LOGGED_IN:
             self._events += self._chats.advance()
@@ -267,7 +280,7 @@ class Session:
             is_passing = isinstance(answer.refused, Unavailable | RateLimited)
             return [] if is_passing else self._give_up(answer.refused)
         if self._chats.begin(self._link.epoch) and self._login:
-            self._login.who = self._chats.name or self._login.who  # the id is someone else's
+            self._login.who = self._chats.name or self._login.who  # the id is another user's now
         self.state = State.GREETED
         if self._login:
             self._login.greeted(self._link.now)
@@ -279,7 +292,7 @@ class Session:
                 return []
             self.state = State.GREETED
             if isinstance(answer.refused, BadRequest | NotUnderstood):
-                # The server may have logged us in: neither side knows the other's state.
+                # Close, because the server may have logged the user in. Neither side knows the other's state.
                 self._link.is_finished = True
             if isinstance(answer.refused, NotUnderstood) and login.is_known:
                 return [Problem(answer.refused.errmsg)]
@@ -293,7 +306,7 @@ class Session:
         standings, token = parse.standings(answer.fields, logged_in.id), parse.text(answer.fields, "token")
         doubt = self._chats.doubt(logged_in, standings) if login.is_resumed else ""
         if doubt != login.doubted:
-            login.doubted = doubt  # told again it is believed
+            login.doubted = doubt  # the same contradiction is believed the second time
             if doubt:
                 raise BadRequest(doubt)
         login.succeeded(token)
@@ -305,7 +318,7 @@ class Session:
         return [LoginFailed(refused)] if was_wanted else []
 
     def _on_answer(self, asked: dict[str, Any], answer: Answer) -> list[Event]:
-        """The answer to the owner's request, and what follows from it for us."""
+        """Return the answer to the owner's request, and the events that follow from it."""
         if answer.refused:
             return [answer]
         if answer.msgid in (m.ADD_GROUP, m.CREATE_GROUP, m.GROUPS):
@@ -322,8 +335,10 @@ class Session:
         return [answer]
 
     def _on_frame(self, frame: parse.Frame) -> list[Event]:
-        """What answers nothing; what a later server may say besides is ignored, and so is what is for a user
-        while there is none."""
+        """Handle a frame that answers no request.
+
+        Unknown frames of later servers are ignored. Frames for a user are ignored while there is no user.
+        """
         if not self.me and frame["msgid"] not in _FOR_ANYBODY:
             return []
         if to_event := parse.EVENTS.get(frame["msgid"]):

@@ -1,9 +1,11 @@
-"""Every conversation's messages, each shown once and in order, and what must be fetched for that.
+"""The messages of every conversation, delivered once and in order, and the fetches that this needs.
 
-The law: of each conversation, every message after its start is handed on exactly once, in the order
-of `seq`, in whatever order live messages, acknowledgements of one's own and fetched pages come,
-doubled or not. The start is where the server says that we stand; of a conversation of which it says
-nothing everything was confirmed at login, so it starts with the first message that comes live.
+The law: each message after its conversation's start is delivered exactly once, in the order of `seq`. It
+holds for any order of live messages, fetched pages and acknowledgements of the user's own messages. It holds
+for duplicates, too.
+
+The start is the cursor that the server reports. A conversation that the server does not report was fully
+confirmed at login. So it starts with the first message that comes live.
 """
 
 from __future__ import annotations
@@ -14,20 +16,24 @@ from dataclasses import dataclass, field
 from client.protocol.events import Message, Standing
 from forkchat.wire.sequence import Sequence
 
-#: How long a missing message may be on its way before it is fetched (acknowledgements and live
-#: messages overtake each other), and the pause after a fetch that brought nothing.
+#: Seconds to wait for a missing message, because acknowledgements and live messages overtake each other.
 GAP_TIME = 0.25
+#: Seconds to pause after a fetch that brought nothing.
 FETCH_PAUSE = 5.0
-#: Fetches under way at a time: someone who comes back to 500 conversations asks for them in turn.
+#: Fetches under way at a time. A user who returns to 500 conversations fetches them in turn.
 MAX_FETCHES = 8
 
 
 @dataclass
 class _Timeline:
-    """`start`: the last number before it. `asked`: what was known to exist when the latest fetch was sent,
-    `heard`: the highest number that was told of since. `hole`: that after which the server had no next one
-    when it was asked; it is believed when it says so twice. `is_refused`: it has said that this is no
-    conversation of ours, which is believed the second time, too.
+    """The delivery state of one conversation.
+
+    `start`: the number before the first message to deliver. `asked`: the highest number known to exist when
+    the latest fetch was sent. `heard`: the highest number reported since that fetch.
+
+    `hole`: the number after which the server had no next message when it was asked. The hole is believed when
+    the server reports it twice. `is_refused`: the server has said that the conversation is not the user's.
+    That is believed the second time, too.
     """
 
     start: int
@@ -42,18 +48,21 @@ class _Timeline:
 
 @dataclass
 class _Unplaced:
-    """What came of a conversation whose start is not known yet."""
+    """The messages received in a conversation whose start is not known yet."""
 
     messages: list[Message] = field(default_factory=list)
     has_live: bool = False
 
 
 class Timelines:
-    """`is_synced`: the server has told of every conversation in which something is unconfirmed.
+    """The timelines of all conversations.
 
-    `follows_all`: the messages of all conversations are handed on; else those of `follow` alone.
-    `has_room`: messages are handed on. While there is none, it is only noted that there are some, and they
-    are fetched later.
+    `is_synced`: the server has reported every conversation in which a message is unconfirmed.
+
+    `follows_all`: the messages of all conversations are delivered, else only those passed to `follow`.
+
+    `has_room`: messages are delivered. Without room only their existence is noted, and they are fetched
+    later.
     """
 
     def __init__(self, follows_all: bool = True, has_room: bool = True) -> None:
@@ -67,9 +76,10 @@ class Timelines:
         return self._followed is None or conv in self._followed
 
     def follow(self, conv: str, after: int, now: float) -> None:
-        """The messages after `after` are to be handed on; what has come of them already is fetched.
+        """Deliver the messages after `after`. Those that have come already are fetched.
 
-        The server is to be asked where the conversations stand (`is_synced` becomes False).
+        The server must be asked where the conversations stand, so `is_synced` becomes False. With
+        `follows_all` this does nothing.
         """
         if self._followed is not None:
             self._followed.add(conv)
@@ -78,7 +88,7 @@ class Timelines:
             self.is_synced = False
 
     def live(self, message: Message, now: float) -> list[Message]:
-        """A message that came by itself. Returns those whose turn it is."""
+        """Add a live message. Return the messages whose turn it is."""
         if not self.follows(message.conv):
             return []
         timeline = self._timelines.get(message.conv)
@@ -90,10 +100,10 @@ class Timelines:
         return self._place(message.conv, now) if self.is_synced else []
 
     def own(self, message: Message, now: float) -> list[Message]:
-        """A message of ours that was acknowledged.
+        """Add a message of the user that was acknowledged. Return the messages whose turn it is.
 
-        It opens no conversation, because another's earlier message may still be on its way: then the
-        server must be asked where we stand (`is_synced` becomes False).
+        It opens no conversation, because an earlier message of another user may still be on its way. The
+        server must then be asked where the conversation stands, so `is_synced` becomes False.
         """
         if not self.follows(message.conv):
             return []
@@ -105,7 +115,10 @@ class Timelines:
         return []
 
     def stand(self, standing: Standing, now: float) -> list[Message]:
-        """The server's word on a conversation: fetch what we have not had of it."""
+        """Take the server's report on a conversation, and plan the fetch of missing messages.
+
+        Return the messages whose turn it is.
+        """
         if not self.follows(standing.conv):
             return []
         start = max(standing.recv, standing.first - 1)
@@ -118,25 +131,34 @@ class Timelines:
         return shown
 
     def is_beyond(self, standing: Standing) -> bool:
-        """We have had more of the conversation than the server says that there is."""
+        """Return True if the client has more of the conversation than the server says exists."""
         timeline = self._timelines.get(standing.conv)
         return timeline is not None and timeline.sequence.last > standing.last
 
     def correct(self, standing: Standing) -> None:
-        """At a login: of what we had before, nothing can be after the last message that there is."""
+        """Set the conversation back at a login if the client is beyond the server's last message.
+
+        No message after that last one can have existed.
+        """
         if self.is_beyond(standing):
             was_wrong_from_the_start = self._timelines[standing.conv].start > standing.last
             start = standing.recv if was_wrong_from_the_start else standing.last
             self._timelines[standing.conv] = _Timeline(start, Sequence(start))
 
     def synced(self, now: float) -> list[Message]:
-        """`stand` was told of every conversation: the others begin with what came live."""
+        """Note that `stand` was called for every reported conversation.
+
+        The other conversations begin with their live messages. Return the messages whose turn it is.
+        """
         self.is_synced = True
         live = [conv for conv, unplaced in self._unplaced.items() if unplaced.has_live]
         return [message for conv in live for message in self._place(conv, now)]
 
     def open(self, conv: str, start: int, now: float) -> list[Message]:
-        """The messages after `start` are to be shown, unless the conversation is open already."""
+        """Deliver the messages after `start`, unless the conversation is open already.
+
+        Return the messages whose turn it is.
+        """
         if conv in self._timelines:
             return []
         timeline = self._timelines[conv] = _Timeline(start, Sequence(start))
@@ -144,7 +166,10 @@ class Timelines:
         return self._feed(timeline, unplaced.messages, now + GAP_TIME)
 
     def due(self, now: float) -> list[tuple[str, int]]:
-        """The conversations to fetch now and after which `seq`; each must end in `page` or `retry`."""
+        """Return the conversations to fetch now, each with the `seq` to fetch after.
+
+        Each fetch must end in `page` or `retry`.
+        """
         found: list[tuple[str, int]] = []
         if not self.has_room:
             return found
@@ -162,7 +187,10 @@ class Timelines:
     def page(
         self, conv: str, messages: Iterable[Message], first: int, last: int, more: bool, now: float
     ) -> list[Message]:
-        """A fetched page, ascending; `last` is the conversation's. Returns those whose turn it is."""
+        """Add a fetched page of ascending messages. Return the messages whose turn it is.
+
+        `last` is the last number of the conversation.
+        """
         timeline = self._timelines.get(conv)
         if timeline is None:
             return []
@@ -187,7 +215,10 @@ class Timelines:
         return shown
 
     def refuse(self, conv: str, now: float) -> bool:
-        """The server says that the conversation is not ours; whether to believe it."""
+        """Note that the server says that the conversation is not the user's.
+
+        Return True if that is to be believed, else the fetch is retried.
+        """
         timeline = self._timelines.get(conv)
         if timeline is None or timeline.is_refused:
             return True
@@ -196,7 +227,7 @@ class Timelines:
         return False
 
     def retry(self, conv: str, at: float) -> None:
-        """The fetch failed; what is missing is asked for again from `at` on."""
+        """Plan to fetch the missing messages again from `at` on, because the fetch failed."""
         timeline = self._timelines.get(conv)
         if timeline is not None:
             timeline.is_fetching = False
@@ -207,7 +238,7 @@ class Timelines:
         self._unplaced.pop(conv, None)
 
     def deadline(self) -> float | None:
-        """When `due` has something."""
+        """Return when `due` has something to return; None if nothing is planned."""
         if not self.has_room or not self._room():
             return None
         return min((t.fetch_at for t in self._timelines.values() if t.fetch_at is not None), default=None)
@@ -217,13 +248,16 @@ class Timelines:
 
     @property
     def is_whole(self) -> bool:
-        """Nothing is missing that is known to exist and that there is room for."""
+        """No message is missing that is known to exist and for which there is room."""
         if not self.has_room:
             return True
         return self.is_synced and not any(t.sequence.gap() for t in self._timelines.values())
 
     def _place(self, conv: str, now: float) -> list[Message]:
-        """Everything below the first live message was confirmed, but perhaps what we wrote ourselves."""
+        """Open the conversation at its earliest received message.
+
+        Everything before its first live message was confirmed, except perhaps the user's own messages.
+        """
         start = min(message.seq for message in self._unplaced[conv].messages) - 1
         return self.open(conv, start, now)
 
@@ -239,7 +273,7 @@ class Timelines:
         return shown
 
     def _look_for_gap(self, timeline: _Timeline, at: float) -> None:
-        """Plan the fetch of what is missing, at `at` or when it was planned already."""
+        """Plan the fetch of missing messages at `at`, or earlier if it was planned earlier."""
         if timeline.sequence.gap() is None:
             timeline.fetch_at = None
         elif not timeline.is_fetching:
@@ -247,8 +281,9 @@ class Timelines:
 
 
 def _pass_over(timeline: _Timeline, upto: int) -> list[Message]:
-    """The server has nothing more up to `upto`. If it has said so before, wait for none of it, and hand on
-    what is held after it.
+    """Skip messages up to `upto` that the server does not have. Return the held messages after them.
+
+    A hole is skipped only when the server reports it for the second time.
     """
     sequence = timeline.sequence
     shown: list[Message] = []
@@ -257,7 +292,7 @@ def _pass_over(timeline: _Timeline, upto: int) -> list[Message]:
         if timeline.hole != after:
             timeline.hole = after
             break
-        if end >= upto:  # at the end no number is given up: a message may come that has it
+        if end >= upto:  # keep the numbers at the end, because a new message may get one
             sequence.correct(timeline.heard)
             break
         shown += sequence.skip_to(end + 1)

@@ -1,1 +1,1 @@
-"""The full-screen client: what is drawn, and the keys."""
+"""The full-screen client: drawing, keys and the input line."""

@@ -1,4 +1,4 @@
-"""The full-screen client: its parts put together, what happens handed to them, when it is drawn."""
+"""The full-screen client: it builds its parts, passes events to them, and decides when to draw."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from client.screen.reader import Reader
 from client.text import action, shown_name
 from forkchat.wire.conversation import parse_key
 
-#: Seconds between two drawings for what comes by itself; a key is shown at once.
+#: Seconds between two drawings caused by events. A key press is drawn at once.
 _FRAME = 0.07
-#: Seconds after a key for which the user is taken to see what comes.
+#: Seconds after a key press for which the user counts as looking at the screen.
 _LOOKS = 10.0
 _FAILURES = files.DATA / "failures.log"
 
 
 class App:
-    """It is also the view (`client.commands.view`) of the commands that are typed in it.
+    """The application, and the view (`client.commands.view`) of the commands that are typed in it.
 
-    `retry_at`: when the next try to connect is, None while there is a connection; `retry_reason`: why there
-    is none. `is_replaced`: the user has logged in elsewhere since.
+    `retry_at`: monotonic time of the next attempt to connect, None while there is a connection.
+    `retry_reason`: why there is no connection. `is_replaced`: the user has logged in elsewhere since.
     """
 
     patience = 0.0
@@ -91,15 +91,18 @@ class App:
         self._failures = Failures(_FAILURES)
         self._frame: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._code = 0  # of the exit
+        self._code = 0  # the exit code
         self.application = build(self)
         self.pager = Pager(self)
 
     async def run(self, user: str, usual: str) -> int:
-        """Until the user leaves, or a signal comes; the exit code. `user`, `usual`: as the entrance's."""
+        """Run until the user leaves or a signal comes; return the exit code.
+
+        `user`, `usual`: see `Entrance.begin`.
+        """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_failure)
-        loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is one in the plain view alone
+        loop.add_signal_handler(signal.SIGINT, self.cancel)  # Ctrl-C is a signal only in the plain view
         ending = Ending(self.end)
         self.start(self.composer.turns.work())
         self.start(self._tick())
@@ -120,12 +123,12 @@ class App:
                 task.cancel()
             await self.client.close()
             self.desk.close()
-        if self._code != 128 + signal.SIGHUP:  # else nobody reads it
+        if self._code != 128 + signal.SIGHUP:  # after a hangup nobody reads it
             self._say_what_waits()
         return self._code
 
     def end(self, number: int) -> None:
-        """A signal has come: what is typed is kept, and nothing asked."""
+        """Exit because of the signal `number`. The text in the line is kept, and no question is asked."""
         self._code = self._code or 128 + number
         self.composer.keep_draft()
         self.bare.end()
@@ -170,15 +173,15 @@ class App:
         self.pager.show(title, lines)
 
     def show(self, message: Message) -> None:
-        """It is in the conversation already."""
+        """Do nothing, because the message is in the conversation already."""
 
     def open(self, conv: str) -> None:
-        """A command has led there; a user who has gone elsewhere meanwhile stays."""
+        """Go to `conv` for a command, unless the user has gone elsewhere meanwhile."""
         if self.composer.turns.leads:
             self._switch(conv, self.composer.bring_along)
 
     def go_to(self, conv: str) -> None:
-        """The user has gone there by a key."""
+        """Go to `conv` without a command, as for a key press or a click."""
         self._switch(conv, self.composer.swap_draft)
 
     def _switch(self, conv: str, treat_line: Callable[[str], None]) -> None:
@@ -191,10 +194,10 @@ class App:
     def secrets(self, prompts: list[str]) -> Awaitable[list[str]]:
         return self.composer.question.secrets(prompts)
 
-    # --- what keys do -------------------------------------------------------------------------------
+    # --- actions of keys ----------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Ctrl-C: the plain view, a question, a search, the line, a command."""
+        """Act on Ctrl-C: end the plain view, a question, a search, the text in the line, or a command."""
         if self.bare.is_shown:
             self.bare.end()
         elif self.reader.search.has_marks and not self.composer.question.is_open:
@@ -217,7 +220,7 @@ class App:
         self.application.renderer.clear()
 
     def leave(self) -> None:
-        """What would be lost with that is asked about."""
+        """Exit, after a question about the messages and drafts that would be lost, if there are any."""
         self.composer.keep_draft()
         lost = self.desk.unkept()
         if not lost:
@@ -235,10 +238,10 @@ class App:
         if self.application.is_running and not self.application.is_done:
             self.application.exit()
 
-    # --- what happens -------------------------------------------------------------------------------
+    # --- events and background jobs -----------------------------------------------------------------
 
     def start(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Beside everything else; what goes wrong in it is told."""
+        """Run a job in the background; tell the user if it fails."""
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -249,7 +252,7 @@ class App:
             self._frame = asyncio.get_running_loop().call_later(_FRAME, self._draw)
 
     def other(self, conv: str) -> int:
-        """The id of the other side of a pair."""
+        """Return the id of the other user in a conversation of two."""
         return parse_key(conv).other(self.directory.me[0])
 
     def _draw(self) -> None:
@@ -258,7 +261,7 @@ class App:
             self.application.invalidate()
 
     async def _tick(self) -> None:
-        """What changes with the time alone: the seconds until the next try, who types."""
+        """Draw what changes only with time: the seconds until the next attempt, and who types."""
         shown = ""
         while True:
             await asyncio.sleep(0.5)
@@ -284,13 +287,13 @@ class App:
         self.draw_soon()
 
     def _warn(self) -> None:
-        """Once: a connection that is made again is no other one."""
+        """Warn that the connection is not encrypted. A reconnect does not repeat the warning."""
         if self.client.is_exposed and not self.server.is_plain_meant and not self._is_warned:
             self._is_warned = True
             self.complain(not_encrypted(self.server))
 
     def _on_news(self, chat: Conversation, message: Message) -> None:
-        """Ring for what is for the user, unless they look at it."""
+        """Ring for a direct message or a mention, unless the user is looking at it."""
         is_direct = message.conv[0] == "d"
         is_seen = chat.conv == self.conv and time.monotonic() - self.composer.typed_at < _LOOKS
         if is_seen or not (is_direct or self.desk.mentions(message.text)):
@@ -309,7 +312,7 @@ class App:
         self.composer.take_in(conv, text)
 
     def _on_failure(self, _loop: object, context: dict[str, Any]) -> None:
-        """A mistake of ours: it must not cost the user what they have on the screen."""
+        """Report an unhandled exception, and go on, so that the user keeps what is on the screen."""
         if error := context.get("exception"):
             self._failed(error)
 
@@ -324,14 +327,17 @@ class App:
 
 
 def run(server: Server, settings: Settings, accounts: Accounts, user: str, given: Mapping[str, str]) -> int:
-    """`user`: who is to log in; "" if that was not said. `given`: as the shell's. Returns the exit code."""
+    """Run the client; return the exit code.
+
+    `user`: the user to log in, "" if none was named. `given`: see `Shell`.
+    """
 
     async def go() -> int:
         return await App(server, settings, accounts, given).run(user, settings.text("user"))
 
     try:
         return asyncio.run(go())
-    except KeyboardInterrupt:  # before the loop handles it
+    except KeyboardInterrupt:  # before the loop handles SIGINT
         return 128 + signal.SIGINT
     except Exception as error:
         print(Failures(_FAILURES).note(error), file=sys.stderr)

@@ -16,12 +16,16 @@ from client.text import clean, rows, shown_name, spoken
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Messages that it shows, and bytes of a line that ends it.
+#: Messages that the plain view shows, at most.
+#: Bytes to read of the line that ends it.
 _MESSAGES, _LINE = 200, 4096
 
 
 class Bare:
-    """It is left by Enter, or by `end`: no thread waits for a key, which nothing could wake."""
+    """The plain view, which Enter or `end` closes.
+
+    No thread waits for Enter, because nothing could wake that thread.
+    """
 
     def __init__(self, app: App):
         self._app = app
@@ -50,19 +54,19 @@ class Bare:
                     await left
                 finally:
                     loop.remove_reader(sys.stdin)
-                    print()  # what it shows next time begins a line
+                    print()  # the next plain view begins on a new line
         finally:
             self._left = None
 
     def _print(self) -> None:
-        """A message's further lines are marked: one could pass for another's message."""
+        """Print the messages, with continuation lines marked, because one could pass for another message."""
         for message in self._app.desk.transcript.seen(self._app.desk.current, _MESSAGES):
             for row in rows(spoken(shown_name(message.name), clean(message.text))):
                 print(row)
         print(_("-- Enter goes back "), end="", flush=True)
 
     def _read(self) -> None:
-        """The terminal hands on whole lines now."""
+        """Read one line and end the view. In this mode the terminal delivers whole lines."""
         with suppress(OSError):
             os.read(sys.stdin.fileno(), _LINE)
         self.end()

@@ -1,4 +1,4 @@
-"""What can be typed on the screen alone, and what does something else there."""
+"""Commands that exist only on the screen, or that act differently there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def screen_commands(app: App) -> Table:
-    """All commands, in the order of their help."""
+    """Return all commands, in the order of the help."""
 
     async def search(shell: Shell, text: str) -> None:
         if not await app.reader.search.find(text):

@@ -1,4 +1,4 @@
-"""Tab: commands, settings, people and groups by the beginnings of their names."""
+"""Tab completion: commands, settings, users and groups by the beginnings of their names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from client.screen.order import natural
 from client.screen.plain import plainly
 from client.text import clean_line, shown_name
 
-#: What can be typed for something, and what is put there for it.
+#: The word to compare with the typed text, and the text that replaces it.
 Word = tuple[str, str]
 
 _NO_RANK = 3
 
 
 class InputCompleter(Completer):
-    """`/com`, what comes after it, and anywhere in a message whom it is about."""
+    """A completer for commands, their first arguments, and names anywhere in a message."""
 
     def __init__(self, commands: Mapping[str, Command], directory: Directory, accounts: Accounts):
         self._commands = commands
@@ -38,7 +38,7 @@ class InputCompleter(Completer):
         command = self._command(text)
         start = len(command.name) + 2 if command else 0
         beginnings = [at for at in range(start, len(text) + 1) if at == start or text[at - 1].isspace()]
-        for at in beginnings:  # the earliest first: a name may have blanks
+        for at in beginnings:  # earliest first, because a name may have blanks
             is_argument = command is not None and at == start
             if text[at:] or is_argument:
                 words = self._words(command if is_argument else None)
@@ -55,13 +55,14 @@ class InputCompleter(Completer):
                 )
 
     def _command(self, text: str) -> Command | None:
-        """That whose arguments are being typed."""
+        """Return the command whose arguments are being typed, None if there is none."""
         found = (each for each in self._commands.values() if text.startswith(f"/{each.name} "))
         return next((command for command in found if command.parameters), None)
 
     def _words(self, command: Command | None) -> list[Word]:
-        """What can stand there, or as the first argument of `command`: people and groups, if nothing else is
-        asked for.
+        """Return the words for the first argument of `command`, or for any other place if that is None.
+
+        They are users and groups, unless the command takes something else.
         """
         if command and command.name == "login":
             return [word for account in self._accounts.known() for word in _typed(account.name)]
@@ -81,14 +82,14 @@ class InputCompleter(Completer):
 
 
 def _typed(name: str, mark: str = "") -> list[Word]:
-    """A name as it is, in quotes, and behind an @, each with how it is to be typed."""
+    """Return a name as it is, in quotes, and after an @, each with the text to type for it."""
     plain, typed = clean_line(name), _marked(name, mark)
     at = [] if mark else [(f"@{plain}", _marked(name, "@"))]
     return [(f"{mark}{plain}", typed), (f'"{mark}{plain}', typed), *at]
 
 
 def _marked(name: str, mark: str) -> str:
-    """In quotes where it must be."""
+    """Return a name after its mark, in quotes if it needs them."""
     shown = shown_name(name)
     return f'"{mark}{shown[1:]}' if shown[0] == '"' else f"{mark}{shown}"
 
@@ -102,8 +103,10 @@ def _beginning_with(beginning: str, words: Iterable[Word], end: str) -> Iterable
 
 
 class Titles(Completer):
-    """Conversations by letters of their titles: what begins with them, has them together, has them in that
-    order. `of` has the keys by title.
+    """A completer for conversations, by letters of their titles.
+
+    First come titles that begin with the letters, then titles that contain them together. Last come titles
+    that contain them in that order. `of` has the keys by title.
     """
 
     def __init__(self, of: Mapping[str, str], unread: Callable[[str], int]):

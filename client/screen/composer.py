@@ -1,4 +1,4 @@
-"""The input line: what is typed, completed, pasted, offered and entered."""
+"""The input line: typing, completion, pasting, offered texts, and Enter."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from forkchat.errors import Refused
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Lines of a message above which one is asked whether it is meant; characters that can be pasted.
+#: Lines of a message above which the user is asked to confirm it.
+#: Characters that can be pasted at once, at most.
 _MAX_LINES, _MAX_PASTE = 5, 65_536
 #: The commands whose last argument is a message.
 _MESSAGES = ("say", "me", "msg", "query", "groupchat")
-#: Seconds between two signs that one is typing, and after a key until the draft is on the disk, too.
+#: Seconds between two notices to the server that the user is typing.
+#: Seconds after a key press until the draft is synced to the disk.
 _TYPING_PAUSE, _SYNC_PAUSE = 4.0, 0.3
 
 
 async def _when_due(shell: Shell, line: str) -> object:
-    """Of a line that waited for its turn: where it goes is known now."""
+    """Parse and run a line that waited for its turn, because its conversation is known only now."""
     command, arguments = parse_line(line, shell.commands, has_classic=not shell.view.conv)
     return await command.run(shell, *arguments)
 
@@ -42,7 +44,10 @@ _LATER = Command("say", "TEXT", "", _when_due, is_local=True)
 
 
 class Composer:
-    """`typed_at`: when the text last changed, in monotonic seconds."""
+    """The input line, and the question in its place.
+
+    `typed_at`: when the text last changed, in monotonic seconds.
+    """
 
     def __init__(self, app: App):
         self._app = app
@@ -79,7 +84,10 @@ class Composer:
             self._accept(text)
 
     def cancel(self) -> bool:
-        """The question, else the line, else the command; whether there was one."""
+        """Cancel the question, else clear the line, else cancel the command.
+
+        Return False if there was none of them.
+        """
         if self.question.is_open:
             self.question.cancel()
         elif self.buffer.text:
@@ -102,15 +110,17 @@ class Composer:
                 )
             )
             return
-        text = tidied(text).rstrip("\n")  # what was copied with its line end
+        text = tidied(text).rstrip("\n")  # a copied line often includes its line end
         if self.question.is_open:
             self.question.buffer.insert_text(clean_line(text))
         else:
             self.buffer.insert_text(text)
 
     def offer(self, text: str) -> None:
-        """Put it there, unless the user has begun to type. It is replaced by what is typed next, as long as
-        nothing else was done to it; one that ends with a blank is to be gone on with, unless by a command.
+        """Put a text into the line, unless the user has begun to type.
+
+        Text typed directly after the offer replaces it. An offer that ends with a blank is continued instead,
+        unless a command is typed.
         """
         if not self.buffer.text:
             self._set(text)
@@ -124,27 +134,32 @@ class Composer:
 
     @property
     def _is_typed(self) -> bool:
-        """Someone has typed what is in the line."""
+        """True if the user has typed the text in the line."""
         return self.buffer.text not in ("", self._offered)
 
     def _draft_here(self) -> str:
         return self._app.desk.journal.text(self._app.conv)
 
     def swap_draft(self, left: str) -> None:
-        """A key has led here, from `left`: what was begun there, and what waits there, stays there."""
+        """Show the draft of this conversation, after a key has led here from the conversation `left`.
+
+        Text begun in `left`, and messages waiting there, become the draft of `left`.
+        """
         self._take_back(self.turns.let_go(), left)
         self._set(self._draft_here())
 
     def bring_along(self, left: str) -> None:
-        """A command has led here, from `left`: what is typed behind it was meant for here. The draft that was
-        here can be had by Up.
+        """Keep the line, after a command has led here from the conversation `left`.
+
+        Text typed after the command was meant for this conversation. A draft that it replaces is put into the
+        history, where Up finds it.
         """
         self._meet_draft()
         if self._is_typed:
             self._app.desk.keep_draft(left, "")
 
     def take_in(self, conv: str, text: str) -> None:
-        """What was begun for that conversation comes before what is begun there now."""
+        """Put a text begun earlier for `conv` before the draft that is there now."""
         if conv != self._app.conv:
             draft = self._app.desk.journal.text(conv)
             self._app.desk.keep_draft(conv, f"{text}\n{draft}" if draft else text)
@@ -155,8 +170,10 @@ class Composer:
         self.keep_draft()
 
     def put_away(self) -> None:
-        """Another user is about to come: what was begun in a conversation is this one's draft, and a
-        question was this one's, unless it is for a password.
+        """Prepare for another user.
+
+        Text begun in a conversation becomes the draft of the user who leaves. An open question is cancelled,
+        unless it asks for a password.
         """
         if not self.question.is_secret:
             self.question.cancel()
@@ -165,13 +182,16 @@ class Composer:
             self.buffer.reset()
 
     def come_in(self) -> None:
-        """Another user is here now. What was begun on the home page stays in the line."""
+        """Begin with another user. Text begun on the home page stays in the line."""
         self.buffer.history = InMemoryHistory()
         self.buffer.reset(self.buffer.document)
         self._meet_draft()
 
     def _meet_draft(self) -> None:
-        """What is typed stays in the line, and is the draft here; the one that was here can be had by Up."""
+        """Keep the typed text as the draft of this conversation, or show the draft if nothing is typed.
+
+        A draft that the typed text replaces is put into the history.
+        """
         draft, is_typed = self._draft_here(), self._is_typed
         if draft and not is_typed:
             self._set(draft)
@@ -181,13 +201,15 @@ class Composer:
             self.keep_draft()
 
     def bring_inputs(self, earlier: list[str]) -> None:
-        """The lines that this user has typed before."""
+        """Put the lines that this user typed in earlier runs into the history."""
         self.buffer.history = InMemoryHistory([*earlier, *self.buffer.history.get_strings()])
         self.buffer.reset(self.buffer.document)
 
     def resume(self) -> None:
-        """What was entered in an earlier run and not done is done now, if the user says so. Until they have
-        answered it is kept."""
+        """Ask whether to do the lines that an earlier run left unfinished.
+
+        They are kept until the user has answered.
+        """
         left_over = self._app.desk.left_over
         if self.question.is_open or not left_over:
             return
@@ -213,7 +235,7 @@ class Composer:
         self.question.confirm(label.format(number=len(left_over)), do, let_go)
 
     def _again(self, key: str, text: str, leads: bool) -> None:
-        """Do what was entered in an earlier run. `leads`: the user did not go elsewhere after it."""
+        """Do a line of an earlier run. `leads`: the user did not go elsewhere after entering it."""
         self._remember(text)
         is_behind = self.turns.is_busy
         try:
@@ -227,20 +249,20 @@ class Composer:
             self.turns.put(Entered(key, text, job, command.is_local, leads), is_behind)
 
     def _remember(self, text: str) -> None:
-        """Up brings it back; what is in the line stays there."""
+        """Add a text to the history, where Up finds it, and leave the line as it is."""
         self.buffer.history.append_string(text)
         self._app.desk.history.add_input(text)
         self.buffer.reset(self.buffer.document)
 
     def _take_back(self, messages: list[Entered], conv: str) -> None:
-        """They are a draft of that conversation, with what is in the line."""
+        """Turn waiting messages into a draft of that conversation, followed by the text in the line."""
         texts = [entered.text for entered in messages]
         self._app.desk.keep_draft(conv, "\n".join(filter(None, [*texts, self._keepable()])))
         for entered in messages:
             self._app.desk.over(entered.key)
 
     def _set(self, text: str) -> None:
-        """Without `_on_text`: nobody has typed it."""
+        """Set the line without a call of `_on_text`, because the user has not typed the text."""
         self._offered = ""
         self.buffer.reset(Document(text, len(text)))
 
@@ -266,7 +288,10 @@ class Composer:
             self._set(typed)
 
     def _accept(self, text: str) -> None:
-        """What fails stays in the line; so does, until one has said yes, what is long and perhaps a slip."""
+        """Run the entered text, which stays in the line if it fails.
+
+        A message of many lines may be a slip. It stays in the line until the user confirms it.
+        """
         is_behind, asked = self.turns.is_busy, self._asked
         try:
             command, arguments = self._parse(text)
@@ -278,7 +303,7 @@ class Composer:
             label = _("send these {number} lines as one message? y/n: ").format(number=lines)
 
             def send() -> None:
-                if self._asked == asked:  # else it is not what was asked about, and stays where it is
+                if self._asked == asked:  # else the line or the epoch has changed since
                     self._do(command, arguments, text, is_behind)
 
             self.question.confirm(label, send)
@@ -287,17 +312,20 @@ class Composer:
 
     @property
     def _asked(self) -> tuple[str, str]:
-        """What is in the line, and the epoch of the server's database, in which it may name someone."""
+        """The text in the line, and the epoch of the server's database in which its names are valid."""
         return self.buffer.text, self._app.desk.journal.epoch
 
     def _parse(self, text: str) -> tuple[Command, list[str]]:
-        """Where someone is talked to, `help` is said to them."""
+        """Parse a text. In a conversation, `help` and the other classic commands are messages.
+
+        A text without a slash is parsed later if a command is still running. Raises UsageError.
+        """
         if self.turns.is_busy and not text.startswith("/"):
             return _LATER, [text]
         return parse_line(text, self._app.shell.commands, has_classic=not self._app.conv)
 
     def _do(self, command: Command, arguments: list[str], text: str, is_behind: bool) -> None:
-        """Send a message at once, unless it was entered behind a command that had no answer yet."""
+        """Send a message at once, unless it was entered after a command that had no answer yet."""
         app, key = self._app, ""
         try:
             is_plain = command.name == "say" and app.conv and app.client.session.me
@@ -312,7 +340,7 @@ class Composer:
             self.turns.tell(error)
             return
         self.buffer.reset(append_to_history=True)
-        self._told_typing = HOME, 0.0  # a message ends it for the others
+        self._told_typing = HOME, 0.0  # a message ends the typing notice for the others
         app.desk.history.add_input(text)
         app.desk.keep_draft(app.conv, "")
         app.draw_soon()

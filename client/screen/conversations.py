@@ -1,4 +1,4 @@
-"""The conversations that one sees in the list, their order, and what is unread in them."""
+"""The conversations in the list, their order, and their unread messages."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from client.local.quiet import Quiet
 from client.screen.order import natural
 from forkchat.wire.conversation import group_key, pair_key, parse_key
 
-#: The page that is there before anyone is logged in, and for what belongs to no conversation.
+#: The key of the home page. It is there before a login, and for what belongs to no conversation.
 HOME = ""
-#: Notes of ours that a conversation keeps, and messages after which one is gone.
+#: Notes that a conversation keeps, at most.
+#: Messages after which an older note is dropped.
 _MAX_NOTES, _NOTES_REACH = 500, 50
 
-#: Where an item of a conversation stands: the number of a message, and what comes right after (notes of ours:
-#: 1, 2, …) or before it (-1: messages that are not here).
+#: The place of an item in a conversation: the number of a message, and a rank relative to it. The message
+#: has rank 0. Notes right after it have 1, 2, …, and missing messages right before it have -1.
 Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Note:
-    """A line of ours in a conversation.
+    """A line of the client's own in a conversation.
 
-    `kind`: "note" and "error" are answers to the user, "presence" and "membership" tell of others, "said" is
-    what someone says who wants it kept nowhere.
+    `kind`: "note" and "error" are answers to the user. "presence" and "membership" are news of other users.
+    "said" is a message that its sender wants stored nowhere.
     """
 
     key: Key
@@ -37,10 +38,11 @@ class Note:
 
 @dataclass
 class Conversation:
-    """`divider`: the last message that was read when the user came here; None: all were.
+    """A conversation, and how far it is read and scrolled.
 
-    `bottom`: the item whose rows are the lowest ones on the screen, and how many of its rows are below the
-    screen; None: the end. `void`: gaps that the server has nothing for.
+    `divider`: the last message that was read when the user came here, None if all were read.
+    `bottom`: the lowest item on the screen, and how many of its rows are below the screen. None is the end.
+    `void`: gaps for which the server has no messages.
     """
 
     stand: Stand
@@ -51,9 +53,9 @@ class Conversation:
     typing: dict[int, tuple[str, float]] = field(default_factory=dict)
     void: set[tuple[int, int]] = field(default_factory=set)
     is_fetching: bool = False
-    ignored: set[int] = field(default_factory=set)  # numbers of messages that count nowhere
-    written: int = 0  # notes so far
-    came: int = 0  # the latest message of another's that was news
+    ignored: set[int] = field(default_factory=set)  # numbers of messages that do not count as unread
+    written: int = 0  # notes so far, dropped ones too
+    came: int = 0  # the latest message of another user that was news
     missed: str = ""  # the latest note that came while the end was below the screen
 
     @property
@@ -65,11 +67,11 @@ class Conversation:
         return self.news_since(max(self.stand.read, self.stand.first - 1))
 
     def news_since(self, seq: int) -> int:
-        """Messages after that one, but for the ignored ones."""
+        """Count the messages after `seq`, without the ignored ones."""
         return max(0, self.stand.last - seq - sum(ignored > seq for ignored in self.ignored))
 
     def note(self, text: str, kind: str) -> None:
-        """Of presence the latest is enough: it is of the one person that a conversation is with."""
+        """Add a note. A presence note replaces earlier ones, because all concern the same user."""
         if kind == "presence":
             self._keep(lambda note: note.kind != kind)
         self.written += 1
@@ -78,13 +80,16 @@ class Conversation:
             self.missed = text
 
     def left(self) -> None:
-        """The user goes elsewhere: what was told has been seen, and does not stay among the messages."""
+        """Drop the divider and the notes, because the user has seen them and goes elsewhere.
+
+        Notes of the kind "said" stay, and all notes on the home page.
+        """
         self.divider = None
         if self.conv != HOME:
             self._keep(lambda note: note.kind == "said")
 
     def grown(self) -> None:
-        """Messages have come: what was told long before them goes."""
+        """Drop the notes older than the last `_NOTES_REACH` messages, except those of the kind "said"."""
         reach = self.stand.last - _NOTES_REACH
         if self.notes and self.notes[0].key[0] < reach:
             self._keep(lambda note: note.kind == "said" or note.key[0] >= reach)
@@ -94,7 +99,10 @@ class Conversation:
 
 
 class Conversations:
-    """`quiet`: what the user does not want to hear of."""
+    """All conversations of a user, by key.
+
+    `quiet`: the users that are ignored, and the conversations that are muted or closed.
+    """
 
     def __init__(self, directory: Directory):
         self._directory = directory
@@ -113,12 +121,12 @@ class Conversations:
         return iter([*self._all.values()])
 
     def clear(self) -> None:
-        """Another user is here now."""
+        """Forget all conversations except the home page, and go there, because another user is here."""
         self.reset()
         self.current = HOME
 
     def load(self, stands: list[Stand]) -> list[Stand]:
-        """As they were kept; returns those that have come further since."""
+        """Merge the stands as they were kept; return the stands that have advanced since."""
         further = []
         for kept in stands:
             stand = self[kept.conv].stand
@@ -130,12 +138,12 @@ class Conversations:
         return further
 
     def reset(self) -> None:
-        """Nothing of them is known any more; the home page stays."""
+        """Forget all conversations except the home page."""
         self._all = {HOME: self[HOME]}
         self.previous = HOME
 
     def switch(self, conv: str) -> None:
-        """The user comes to look at `conv`, what was new in the other one is no longer so."""
+        """Make `conv` the current conversation. Its divider is set, and the previous one loses its own."""
         if conv == self.current:
             return
         self[self.current].left()
@@ -144,7 +152,7 @@ class Conversations:
         found.divider = max(found.stand.read, found.stand.first - 1) if found.unread else None
 
     def listed(self) -> list[str]:
-        """The keys, as the list shows them: the home page, groups, then people, each by title."""
+        """Return the keys in the order of the list: the home page, groups, then users, each by title."""
         me = self._directory.me[0]
         groups = {group_key(group) for group in self._directory.groups}
         people = {pair_key(me, friend) for friend in self._directory.friends if me and friend != me}
@@ -156,32 +164,35 @@ class Conversations:
         return [HOME, *sorted(groups, key=self._by_title), *sorted(people, key=self._by_title)]
 
     def is_closed(self, conv: str) -> bool:
-        """The user has closed it, and nothing has come since."""
+        """Return whether the user has closed the conversation and no message has come since."""
         since = self.quiet.closed.get(conv)
         return conv != self.current and since is not None and not self[conv].news_since(since)
 
     def back(self) -> str:
-        """The conversation before this one; the home page in place of one that was left or closed."""
+        """Return the previous conversation, or the home page if the user has left or closed that."""
         group = parse_key(self.previous).group if self.previous else 0
         is_left = group and group not in self._directory.groups
         return HOME if is_left or self.is_closed(self.previous) else self.previous
 
     def next_unread(self) -> str | None:
-        """Mentions and direct messages first, then groups; after the current one, in the list's order."""
+        """Return the next unread conversation after the current one in the list, None if there is none.
+
+        Mentions and direct messages come first, then groups.
+        """
         listed = self.listed()
         at = listed.index(self.current)
         unread = [conv for conv in listed[at + 1 :] + listed[:at] if self.is_news(conv)]
         return min(unread, key=lambda conv: not self.is_urgent(conv), default=None)
 
     def is_news(self, conv: str) -> bool:
-        """Something is unread there that the user wants to hear of."""
+        """Return whether a conversation has unread messages and is not muted."""
         return conv != HOME and self[conv].unread > 0 and not self.quiet.is_muted(conv)
 
     def is_urgent(self, conv: str) -> bool:
         return self[conv].has_mention or (bool(conv) and not parse_key(conv).group)
 
     def unread_elsewhere(self) -> int:
-        """Conversations with news, but the current one."""
+        """Count the conversations with news, without the current one."""
         return sum(self.is_news(conv) for conv in self.listed() if conv != self.current)
 
     def _by_title(self, conv: str) -> tuple[tuple[tuple[int, bytes], ...], str]:

@@ -1,6 +1,6 @@
-"""What one user has before them: their conversations, kept on this machine, brought up to date by the server.
+"""The conversations of one user, kept on this machine and updated by the server.
 
-No terminal here: events and the user's wishes in, conversations changed, notices out.
+This module uses no terminal. Events and the user's actions come in, conversations change, and notices go out.
 """
 
 from __future__ import annotations
@@ -51,19 +51,24 @@ from client.text import clean_line, shown_name
 from forkchat.errors import NotLoggedIn
 from forkchat.wire.conversation import pair_key
 
-#: What a folder's name must not have, on some file systems.
+#: Characters that some file systems forbid in a folder's name, and `%`, which escapes them.
 _UNSAFE = re.compile(r'[/\\:*?"<>|%\x00-\x1f\x7f]')
-#: Seconds for which someone types, after they were last said to.
+#: Seconds for which a user counts as typing after the server's latest notice of it.
 _TYPING_TIME = 6.0
-#: Seconds for which a history may go on being written at the end, and when another user has come.
+#: Seconds that writing the rest of a history may take at exit.
+#: Seconds that it may take after another user has come.
 _LEAVE, _LINGER = 1.0, 60.0
 
 
 class Desk:
-    """`on_news(conversation, message)` is called for what came for the user, is not theirs and not old;
-    `on_change` when there is something else to be seen than before; `on_other_epoch` when the server has
-    another database, while everyone's names are still known; `on_inputs` with the lines that were typed here
-    earlier, in that order; `on_stray(conv, text)` when a draft of an earlier epoch has its conversation.
+    """The conversations and files of the current user. Its callbacks:
+
+    - `on_news(conversation, message)`: another user's message has come, is new, and is neither ignored nor
+      muted.
+    - `on_change()`: the screen has something else to show.
+    - `on_other_epoch()`: the server has another database. The names of all users are still known then.
+    - `on_inputs(lines)`: the lines that were typed here earlier, the oldest first.
+    - `on_stray(conv, text)`: the conversation of a draft from an earlier epoch was found.
     """
 
     def __init__(
@@ -92,9 +97,9 @@ class Desk:
         self._on_inputs = on_inputs
         self.on_stray = on_stray
         self._wording = Wording(directory)
-        self.left_over: dict[str, Line] = {}  # by key: of an earlier run, not done nor begun in this one
-        self._epoch = ""  # the server's, as it said last
-        self._is_read = False  # what is kept of this user
+        self.left_over: dict[str, Line] = {}  # by key: of an earlier run, neither done nor begun in this one
+        self._epoch = ""  # of the server's database, as in the latest greeting
+        self._is_read = False  # the kept history was loaded, or is void
         self.fetching = Fetching(self)
         self.undelivered = Undelivered(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,7 +110,7 @@ class Desk:
         return self.conversations[self.conversations.current]
 
     def restore(self, user: int, name: str) -> None:
-        """This user's conversations, as they were left; what was not sent goes out once they log in."""
+        """Show this user's conversations as they were left. Unsent messages go out after the login."""
         if self.directory.me != (user, name):
             self._bring(user, name)
         self.client.session.restore(user, name, self.journal.unsent.values(), self.journal.epoch)
@@ -120,11 +125,11 @@ class Desk:
         self.start(self._read(self.history))
 
     async def _read(self, history: HistoryLane) -> None:
-        """What is kept of this user comes as soon as it can be read; they may have begun to write."""
+        """Load what is kept of this user as soon as it can be read. The user may be typing already."""
         scale = Scale(self.directory.me[1], self.quiet)
         kept = await history.read(partial(kept_of, scale=scale))
         if history is not self.history:
-            return  # another user has come
+            return  # another user has come meanwhile
         if kept.damaged:
             text = _("the messages kept here cannot be read; they are put into {file}, and fetched anew")
             self.note(HOME, text.format(file=kept.damaged), "error")
@@ -136,10 +141,10 @@ class Desk:
         self.on_change()
 
     def _take(self, kept: Kept, scale: Scale) -> None:
-        """What is here already came from the server just now."""
+        """Merge the kept history. Data that is here already is newer, because the server has just sent it."""
         if not self.journal.epoch and kept.epoch:
             self.change_journal(lambda journal: journal.begin(kept.epoch))
-        if kept.epoch not in ("", self.journal.epoch):  # chatcli was killed before this was forgotten
+        if kept.epoch not in ("", self.journal.epoch):  # chatcli was killed before it forgot this
             self._forget()
             for chat in self.conversations:
                 self.history.save(chat.stand)
@@ -151,11 +156,11 @@ class Desk:
             scale.settle(self.conversations[stand.conv], weight, self.history)
 
     def is_open_elsewhere(self, name: str) -> bool:
-        """They are at it in another chatcli on this machine."""
+        """Return whether another chatcli on this machine has this user's files open."""
         return is_open(self._folder_of(name))
 
     def _folder_of(self, name: str) -> Path:
-        """A user's files are kept by their name: in another epoch the id is someone else's."""
+        """Return the folder of a user's files, by name, because an id is another user's in another epoch."""
         return self._folder / ("@" + _UNSAFE.sub(lambda unsafe: f"%{ord(unsafe[0]):02X}", name))
 
     def close(self) -> None:
@@ -167,29 +172,29 @@ class Desk:
         self.history.join()
 
     def unkept(self) -> int:
-        """How many messages and drafts will be lost when we end now. The disk is tried once more."""
+        """Count the messages and drafts that an exit would lose now, after another try to write them."""
         if self.journal.unkept:
             self.change_journal(Journal.tidy)
         return self.journal.unkept
 
     def note(self, conv: str, text: str, kind: str = "note") -> None:
-        """`kind`: as a Note's; those that have a setting can be switched off."""
+        """Add a note. `kind`: see `Note`. A kind that has a setting can be switched off."""
         if kind not in SETTINGS or self._settings.is_on(kind):
             self.conversations[conv].note(text, kind)
 
     def keep(self, pending: Pending) -> None:
-        """A message of ours is about to be sent."""
+        """Record a message of our own before it is sent, and scroll its conversation to the end."""
         self.conversations[pending.conv].bottom = None
         self.conversations[pending.conv].divider = None
         self.change_journal(lambda journal: journal.send(pending))
 
     def keep_draft(self, conv: str, text: str) -> None:
-        """It outlives this process at once, and the machine's once `Journal.sync` was called."""
+        """Keep a draft. It survives this process at once, and a power failure after `Journal.sync`."""
         name = self.directory.known(conv) if conv else ""
         self.change_journal(lambda journal: journal.draft(conv, text, name))
 
     def enter(self, text: str) -> str:
-        """A line is about to be acted on; the key that `over` takes."""
+        """Record a line before it is acted on; return the key that `over` takes."""
         key, line = secrets.token_hex(16), Line(text, self.conversations.current, self.journal.epoch)
         self.change_journal(lambda journal: journal.enter(key, line))
         return key
@@ -200,19 +205,19 @@ class Desk:
     def switch(self, conv: str) -> None:
         self.conversations.switch(conv)
         self._quieten(lambda quiet: quiet.reopen(conv))
-        self.save()  # whom this is with may have been looked up just now
+        self.save()  # the other user may have been looked up just now
 
     def put_away(self, conv: str) -> None:
-        """Off the list, until there is news. Raises OSError."""
+        """Take a conversation off the list until there is news. Raises OSError if that cannot be kept."""
         self.quiet.close(conv, self.conversations[conv].stand.last)
 
     def weigh_all(self) -> None:
-        """See in all conversations which messages are news: who is ignored has changed."""
+        """Count the unread messages of all conversations again, because the ignored users have changed."""
         scale = Scale(self.directory.me[1], self.quiet)
         self.start(scale.weigh_all(self.history, [*self.conversations], self.on_change))
 
     def read(self) -> bool:
-        """The user has seen the end of the current conversation; whether that is news."""
+        """Mark the current conversation as read to its end; return False if it was already."""
         chat = self.current
         if chat.conv and chat.stand.last > chat.stand.read:
             chat.stand.read = chat.stand.last
@@ -224,7 +229,7 @@ class Desk:
         return False
 
     def typing(self, conv: str) -> list[str]:
-        """Who is typing there, as it is shown."""
+        """Return the names of the users who are typing in a conversation, as they are shown."""
         now = time.monotonic()
         return [name for name, until in self.conversations[conv].typing.values() if until > now]
 
@@ -283,8 +288,11 @@ class Desk:
         chat.grown()
 
     def _wrote(self, chat: Conversation, seq: int) -> None:
-        """A message of the user's own is no news. It is read if all before it was: they may have written it
-        elsewhere, or yesterday, and not seen what others wrote before it."""
+        """Leave a message of the user's own out of the unread ones.
+
+        It counts as read only if nothing before it is unread. The user may have written it elsewhere, or
+        yesterday, without seeing the messages before it.
+        """
         stand = chat.stand
         read = max(stand.read, stand.first - 1)
         chat.ignored.add(seq)
@@ -301,7 +309,7 @@ class Desk:
         self.change_journal(lambda journal: journal.done(cid))
 
     def _place_of(self, event: Event) -> tuple[str, str]:
-        """The conversation that a note about it belongs to, and its kind."""
+        """Return the conversation of a note about the event, and the kind of the note."""
         match event:
             case FriendState():
                 return pair_key(self.directory.me[0], event.id), "presence"
@@ -310,7 +318,7 @@ class Desk:
         return HOME, "note"
 
     def _is_of_ignored(self, event: Event) -> bool:
-        """It tells of what someone does whom the user ignores."""
+        """Return whether the event tells of an ignored user."""
         match event:
             case FriendState() | Notice():
                 return self.quiet.is_ignored(event.name or self.directory.user(event.id))
@@ -323,8 +331,9 @@ class Desk:
         self.window.add(messages)
 
     def _check_epoch(self) -> None:
-        """With another database the numbers mean other messages. Each user's journal knows theirs: they may
-        have been away when it changed.
+        """Forget what is kept if the server has another database, where the numbers mean other messages.
+
+        Each user's journal has its own epoch, because the user may have been away when the database changed.
         """
         if not self.directory.me[0] or not self._epoch:
             return
@@ -339,7 +348,7 @@ class Desk:
         self.save()
 
     def _forget(self) -> None:
-        """What is kept is of another database."""
+        """Forget what is kept, because it belongs to another database."""
         self.history.forget()
         self.window.clear()
         self.save()
@@ -347,8 +356,9 @@ class Desk:
         self.note(HOME, _("the server's data was restored from a backup; what is shown is read anew"))
 
     def _open(self, folder: Path | None) -> None:
-        """The user's files; what cannot be opened is in memory alone, and said so. Lines that were entered in
-        this run and are not done yet come along, to the home page.
+        """Open the user's files. What cannot be opened is kept in memory only, and the user is told.
+
+        Unfinished lines of this run move to the new journal, as lines of the home page.
         """
         entered: dict[str, Line] = {}
         if folder:
@@ -406,7 +416,7 @@ class Desk:
         self.on_change()
 
     def save(self) -> None:
-        if self._is_read:  # else what was kept is not known yet
+        if self._is_read:  # else it would overwrite what is kept and not loaded yet
             self.history.set_fact("directory", json.dumps(self.directory.dump()))
             self.history.set_fact("epoch", self.journal.epoch)
 

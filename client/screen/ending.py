@@ -1,4 +1,4 @@
-"""How the client is ended from outside. Every end comes soon, and leaves the terminal as it was."""
+"""Endings from outside: signals, and a lost terminal. Each is quick and restores the terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from threading import Timer
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 _SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
-#: Seconds that leaving may take.
+#: Seconds that leaving may take, before the process is ended by force.
 _PATIENCE = 5.0
-#: Ends what prompt_toolkit begins: pastes in brackets, the mouse, a hidden cursor, colours, the other screen.
+#: Undoes what prompt_toolkit turns on: bracketed paste, mouse, hidden cursor, colours, alternate screen.
 _RESTORE = b"\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?25h\x1b[0m\x1b[?1049l"
 
 
 class Output(Vt100_Output):
-    """`on_gone` is called when there is no terminal any more; what is drawn is for nobody then."""
+    """The output to the terminal.
+
+    `on_gone` is called when the terminal is gone. Output is discarded from then on.
+    """
 
     on_gone: Callable[[], object]
 
@@ -36,8 +39,9 @@ class Output(Vt100_Output):
 
 
 class Ending:
-    """From now on TERM, HUP and QUIT call `leave`, in the loop. A process that does not end then is ended: it
-    may be the loop that hangs.
+    """The handling of TERM, HUP and QUIT: they call `leave` with their number, in the loop.
+
+    A process that does not end soon after that is ended by force, because the loop may hang.
     """
 
     def __init__(self, leave: Callable[[int], object]):
@@ -46,18 +50,18 @@ class Ending:
         self._attributes = termios.tcgetattr(sys.stdin)
         self._limit: Timer | None = None
         for number in _SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
                 signal.signal(number, self._on_signal)
 
     def begin(self, code: int) -> None:
-        """The process ends within some seconds, whatever hangs."""
+        """End the process with `code` within `_PATIENCE` seconds, even if something hangs."""
         if self._limit is None:
             self._limit = Timer(_PATIENCE, self._end, [code])
             self._limit.daemon = True
             self._limit.start()
 
     def restore(self) -> None:
-        """The terminal, in whatever state it is; it may be gone, or take nothing."""
+        """Restore the terminal from any state. It may be gone, or may accept no output."""
         with suppress(OSError, ValueError, termios.error):
             termios.tcsetattr(sys.stdin, termios.TCSANOW, self._attributes)
             output = sys.stdout.fileno()
@@ -66,7 +70,7 @@ class Ending:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.begin(128 + number)
-        with suppress(RuntimeError):  # it has ended
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._leave, number)
 
     def _end(self, code: int) -> None:

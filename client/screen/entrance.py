@@ -1,4 +1,4 @@
-"""Coming in: by the token of the last time, or by what the user is told to type."""
+"""The login at the start, by the token of the last one or by a command that the user types."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ class Entrance:
         self._accounts = app.accounts
 
     async def begin(self, user: str, usual: str) -> None:
-        """`user`: who is to log in. Where that is not said it is `usual`, else the only one who has logged in
-        here. Several may share this machine: if there are more, or that one is at it already, ask.
+        """Log in `user`, or tell the user how to log in.
+
+        If `user` is "", the account is `usual`, else the only account that has logged in here. Several users
+        may share this machine. Without `user`, ask which account is meant if several are known. Also ask if
+        another chatcli has the account open.
         """
         who, known = user or usual, self._accounts.known()
         account = self._accounts.named(parse_who(who)) if who else known[0] if len(known) == 1 else None
@@ -52,12 +55,12 @@ class Entrance:
                 self._app.start(self._app.shell.keep_login())
             case LoginFailed() if not self._app.shell.is_logging_in:
                 self._failed(event.refused)
-            case LoggedOut() if event.reason != "replaced":  # /takeover comes back from that
+            case LoggedOut() if event.reason != "replaced":  # /takeover logs in again after that
                 name = self._app.directory.me[1]
-                asyncio.get_running_loop().call_soon(self._offer_login, name)  # after what tells of it
+                asyncio.get_running_loop().call_soon(self._offer_login, name)  # after the note about it
 
     def _come_in(self, user: int, name: str) -> None:
-        """What is kept here of this user is brought, unless they are here already."""
+        """Switch to this user and load what is kept here of them, unless they are the current user."""
         app = self._app
         is_other = app.directory.me != (user, name)
         if is_other:
@@ -68,7 +71,7 @@ class Entrance:
             app.composer.resume()
 
     async def _ask(self, known: list[Account]) -> None:
-        """Who is there: these have logged in here."""
+        """Ask which user is there, with the names of the accounts that have logged in here."""
         await self._look()
         app = self._app
         free = []
@@ -88,7 +91,7 @@ class Entrance:
         app.draw_soon()
 
     async def _welcome(self, name: str) -> None:
-        """Nobody can log in by themselves: say how."""
+        """Tell the user how to log in, because no token is kept."""
         await self._look()
         app = self._app
         if name:
@@ -99,7 +102,7 @@ class Entrance:
             app.composer.offer("/register ")
 
     def _offer_login(self, name: str) -> None:
-        """To the account that was used last, and say which others are known."""
+        """Offer a login to the account that was used last, and name the other known accounts."""
         text = _("/login {name} logs in; /register NAME makes an account")
         self._app.desk.note(HOME, text.format(name=shown_name(name)))
         if others := [shown_name(each.name) for each in self._accounts.known() if each.name != name]:
@@ -107,7 +110,7 @@ class Entrance:
         self._app.composer.offer(f"/login {shown_name(name)}")
 
     async def _look(self) -> None:
-        """Whether there is a server, before anything is asked."""
+        """Connect, and tell the user whether there is a server, before anything is asked."""
         app = self._app
         try:
             await app.client.connect()
@@ -118,7 +121,7 @@ class Entrance:
                 app.complain(text)
 
     def _failed(self, refused: Refused) -> None:
-        """Of a login that nobody has asked for just now."""
+        """Tell why an automatic login has failed, and what the user can do."""
         reason = _(clean_line(refused.errmsg))
         if isinstance(refused, AlreadyOnline):
             hint = _("/takeover ends the session there and logs in here")
@@ -126,7 +129,7 @@ class Entrance:
             return
         if isinstance(refused, TokenExpired):
             self._app.complain(_("the last login has expired; log in with the password"))
-        else:  # a password, and that only when the token had expired
+        else:  # a password, which is tried only after the token has expired
             self._app.complain(_("could not log in again: {reason}; try /login").format(reason=reason))
         user, name = self._app.directory.me
         self._app.start(self._app.shell.renew_token(user, ""))

@@ -1,4 +1,4 @@
-"""Mistakes of ours: their traces are written down."""
+"""Errors in the client itself: their traces are written to a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from client.local.files import make_private_folder
 
 
 class Failures:
-    """Each is told of once: what fails in every drawing would fill the disk, and be drawn to be told of."""
+    """The file of traces. Each error is reported only once.
+
+    An error in every drawing would fill the disk, and each report would cause the next drawing.
+    """
 
     def __init__(self, file: Path):
         self._file = file
         self._known: set[tuple[type, str, int | None]] = set()
 
     def note(self, error: BaseException) -> str:
-        """Write its trace down; says where, or "" if that was done before."""
+        """Write the error's trace to the file; return a text that says so, "" if it was written before."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         key = (type(error), *((place[0].filename, place[0].lineno) if place else ("", 0)))
         if key in self._known:

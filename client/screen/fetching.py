@@ -1,4 +1,4 @@
-"""Asking the server where the conversations stand, whom they are with, and for missing messages."""
+"""Requests to the server: how far the conversations go, whom they are with, and missing messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from forkchat.wire.conversation import parse_key
 if TYPE_CHECKING:
     from client.screen.desk import Desk
 
-#: Messages that are fetched at once as one scrolls up; the pause after a fetch that failed.
+#: Messages of one fetch while the user scrolls up.
+#: Seconds of pause after a failed fetch.
 _PAGE, _FETCH_PAUSE = 100, 2.0
 
 
@@ -24,7 +25,7 @@ class Fetching:
         self._desk = desk
 
     async def catch_up(self) -> None:
-        """Where every conversation stands."""
+        """Ask how far every conversation goes, then for the names of unknown users."""
         after: dict[str, str] = {}
         more, known = True, set[str]()
         try:
@@ -42,7 +43,7 @@ class Fetching:
             pass  # the next login does it again
 
     def fetch(self, chat: Conversation, gap: tuple[int, int]) -> None:
-        """Get the end of what is missing there, unless that is under way."""
+        """Fetch the latest messages of a gap, unless a fetch is under way or the session is not ready."""
         if self._desk.client.session.is_ready and not chat.is_fetching:
             chat.is_fetching = True
             self._desk.start(self._fetch(chat, gap))
@@ -56,7 +57,7 @@ class Fetching:
         except (NotMember, NotFound, Forbidden):
             chat.void.add(gap)
         except (Refused, OSError):
-            await asyncio.sleep(_FETCH_PAUSE)  # what is drawn then asks again
+            await asyncio.sleep(_FETCH_PAUSE)  # the drawing after that asks again
         else:
             if not any(after < message.seq < before for message in page):
                 chat.void.add(gap)
@@ -68,7 +69,7 @@ class Fetching:
             self._desk.on_change()
 
     async def _name_the_unknown(self) -> None:
-        """People whom we have a conversation with, and know by their ids alone."""
+        """Look up the users that we have a conversation with and know only by their ids."""
         for conv in self._desk.conversations.listed():
             if conv and not (key := parse_key(conv)).group:
                 other = key.other(self._desk.directory.me[0])

@@ -1,8 +1,9 @@
-"""Addresses in messages as links of the terminal (OSC 8), whole where they are wrapped.
+"""Addresses in messages as links of the terminal (OSC 8). A wrapped address stays one link.
 
-A fragment of a row names its address in its style. A number replaces it there before prompt_toolkit gets the
-row, because brackets in a style mean something to it. When all is drawn, each cell of a link is preceded by
-the sequence that begins it, and the output ends it: prompt_toolkit writes only the cells that have changed.
+A fragment of a row names its address in its style. A number replaces the address before prompt_toolkit gets
+the row, because brackets in a style have a meaning for it. After all is drawn, the sequence that begins a
+link is put before each of its cells. The output ends each link, because prompt_toolkit writes only the cells
+that have changed.
 """
 
 from __future__ import annotations
@@ -24,26 +25,30 @@ if TYPE_CHECKING:
 
 _BEGIN, _END = "\x1b]8;", "\x1b]8;;\x1b\\"
 _IN_STYLE = re.compile(r"\[link:(\S*)\]")
-#: Terminals ignore longer addresses. Links that have a number of their own: more than a screen has room for.
+#: Characters of an address, at most, because terminals ignore longer ones.
+#: Links that have a number of their own, more than a screen has room for.
 _MAX_LENGTH, _MAX_NUMBERS = 2083, 2048
-#: Drawn after every float.
+#: The z-index of the links, which are marked after every float is drawn.
 _LAST = 10**9
-#: Terminals that have no links, some of which print such a sequence.
+#: Values of TERM for terminals without links, some of which print the sequence.
 _LACKING = re.compile(r"(linux|dumb|unknown|screen|eterm|cons25|vt\d|ansi).*|")
 _FIRST_VTE = 5000
 
 
 def is_able() -> bool:
-    """Nothing is known against the terminal."""
+    """Return whether the terminal may have links, as far as its environment tells."""
     vte = os.environ.get("VTE_VERSION", "")
     is_old = vte.isdecimal() and int(vte) < _FIRST_VTE
     term = os.environ.get("TERM", "")
-    is_tmux = term.startswith("screen") and "TMUX" in os.environ  # as it calls itself unless told otherwise
+    is_tmux = term.startswith("screen") and "TMUX" in os.environ  # tmux's default for TERM
     return is_tmux or not (is_old or _LACKING.fullmatch(term))
 
 
 class Hyperlinks:
-    """The links that were drawn last, by number: each is told by its style from another at the same place."""
+    """The links that were drawn last, by number.
+
+    Another link at the same place has another style, so that prompt_toolkit draws it again.
+    """
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -63,7 +68,7 @@ class Hyperlinks:
         ]
 
     def mark(self, screen: Screen) -> None:
-        """Have each cell of a link begin with it."""
+        """Put the sequence that begins a link before each of its cells."""
         for y, row in screen.data_buffer.items():
             for x, cell in row.items():
                 if "[link:" in cell.style and (match := _IN_STYLE.search(cell.style)):
@@ -82,7 +87,7 @@ class Hyperlinks:
 
 
 class LinkedContainer(FloatContainer):
-    """The root: it marks the links when everything else is drawn."""
+    """The root container, which marks the links after everything else is drawn."""
 
     def __init__(self, *arguments: Any, links: Hyperlinks):
         super().__init__(*arguments)
@@ -94,7 +99,11 @@ class LinkedContainer(FloatContainer):
 
 
 class LinkedOutput(Output):
-    """A link holds for the one character that comes next; those of one link in a row are written together."""
+    """An output that begins and ends links.
+
+    The sequence of a link holds only for the next character. Consecutive characters of one link are written
+    as one.
+    """
 
     _next = _open = ""
 

@@ -1,4 +1,4 @@
-"""/ignore, /mute and /close: what one does not want to hear of, and what undoes that."""
+"""/ignore, /mute and /close, which keep unwanted news from the user, and the commands that undo them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def end_of(duration: str) -> Until:
-    """Of `30m`, `12h`, `2d` or `1w` from now; "" has none. Raises UsageError."""
+    """Return when a duration that begins now ends; 0 for "", which has no end.
+
+    It is written like `30m`, `12h`, `2d` or `1w`. Raises UsageError if it has another form.
+    """
     if not duration:
         return 0.0
     match = _TIME.fullmatch(duration)

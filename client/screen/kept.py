@@ -1,4 +1,4 @@
-"""What is read of a user's history when they come, on its thread."""
+"""The part of a user's history that is read when the user comes, on the history's thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from client.screen.weight import Scale, Weight
 
 @dataclass(frozen=True)
 class Kept:
-    """`weights`: of what is unread, for each of the stands; `inputs`: the lines typed, the latest first;
-    `damaged`: as `History`'s.
+    """A user's kept data.
+
+    `weights`: of the unread messages, one for each of the `stands`. `inputs`: the lines typed, the latest
+    first. `damaged`: see `History`.
     """
 
     stands: list[Stand]

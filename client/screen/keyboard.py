@@ -1,7 +1,7 @@
-"""The terminal's input: whatever comes in halves or has no end, keys are keys after it.
+"""The terminal's input: keys keep working after a sequence or paste that is incomplete or has no end.
 
-A terminal may send half a sequence (a cut ssh, a program that asked it something before us), and a paste may
-lose its end. prompt_toolkit's parser would wait for the rest, for ever.
+A terminal may send half a sequence, because ssh was cut or an earlier program had asked it something. A paste
+may lose its end. prompt_toolkit's parser would wait for the rest for ever.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
 
-#: Characters of a control sequence that are waited for, and seconds of a string (an answer of a terminal).
+#: Characters of a control sequence that the parser waits for.
+#: Seconds that it waits for the end of a string, which is an answer of the terminal.
 _MAX_SEQUENCE, _MAX_STRING = 64, 1.0
-#: Characters of a paste that are kept: far more than anyone can send.
+#: Characters of a paste that are kept, far more than a user can send.
 _MAX_PASTE = 1 << 24
 
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 _CONTROL = r"\x1b\[[0-?]*[ -/]*[@-~]"
-#: A control sequence too long for a key, a whole one, one that may go on, what begins a string, an escape.
+#: Control sequences (too long for a key, whole, unfinished), the start of a string, an escape at the end.
 _ESCAPES = re.compile(
     rf"(?P<long>\x1b\[[ -?]{{{_MAX_SEQUENCE},}})|(?P<control>{_CONTROL})|(?P<part>\x1b\[[0-?]*[ -/]*\Z)"
     r"|(?P<string>\x1b[\]PX^_](?=.))|(?P<escape>\x1b\Z)",
@@ -31,7 +32,7 @@ _ESCAPES = re.compile(
 )
 _STRING_END = re.compile(r"[\x07\x18\x1a]|\x1b\\|\x1b(?=[^\\])")
 _ONE_KEY = re.compile(rf"\x1b?.|\x1bO.|{_CONTROL}", re.DOTALL)
-#: Of all keys, and of the oldest form of the mouse.
+#: Beginnings of the sequences of all keys, and of mouse events in their oldest form.
 _BEGINNINGS = {key[:size] for key in ANSI_SEQUENCES for size in range(2, len(key) + 1)} | {"\x1b[M"}
 
 
@@ -41,25 +42,26 @@ class Keyboard(Vt100Input):
         self.vt100_parser: Parser = Parser(self._buffer_key)
 
     def _buffer_key(self, key: KeyPress) -> None:
-        self._buffer.append(key)  # another list after each read
+        self._buffer.append(key)  # prompt_toolkit makes another list after each read
 
 
 class Parser(Vt100Parser):
-    """It hands on to prompt_toolkit's parser what this knows, whole. `flush` is called when nothing has come
-    for half a second.
+    """A parser that passes on to prompt_toolkit's parser only what that knows, in whole sequences.
+
+    `flush` is called after half a second without input.
     """
 
     def reset(self, request: bool = False) -> None:
         super().reset(request)
         self._take = self._take_keys
-        self._held = ""  # the beginning of something
+        self._held = ""  # the beginning of a sequence
         self._pasted: list[str] = []
-        self._size = 0  # of what was pasted
+        self._size = 0  # characters in `_pasted`
         self._is_overdue = False
         self._string_ends = 0.0
 
     def feed(self, data: str) -> None:
-        if self._is_overdue and _ONE_KEY.fullmatch(data):  # somebody types: the paste's end is lost
+        if self._is_overdue and _ONE_KEY.fullmatch(data):  # the user types, so the paste's end is lost
             self._take, self._pasted = self._take_keys, []
         self._is_overdue = False
         data, self._held = self._held + data, ""
@@ -77,7 +79,7 @@ class Parser(Vt100Parser):
         self._held = ""
         super().flush()
 
-    # --- each takes what is its own, and returns the rest ----------------------------------------------
+    # --- each method takes its own part of the data, and returns the rest -----------------------------
 
     def _take_keys(self, data: str) -> str:
         found = _ESCAPES.search(data)
@@ -90,7 +92,7 @@ class Parser(Vt100Parser):
             case "control" if text == _PASTE:
                 self._take = self._take_paste
             case "control":
-                if text in _BEGINNINGS or self._get_match(text):  # else nobody knows what it says
+                if text in _BEGINNINGS or self._get_match(text):  # else it is unknown, and dropped
                     super().feed(text)
             case "string":
                 self._take = self._take_string
@@ -102,7 +104,7 @@ class Parser(Vt100Parser):
         return rest
 
     def _take_sequence(self, data: str) -> str:
-        """The rest of a control sequence that is too long for a key."""
+        """Drop the rest of a control sequence that is too long for a key."""
         end = re.search(r"[^ -?]", data)
         if not end:
             return ""
@@ -133,7 +135,10 @@ class Parser(Vt100Parser):
         return ""
 
     def _hand_on_paste(self, text: str, is_whole: bool = False) -> None:
-        """What has come of it; line ends stay for what may come, because at the end they do not count."""
+        """Pass on the part of a paste that has come.
+
+        Trailing line ends of an unfinished paste are kept back, because they do not count at its end.
+        """
         pasted = "".join([*self._pasted, text])
         kept = pasted if is_whole else pasted.rstrip("\r\n")
         self._pasted, self._size = [pasted[len(kept) :]], len(pasted) - len(kept)

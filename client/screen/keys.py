@@ -1,4 +1,4 @@
-"""The keys: one table, from which the bindings and F1's help are made."""
+"""The keys, in one table from which the bindings and F1's help are made."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """`press`: the sequences of prompt_toolkit's keys that do it. Those without `run` are its own."""
+    """A key and its action.
+
+    `press`: the key sequences of prompt_toolkit that cause it. Keys without `run` belong to prompt_toolkit.
+    """
 
     name: str
     help: str
     press: tuple[tuple[str, ...], ...] = ()
     run: Callable[[App], None] | None = None
-    always: bool = False  # also while a question is asked
+    always: bool = False  # also while a question is open
 
 
 def _go(number: int) -> Callable[[App], None]:
@@ -85,7 +88,7 @@ KEYS = (
     Key("Ctrl+l", N_("draw the screen anew"), (("c-l",),), lambda app: app.redraw(), always=True),
     Key("Ctrl+q", N_("leave"), (("c-q",),), lambda app: app.leave(), always=True),
 )
-#: Alt+1 … Alt+9, one line of the help.
+#: Alt+1 … Alt+9, as one line of the help.
 NUMBERS = Key("Alt+1…9", N_("conversation by its number in the list"))
 
 

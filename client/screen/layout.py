@@ -1,4 +1,4 @@
-"""Where things are on the screen, and what is folded away when it is small."""
+"""The layout of the screen, and the parts that are hidden when it is small."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ from client.screen.style import STYLE
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Columns below which the list is folded away, and rows below which there is no line for the title.
+#: Columns of the screen below which the list is hidden.
+#: Rows of the screen below which the title line is hidden.
 _LIST_FROM, _TITLE_FROM = 60, 8
-#: Rows that the input grows to; columns of the list.
+#: Rows that the input grows to, at most.
+#: Columns of the list, at least and at most.
 _INPUT_ROWS, _MIN_LIST, _MAX_LIST = 6, 14, 26
-#: Seconds after which an Esc is the key, and not the beginning of a sequence.
+#: Seconds after which an Esc counts as the key, not as the beginning of a sequence.
 _ESCAPE_TIME = 0.1
 
 
@@ -126,6 +128,6 @@ def build(app: App) -> Application[None]:
         output=output,
     )
     found.ttimeoutlen = _ESCAPE_TIME
-    layout = found.layout  # also while another one covers it
+    layout = found.layout  # kept, because the pager puts its own in this place
     app.composer.question.on_change = lambda: layout.focus(input_window())
     return found

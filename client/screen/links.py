@@ -1,4 +1,4 @@
-"""The links of a conversation: one is chosen, and opened or copied."""
+"""The links of a conversation, of which the user chooses one to open or copy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from client.text import LINK, clean, shown_name
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Messages that are looked through, and those of them that are in memory; columns of a link in the menu;
-#: seconds in which a browser may fail.
+#: Messages that are searched for links.
+#: The latest of them, which are in memory and searched first.
+#: Columns of a link in the menu.
+#: Seconds after which a started browser counts as working.
 _MESSAGES, _LAST, _COLUMNS, _PATIENCE = 1000, 100, 60, 1.0
 
 
 class LinkCompleter(Completer):
-    """Links by some letters of theirs, or of who has sent them, which the values say."""
+    """A completer for links, by letters of the link, or of its sender and time, which are the values."""
 
     def __init__(self, links: Mapping[str, str]):
         self._links = links
@@ -73,7 +75,7 @@ class Links:
         looking = app.start(self._look(found))
 
     async def _look(self, found: dict[str, str]) -> None:
-        """Add those of earlier messages, once they are read."""
+        """Add the links of earlier messages after these are read."""
         desk, question = self._app.desk, self._app.composer.question
         conv, quiet, unwritten = desk.current.conv, desk.quiet, desk.history.unwritten(desk.current.conv)
 
@@ -90,7 +92,7 @@ class Links:
             question.buffer.start_completion()
 
     async def _open(self, link: str) -> None:
-        """With a browser; where there is none, or it fails at once, the link is copied and said."""
+        """Open a link in a browser. If there is none, or it fails at once, copy and show the link."""
         if command := browser(link):
             try:
                 process = subprocess.Popen(
@@ -114,7 +116,10 @@ class Links:
 
 
 def links_of(messages: Iterable[Message]) -> dict[str, str]:
-    """As they are shown, with who has sent them, and when: those of the latest first, as the messages are."""
+    """Return the links as they are shown, each with its sender and time.
+
+    `messages` begin with the latest, and so do the links.
+    """
     found: dict[str, str] = {}
     for message in messages:
         sent = f"{plainly(shown_name(message.name))} {moment(message.ts):%m-%d %H:%M}"
@@ -124,7 +129,7 @@ def links_of(messages: Iterable[Message]) -> dict[str, str]:
 
 
 def browser(link: str) -> list[str]:
-    """The command that opens a link: the user's, else the desktop's; none: there is neither."""
+    """Return the command that opens a link: the user's, else the desktop's, else an empty one."""
     if wanted := shlex.split(os.environ.get("BROWSER", "").split(os.pathsep)[0]):
         command = [word.replace("%s", link) for word in wanted]
         return command if command != wanted else [*wanted, link]

@@ -1,4 +1,4 @@
-"""The list of conversations: what is unread is in sight, or counted at the edge that it is beyond."""
+"""The list of conversations. Unread ones are in sight, or are counted at the edge that hides them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from forkchat.wire.conversation import parse_key
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Rows from which on the first and the last may be counts: the current conversation is between them.
+#: Rows that a list needs for counts in its first and last row, with the current conversation between them.
 _COUNTS_FROM = 3
 
 
 class Window(NamedTuple):
-    """The part of the list on the screen. `above` and `below`: the unread conversations out of sight, nearest
-    first; where there are any, a count of them takes the first or the last row.
+    """The part of the list on the screen.
+
+    `above` and `below` are the unread conversations out of sight, the nearest first. If there are any, a
+    count of them takes the first or the last row.
     """
 
     shown: list[str]
@@ -30,7 +32,7 @@ class Window(NamedTuple):
     below: list[str]
 
     def at(self, row: int) -> str | None:
-        """The conversation to which a click on that row leads."""
+        """Return the conversation to which a click on that row leads, None below the list."""
         if self.above and row == 0:
             return self.above[0]
         if self.below and row == len(self.shown) - 1:
@@ -39,7 +41,7 @@ class Window(NamedTuple):
 
 
 def window(conversations: Conversations, height: int) -> Window:
-    """What a list of that height shows around the current conversation."""
+    """Return the part of the list around the current conversation that has `height` rows at most."""
     listed, is_news = conversations.listed(), conversations.is_news
     at = listed.index(conversations.current)
     start = max(0, min(at - height // 2, len(listed) - height))
@@ -47,7 +49,7 @@ def window(conversations: Conversations, height: int) -> Window:
     above: list[str] = []
     below: list[str] = []
     if height >= _COUNTS_FROM:
-        # The row of a count hides a conversation, which counts as well.
+        # The row of a count hides a conversation, which is counted too.
         if any(map(is_news, listed[:start])):
             above = [conv for conv in reversed(listed[: start + 1]) if is_news(conv)]
         if any(map(is_news, listed[end:])):

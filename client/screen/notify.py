@@ -1,4 +1,4 @@
-"""Telling a user who looks elsewhere: the bell, and the terminal's escape sequences for desktop notices."""
+"""Notices for a user who looks elsewhere: the bell, and escape sequences for desktop notices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from client.local.settings import Settings
 from client.text import clean_line
 
-#: Seconds between two notices, and columns of a text in one.
+#: Seconds between two notices, at least.
+#: Characters of a title or text in a notice, at most.
 _PAUSE, _MAX_TEXT = 2.0, 120
 
 
@@ -18,7 +19,7 @@ class Notifier:
         self._at = float("-inf")
 
     def notice(self, title: str, text: str) -> str:
-        """What to write to the terminal, nothing if the last one was just now."""
+        """Return what to write to the terminal, "" if the last notice was less than `_PAUSE` seconds ago."""
         now = time.monotonic()
         if now - self._at < _PAUSE:
             return ""
@@ -27,13 +28,13 @@ class Notifier:
 
     def _desktop(self, title: str, text: str) -> str:
         kind = self._settings.text("notify")
-        # A semicolon divides the fields, so none may come from others.
+        # Semicolons separate the fields, so the texts of other users must not contain any.
         title, text = (clean_line(part)[:_MAX_TEXT].replace(";", ",") for part in (title, text))
         sequence = {
             "osc9": f"\x1b]9;{title}: {text}\x07",
             "osc777": f"\x1b]777;notify;{title};{text}\x07",
             "off": "",
         }[kind]
-        if sequence and "TMUX" in os.environ:  # handed on, where its allow-passthrough is on
+        if sequence and "TMUX" in os.environ:  # tmux passes it on if allow-passthrough is on
             return "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
         return sequence

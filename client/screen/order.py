@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"([0-9]+)")
 
 @lru_cache(maxsize=8192)
 def natural(name: str) -> tuple[tuple[int, bytes], ...]:
-    """A key to sort by. Texts and numbers take turns in it, so that like is compared with like.
+    """Return a key to sort by. Texts and numbers alternate in it, so that like is compared with like.
 
     GB 18030 orders the 3,755 most frequent Chinese characters by Pinyin, and the others by radical.
     """

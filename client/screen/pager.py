@@ -1,4 +1,4 @@
-"""A text that is longer than an answer, over the whole screen: help."""
+"""A pager over the whole screen, for texts that are longer than an answer, such as help."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 _CLOSING = "q", "escape", "enter", "c-c", "f1"
 _END = 1 << 20
-#: Rows that a key scrolls; a page is as many as there are.
+#: Rows by which each key scrolls.
 _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "home": -_END, "g": -_END, "end": _END, "G": _END}
+#: Screens by which each key scrolls.
 _PAGES = {"pageup": -1, "b": -1, "pagedown": 1, " ": 1}
 _WHEEL = {MouseEventType.SCROLL_UP: -3, MouseEventType.SCROLL_DOWN: 3}
 
 
 class Pager:
-    """It takes the place of the application's layout and keys while it is open."""
+    """The pager. It replaces the application's layout and keys while it is open."""
 
     def __init__(self, app: App):
         self._app = app
@@ -117,6 +118,6 @@ class Pager:
         @found.add("escape", Keys.Any)
         @found.add(Keys.Any)
         def _(event: KeyPressEvent) -> None:
-            """Everything else is for what is covered."""
+            """Ignore all other keys, which belong to the covered layout."""
 
         return found

@@ -1,4 +1,4 @@
-"""The parts of the screen, drawn: the list, the conversation, the line of its title, the status line."""
+"""The parts of the screen, drawn: panes of rows, the title line, the prompt, and the status line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from forkchat.wire.conversation import parse_key
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Seconds without an answer after which the status line says so.
+#: Seconds of lag from which the status line gives it in seconds, not milliseconds.
 _SLOW = 1.0
 
 
 class Pane(UIControl):
-    """Rows from a function of width and height: no more are made than are seen. `on_mouse` gets the row, of
-    how many there were in the last drawing, and what happened there.
+    """A control whose rows come from a function of width and height, so that only visible rows are made.
+
+    `on_mouse` gets the row, the number of rows in the last drawing, and the type of the mouse event.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ def title(app: App) -> str:
 
 
 def prompt(app: App, width: int) -> str:
-    """No more than a third of the line."""
+    """Return the prompt with the title, cut to a third of the width."""
     return (shortened(plainly(app.directory.title(app.conv)), width // 3) if app.conv else "") + "> "
 
 
@@ -86,11 +87,11 @@ def _connection(app: App) -> tuple[str, str]:
         return "", _("connecting")
     if app.is_replaced:
         return "class:status.trouble", _("you have logged in elsewhere: /takeover comes back here")
-    return "", _("not logged in")  # with or without a connection: it is made when it is needed
+    return "", _("not logged in")  # also without a connection, which is made when it is needed
 
 
 def _security(app: App) -> list[tuple[str, str]]:
-    """Of the connection that there is; one to this machine needs none."""
+    """Return how secure the current connection is. A connection to this machine needs no encryption."""
     if app.client.session.state is State.OFFLINE:
         return []
     if app.server.tls:
@@ -99,7 +100,7 @@ def _security(app: App) -> list[tuple[str, str]]:
 
 
 def _below(app: App) -> list[tuple[str, str]]:
-    """What one does not see while one is scrolled back."""
+    """Return what is new below the screen while the user has scrolled back."""
     chat = app.desk.current
     text = _("scrolled back, Alt+End returns")
     if chat.unread:
@@ -113,7 +114,10 @@ def _below(app: App) -> list[tuple[str, str]]:
 
 
 def status(app: App, width: int) -> StyleAndTextTuples:
-    """Connection, lag and security, what waits, who types, what is below the screen."""
+    """Return the status line.
+
+    It tells of the connection, lag and security, waiting lines and messages, who types, and unread messages.
+    """
     parts = [_connection(app), *_security(app)]
     if behind := app.composer.turns.waiting:
         text = ngettext("{number} line waits for an answer", "{number} lines wait for an answer", behind)

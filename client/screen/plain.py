@@ -1,6 +1,6 @@
-"""Texts as they are drawn: what terminals do not agree on the width of is replaced by what they do agree on.
+"""Texts as they are drawn: characters whose width differs between terminals are replaced by others.
 
-A row that is drawn at the wrong place is worse than a plain picture, and it is others who write it.
+A row drawn at the wrong place is worse than a plainer picture, and other users write these texts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.text import tab_width
 
-#: For a mark that takes a column here and none there, and for what is newer than a terminal may be.
+#: Replaces a combining mark that takes a column on some terminals and none on others.
+#: Replaces characters of disputed width, and those that may be newer than the terminal.
 _MARK, _UNKNOWN = "◌", "\ufffd"
 _FLAG_A = 0x1F1E6
-#: Joiners (some terminals draw what comes next in the same place), looks of an emoji, blanks of Hangul.
+#: Joiners (some terminals draw the next character in the same place), variants of emoji, blanks of Hangul.
 _DROPPED = "\u200d\ufe0e\ufe0f\u115f\u1160\u3164\uffa0"
-#: Circled numbers, trigrams, monograms, tetragrams, counting rods: narrow by some tables, wide by others.
+#: Circled numbers, trigrams, monograms, tetragrams, counting rods: narrow in some tables, wide in others.
 _DISPUTED = (0x2630, 0x2637), (0x268A, 0x268F), (0x3248, 0x324F), (0x1D300, 0x1D376)
 
 
@@ -27,7 +28,7 @@ def plainly(text: str) -> str:
 
 
 class _Table(dict[int, str]):
-    """By code point, as `str.translate` wants it; filled as it is used."""
+    """A table for `str.translate`, by code point. An entry is made when it is first used."""
 
     def __missing__(self, code: int) -> str:
         self[code] = found = _replaced(code)
@@ -35,9 +36,9 @@ class _Table(dict[int, str]):
 
 
 def _replaced(code: int) -> str:
-    if chr(code) in _DROPPED or 0x1F3FB <= code <= 0x1F3FF:  # the colours of skin
+    if chr(code) in _DROPPED or 0x1F3FB <= code <= 0x1F3FF:  # skin tones
         return ""
-    if _FLAG_A <= code < _FLAG_A + 26:  # two of them are a flag, to some
+    if _FLAG_A <= code < _FLAG_A + 26:  # some terminals draw two of them as a flag
         return chr(code - _FLAG_A + ord("A"))
     match unicodedata.category(chr(code)):
         case "Mc":
@@ -51,14 +52,14 @@ _TABLE = _Table()
 
 
 class Plainly(Processor):
-    """What is typed, drawn plainly; the cursor stays where it is in it."""
+    """A processor that draws the typed text plainly, with the cursor at the same character."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         fragments: StyleAndTextTuples = []
-        columns = [0]  # of what is drawn, for each character of what is there
+        columns = [0]  # places in the drawn text, for each character of the typed one
         width = 0
         for style, text, *_rest in transformation_input.fragments:
-            if text.isascii() and text.isprintable():  # as it is: a long line is drawn at each key
+            if text.isascii() and text.isprintable():  # unchanged, because a long line is drawn at each key
                 columns += range(columns[-1] + 1, columns[-1] + len(text) + 1)
                 width += len(text)
                 fragments.append((style, text))

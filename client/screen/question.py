@@ -1,4 +1,4 @@
-"""Questions in the place of the input line: a password, yes or no, where to go, what to search for."""
+"""Questions in the place of the input line: a password, yes or no, a conversation, a text to search."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _YES, _NO = ("y", "yes", "是", "好"), ("n", "no", "否", "不")
 
 
 class Question:
-    """At most one is asked at a time. `is_secret`: what is typed is not to be seen, nor remembered.
-    `on_change` is called when one is asked, and when it is answered.
+    """The question to the user, of which at most one is open at a time.
 
-    It opens, closes and hands its answer on at once: what is typed next, if in the same read of the
-    terminal, is for what comes then.
+    `is_secret`: the typed text is neither shown nor remembered. `on_change` is called when a question is
+    opened, and when it is answered.
+
+    A question opens, closes and passes on its answer at once. Text typed after that goes to what comes next,
+    even in the same read of the terminal.
     """
 
     def __init__(self) -> None:
@@ -50,8 +52,10 @@ class Question:
         on_text: Callable[[str], object] | None = None,
         text: str = "",
     ) -> None:
-        """`then` gets what was typed when Enter is pressed, or None for Ctrl-C. `text` is there already. MUST
-        NOT be called while one is open."""
+        """Open a question. `then` gets the typed text after Enter, None after Ctrl-C.
+
+        `text` is in the line from the start. MUST NOT be called while a question is open.
+        """
         self._then, self._on_text = then, on_text
         self.label, self.is_secret = label, is_secret
         self.completer = completer or DummyCompleter()
@@ -61,8 +65,11 @@ class Question:
     def confirm(
         self, label: str, then: Callable[[], object], otherwise: Callable[[], object] = lambda: None
     ) -> None:
-        """`then` is called for a yes, `otherwise` for a no, neither for Ctrl-C. Anything else stays in the
-        line: the question was not seen perhaps. As `ask`."""
+        """Ask for a yes, which calls `then`, or a no, which calls `otherwise`. Ctrl-C calls neither.
+
+        Any other answer stays in the line, because the user may not have seen the question. MUST NOT be
+        called while a question is open.
+        """
 
         def take(answer: str | None) -> None:
             word = answer and answer.strip().casefold()
@@ -76,7 +83,10 @@ class Question:
         self.ask(label, take)
 
     def secrets(self, labels: Sequence[str]) -> asyncio.Future[list[str]]:
-        """What is typed to each of them in turn; cancelled by Ctrl-C. As `ask`."""
+        """Ask for several secrets in turn; return a future of the answers, which Ctrl-C cancels.
+
+        MUST NOT be called while a question is open.
+        """
         typed: list[str] = []
         found: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
 
@@ -97,10 +107,10 @@ class Question:
         return found
 
     def accept(self) -> None:
-        """Enter: the marked completion, else the first one, else what was typed."""
+        """Answer with the marked completion, else with the first one, else with the typed text."""
         state = self.buffer.complete_state
         chosen = state and state.current_completion
-        if not chosen:  # made anew: who types fast presses Enter before the menu is there
+        if not chosen:  # completed again, because Enter may come before the menu is there
             event = CompleteEvent(completion_requested=True)
             chosen = next(iter(self.completer.get_completions(self.buffer.document, event)), None)
         self._close(valid(chosen.text if chosen else self.buffer.text))

@@ -1,4 +1,4 @@
-"""Reading: scrolling, going from one conversation to another."""
+"""Reading: scrolling in a conversation, and going from one to another."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ class Reader:
         self._app = app
         self._size = 80, 24
         self.search: Search = Search(app)
-        self._owed: deque[int] = deque()  # rows to scroll by, once what comes there is read
-        self._shows = 0  # places that are being gone to
+        self._owed: deque[int] = deque()  # rows to scroll by, after the messages there are read
+        self._shows = 0  # calls of `show` that are still loading
 
     def draw(self, width: int, height: int) -> list[Row]:
-        """The rows of the current conversation. What is missing near them is fetched, what is seen read."""
+        """Return the rows of the current conversation. Fetch missing messages near them.
+
+        Mark the conversation as read if its end is visible.
+        """
         desk = self._app.desk
         self._size = width, height
         self._scroll_on()
@@ -75,7 +78,7 @@ class Reader:
         completer = Titles(places(), lambda conv: conversations[conv].unread)
 
         def go_to(chosen: str | None) -> None:
-            found = places()  # the server may have another database by now, and the keys be others'
+            found = places()  # again, because another database has other keys
             if chosen in found:
                 self._app.go_to(found[chosen])
             elif chosen:
@@ -101,13 +104,13 @@ class Reader:
             self._app.start(self.show(chat.divider + 1))
 
     def show_last(self, number: int) -> None:
-        """Go that many messages back from the end."""
+        """Go `number` messages back from the end."""
         stand = self._app.desk.current.stand
         if stand.conv:
             self._app.start(self.show(max(stand.first, 1, stand.last - number + 1)))
 
     async def show(self, seq: int) -> None:
-        """Bring that message to the middle of the screen."""
+        """Load message `seq`, and bring it to the middle of the screen."""
         desk, chat = self._app.desk, self._app.desk.current
         self._shows += 1
         try:
@@ -119,7 +122,7 @@ class Reader:
             self._app.draw_soon()
 
     def leave(self) -> None:
-        """The user goes to another conversation."""
+        """End the search and drop pending scrolling, because the user leaves this place."""
         self.search.end()
         self._owed.clear()
 

@@ -1,4 +1,4 @@
-"""Messages as rows of the screen: wrapped to its width, links left whole, everything of others made clean."""
+"""Messages as rows of the screen: wrapped to its width, links kept whole, control characters removed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from client.screen.plain import plainly
 from client.screen.style import NICKS
 from client.text import LINK, action, clean, shown_name, wrapped
 
-#: Styled pieces of text: what prompt_toolkit draws.
+#: Pieces of text, each after its style, as prompt_toolkit draws them.
 Row = list[tuple[str, str]]
 
-#: Characters of a message that are drawn: a server's limit is 8 KiB of text, a bad server may have none. More
-#: would take over 50 ms.
+#: Characters of a message that are drawn, because more would take over 50 ms. A server's limit is 8 KiB of
+#: text, but a bad server may have none.
 _MAX_TEXT = 16_384
-#: Below this width a message begins right behind its sender's name.
+#: Columns of the screen below which a message begins right after its sender's name.
 _COMPACT = 44
 _WEEKDAYS = N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun")
 
 
 def nick_style(user: int) -> str:
-    """The same for a user everywhere, and after every start."""
+    """Return the style of a user's name, which is the same everywhere and after every start."""
     return f"class:nick{zlib.crc32(str(user).encode()) % len(NICKS)}"
 
 
 @lru_cache(maxsize=4096)
 def message_rows(message: Message, width: int, mark: str, style: str, query: str) -> list[Row]:
-    """`mark` goes behind the text (sent, read, waiting, failed); `query` is marked in it."""
+    """Return a message as rows. `mark` follows the text (sent, read, waiting, failed).
+
+    `query` is highlighted in the text.
+    """
     at = moment(message.ts).strftime("%H:%M") if message.ts else "--:--"
     colour = "class:own" if message.is_own else nick_style(message.sender)
     name, text = plainly(shown_name(message.name)), plainly(clean(message.text[:_MAX_TEXT]))
@@ -59,20 +62,20 @@ def message_rows(message: Message, width: int, mark: str, style: str, query: str
 
 @lru_cache(maxsize=1024)
 def note_rows(text: str, width: int, style: str) -> list[Row]:
-    """A line of the client's own."""
+    """Return the rows of a note, which is a line of the client's own."""
     head: Row = [(f"class:{style}", "-- ")]
     indent: Row = [("", "   ")]
     return _rows(head, indent, plainly(clean(text)), "", f"class:{style}", width, "")
 
 
 def rule(text: str, width: int, style: str) -> Row:
-    """A line across, with a word in it."""
+    """Return a horizontal line with a text in it."""
     text = shortened(f" {text} ", max(width - 4, 0))
     return [(style, "──" + text + "─" * max(0, width - 2 - get_cwidth(text)))]
 
 
 def day(ts: int) -> str:
-    """The day of a message, for the line above the first one of it."""
+    """Return the day of a message, for the line above the first message of that day."""
     at = moment(ts)
     return _("{weekday}, {year}-{month:02}-{day:02}").format(
         weekday=_(_WEEKDAYS[at.weekday()]), year=at.year, month=at.month, day=at.day
@@ -80,7 +83,7 @@ def day(ts: int) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` in at most `width` columns."""
+    """Return `text` in at most `width` columns, with "…" where it is cut."""
     if get_cwidth(text) <= width:
         return text
     while text and get_cwidth(text) > width - 1:
@@ -110,8 +113,11 @@ def _rows(head: Row, indent: Row, text: str, mark: str, style: str, width: int, 
 
 
 def _styled(row: str, at: int, links: deque[re.Match[str]], style: str, query: str) -> Row:
-    """The row begins at that place of its line: each part of a link knows all of it. `links` are those that
-    no row before has ended."""
+    """Style a row that begins at the place `at` of its line. Each part of a link names the whole link.
+
+    `links` are the links of the line that do not end in an earlier row. Links that end in this row are
+    removed.
+    """
     found: Row = []
     done = 0
     while links and links[0].start() < at + len(row):
@@ -126,7 +132,7 @@ def _styled(row: str, at: int, links: deque[re.Match[str]], style: str, query: s
 
 
 def _marked(text: str, style: str, query: str) -> Row:
-    """What was searched for stands out."""
+    """Style a text, with what was searched for highlighted."""
     if not query or not text:
         return [(style, text)] if text else []
     parts = re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)

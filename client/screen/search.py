@@ -1,4 +1,4 @@
-"""Searching a conversation, from the latest match to earlier ones, in what is on this machine."""
+"""The search in a conversation's messages on this machine, from the latest match to earlier ones."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from client.screen.window import END
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Seconds after which it is told how far a search is.
+#: Seconds after which the progress of a search is shown.
 _SLOW = 0.3
 
 
 class Search:
-    """It goes on as long as its prompt is there; what was found last stays marked behind that, until `end`.
+    """A search, which goes on while its prompt is open. Its matches stay highlighted after that, until `end`.
 
-    `percent`: how much a search that takes long has looked through; None: there is none.
+    `percent`: how much of the messages a long search has looked through, None if there is none.
     """
 
     def __init__(self, app: App):
         self._app = app
         self.percent: int | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._steps = 0  # matches that are still to be gone back
-        self._found = END  # the message that was found last
+        self._steps = 0  # matches still to go back
+        self._found = END  # number of the message found last
         self._is_asking = False
         self._offered = ""
         self._began: tuple[Conversation, tuple[Key, int] | None] | None = None
@@ -43,7 +43,7 @@ class Search:
         return self._app.desk.transcript.query
 
     def press(self) -> None:
-        """Begin, with what is marked already, or go on to an earlier match."""
+        """Begin with the text that is highlighted already, or go on to an earlier match."""
         question = self._app.composer.question
         if self._is_asking:
             self._go_back()
@@ -59,7 +59,10 @@ class Search:
             self._go_back()
 
     async def find(self, text: str) -> bool:
-        """Show the latest message that has the text in it; whether there is one."""
+        """Show the latest message that contains `text`; return whether there is one.
+
+        Raises UsageError on the home page.
+        """
         if not self._app.conv:
             raise UsageError(_("there is nothing to search here: go to a conversation first"))
         self._stop()
@@ -68,7 +71,7 @@ class Search:
         return await self._step()
 
     def end(self) -> None:
-        """Nothing is marked any more."""
+        """Stop searching and highlighting."""
         self._stop()
         self._app.desk.transcript.query = ""
         self._began = None
@@ -76,7 +79,7 @@ class Search:
         self._app.draw_soon()
 
     def _entered(self, text: str | None) -> None:
-        """Stay where it has come to; back to where it began when it is cancelled."""
+        """Close the prompt. Stay at the match, or go back to the start if the prompt was cancelled."""
         self._is_asking = False
         if text is None:
             if self._began:
@@ -87,11 +90,11 @@ class Search:
             self.end()
 
     def _typed(self, text: str) -> None:
-        """What is typed first replaces what was searched for before; then it goes on from the end."""
+        """Search for the typed text from the end. The first typed text replaces the one that was offered."""
         offered, self._offered = self._offered, ""
         typed = text.removeprefix(offered)
         if offered and typed not in ("", text):
-            self._app.composer.question.buffer.text = typed  # this is called again
+            self._app.composer.question.buffer.text = typed  # which calls `_typed` again
             return
         self._stop()
         self._found = END
@@ -122,7 +125,7 @@ class Search:
         self._app.draw_soon()
 
     async def _step(self) -> bool:
-        """To the next earlier match; whether there is one."""
+        """Go to the next earlier match; return whether there is one."""
         app, chat = self._app, self._app.desk.current
         began, first, last = time.monotonic(), max(chat.stand.first, 1), chat.stand.last
 

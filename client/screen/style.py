@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prompt_toolkit.styles import Style
 
-#: Stable colours of names; none is black, white or red (errors), which a background may be or mean.
+#: Stable colours of names. None is black or white, which a background may be, or red, which means an error.
 NICKS = (
     *("ansigreen", "ansiblue", "ansimagenta", "ansicyan", "ansiyellow", "ansibrightgreen"),
     *("ansibrightblue", "ansibrightmagenta", "ansibrightcyan", "bold ansigreen", "bold ansiblue"),

@@ -1,7 +1,7 @@
-"""The conversation on the screen: which of its items are seen, scrolling, and what must be fetched for that.
+"""The conversation on the screen: its visible items, scrolling, and the gaps to be fetched.
 
-Nothing of a conversation is in memory but what is near the screen: each drawing takes the messages around the
-lowest visible item, and wraps no more than it shows.
+Only messages near the screen are in memory. Each drawing takes and wraps only the messages around the lowest
+visible item.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from client.screen.rows import Row, day, message_rows, note_rows, rule
 from client.screen.window import END, Near, Window
 from client.text import shown_name
 
-#: The messages between these two are not here.
+#: Two numbers of messages. The messages between them are missing here.
 Gap = tuple[int, int]
 
-#: Messages above the lowest visible one that are taken with it, and as many below: more than a screen has.
+#: Messages that are taken on each side of the lowest visible one, more than a screen has.
 _WINDOW = 100
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in a conversation, with the rows that it is drawn in."""
+    """A message, note or gap in a conversation, with the rows that it is drawn in."""
 
     key: Key
     rows: tuple[Row, ...]
@@ -35,7 +35,7 @@ class Item:
 
 
 class Transcript:
-    """Of one user. `query`: what is searched for, and marked."""
+    """The transcript of one user's conversations. `query`: the text that is searched for and highlighted."""
 
     def __init__(self, window: Window, journal: Journal, me: tuple[int, str], quiet: Quiet):
         self.query = ""
@@ -45,7 +45,7 @@ class Transcript:
         self._me = me
 
     def draw(self, chat: Conversation, width: int, height: int) -> tuple[list[Row], list[Gap]]:
-        """The visible rows, the last at the bottom; and the gaps near them, nearest first."""
+        """Return the visible rows, the lowest last, and the gaps near them, the nearest first."""
         items, at, hidden, _ = self._place(chat, width, height)
         gaps = [item.gap for item in reversed(items[: at + 1]) if item.gap]
         gaps += [item.gap for item in items[at + 1 :] if item.gap]
@@ -58,8 +58,9 @@ class Transcript:
         return rows[:height][::-1], gaps
 
     def scroll(self, chat: Conversation, width: int, height: int, up: int) -> bool:
-        """By so many rows, down if negative, a screen at most; no further than the first and the last. False:
-        what comes there is still to be read, and nothing is done.
+        """Scroll by `up` rows, down if negative, at most a screen. Stop at the first and the last item.
+
+        Return False, and do nothing, if the messages there are not read yet.
         """
         items, at, hidden, is_whole = self._place(chat, width, height)
         if not items or not is_whole:
@@ -72,7 +73,7 @@ class Transcript:
             at += 1
             hidden += len(items[at].rows)
         above = sum(len(item.rows) for item in items[: at + 1]) - hidden
-        if above < height and up > 0:  # the first one is on the screen: it is to be at its top
+        if above < height and up > 0:  # the first item is on the screen: put it at the top
             hidden -= height - above
             while hidden < 0 and at < len(items) - 1:
                 at += 1
@@ -82,20 +83,21 @@ class Transcript:
         return True
 
     def show(self, chat: Conversation, seq: int, height: int) -> None:
-        """Bring a message, which has been read, to the middle of the screen."""
+        """Bring a message, which must be in the window, to the middle of the screen."""
         near = self._window.near(chat.conv, seq, max(1, height // 3))
         below = [message for message in near.after if not self._quiet.hides(message)]
         is_end = len(below) < max(1, height // 3)
         chat.bottom = None if is_end else ((below[-1].seq, 0), 0)
 
     def seen(self, chat: Conversation, limit: int) -> list[Message]:
-        """The last messages down to the end of the screen."""
+        """Return the last `limit` messages, down to the lowest on the screen."""
         near = self._window.near(chat.conv, _lowest(chat), limit)
         return [message for message in near.before if not self._quiet.hides(message)]
 
     def _place(self, chat: Conversation, width: int, height: int) -> tuple[list[Item], int, int, bool]:
-        """The items around the lowest visible one, its place in them, its rows below the screen; and whether
-        the items are all that is kept there.
+        """Return the items around the lowest visible one, its index, and its rows below the screen.
+
+        The fourth value is False if messages that are kept there are not read yet.
         """
         near = self._window.near(chat.conv, _lowest(chat), max(_WINDOW, 2 * height))
         items = self._items(chat, width, near)
@@ -106,7 +108,7 @@ class Transcript:
         return items, at, min(hidden, len(items[at].rows) - 1) if items else 0, near.is_whole
 
     def _items(self, chat: Conversation, width: int, near: Near) -> list[Item]:
-        """In order, the messages with the notes between them."""
+        """Return the items in order: messages, with gaps and notes between them, then unsent messages."""
         stand, conv = chat.stand, chat.conv
         messages = near.before + near.after
         has_start, has_end = near.is_start, near.is_end or not near.is_read
@@ -177,5 +179,5 @@ class Transcript:
 
 
 def _lowest(chat: Conversation) -> int:
-    """The number of the lowest message on the screen, or more."""
+    """Return the number of the lowest message on the screen, or a higher one."""
     return chat.bottom[0][0] if chat.bottom else END

@@ -1,4 +1,4 @@
-"""What was entered, one after the other: commands, and the messages that were typed behind one."""
+"""The queue of entered lines: commands, and the messages that were typed after one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from forkchat.errors import Refused
 if TYPE_CHECKING:
     from client.screen.app import App
 
-#: Seconds for a command to come to its end when chatcli does: it may have its answer, and a token to write.
+#: Seconds for the running command to finish at exit, because it may have its answer and still write a token.
 _LAST = 1.0
-#: Ids are other people's there, and so is the conversation in which the line was entered.
+#: In another database the ids are other users', and so is the conversation in which the line was entered.
 _STRANDED = N_("not done, because the server has another database now: {text}")
 
 
 @dataclass(frozen=True)
 class Entered:
-    """`key`: as `Desk.enter`'s, and the `cid` of the message that the line says: what is done once more
-    because chatcli was killed says it once. `text`: the line, as it was typed; `job`: what it asks for;
-    `is_local`: it is for the conversation that the user is in, as a message is; `leads`: the user goes where
-    it leads.
+    """An entered line.
+
+    `key`: from `Desk.enter`, and the `cid` of the message that the line sends. A line that is done again
+    after chatcli was killed thus sends its message only once. `text`: the line as it was typed. `job`: does
+    what the line asks for. `is_local`: the line acts on the conversation that the user is in, as a message
+    does. `leads`: the user goes to the conversation that the line opens.
     """
 
     key: str
@@ -41,8 +43,11 @@ class Entered:
 
 
 class Turns:
-    """What is for a conversation and was typed behind a command is for where this leads; if it fails, nobody
-    knows where that is, and nothing is done. `leads`: the user goes where the command leads that runs.
+    """The queue, which does one line at a time.
+
+    A local line typed after a command acts on the conversation that the command opens. If the command fails,
+    that conversation is unknown, and the line is not done. `leads`: the user goes to the conversation that
+    the running command opens.
     """
 
     def __init__(self, app: App):
@@ -50,12 +55,12 @@ class Turns:
         self._entered: asyncio.Queue[Entered] = asyncio.Queue()
         self._running: asyncio.Task[None] | None = None
         self.leads = True
-        self._has_failed = False  # what had its turn last
+        self._has_failed = False  # the line that had its turn last has failed
         self._is_closed = False
 
     @property
     def is_busy(self) -> bool:
-        """Something has no answer yet: what is entered now has to wait."""
+        """True while a line has no answer yet, so that a line entered now has to wait."""
         return self._running is not None or not self._entered.empty()
 
     @property
@@ -63,18 +68,22 @@ class Turns:
         return self._entered.qsize()
 
     def put(self, entered: Entered, is_behind: bool) -> None:
-        """`is_behind`: something was busy when the line was entered; it may have failed since."""
+        """Add a line. `is_behind`: an earlier line had no answer when this one was entered.
+
+        The earlier line may have failed since.
+        """
         if not is_behind:
             self._has_failed = False
         self._entered.put_nowait(entered)
 
     def cancel(self) -> bool:
-        """What runs; whether there was something."""
+        """Cancel the running command; return False if there is none."""
         return self._running is not None and self._running.cancel()
 
     def let_go(self) -> list[Entered]:
-        """The user has gone elsewhere: commands lead nowhere. Returns the lines that waited for where they
-        would have led, and are not done.
+        """Let commands lead nowhere, because the user has gone elsewhere.
+
+        Return the lines that waited for the conversations that these would have opened. They are not done.
         """
         self.leads = False
         waiting = [self._entered.get_nowait() for _ in range(self._entered.qsize())]
@@ -86,7 +95,7 @@ class Turns:
         return [entered for entered in waiting if entered.is_local]
 
     async def close(self) -> None:
-        """What has no answer yet, or no turn, stays entered: it is asked about at the next start."""
+        """Stop. Lines without an answer or a turn stay in the journal, and the next start asks about them."""
         while not self._entered.empty():
             self._entered.get_nowait().job.close()
         if self._running:
@@ -94,7 +103,7 @@ class Turns:
         self._is_closed = True
 
     async def work(self) -> None:
-        """For as long as the client runs."""
+        """Do the lines in turn for as long as the client runs."""
         while True:
             entered = await self._entered.get()
             self.leads = entered.leads
@@ -127,7 +136,7 @@ class Turns:
         self._app.draw_soon()
 
     def _hindrance(self, line: Line) -> str:
-        """Why a line is not done that is for the conversation at hand; "" if it is."""
+        """Return the reason why a local line cannot be done, "" if it can."""
         if line.conv and not self._app.desk.journal.place(line):
             return _told(_STRANDED, line)
         if not self.leads:

@@ -1,4 +1,4 @@
-"""What was refused, and drafts of an earlier epoch: sent again, put where they belong, or let go of."""
+"""Refused messages and drafts of an earlier epoch: sent again, moved to their conversations, or discarded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Undelivered:
         self._desk = desk
 
     def retry(self, conv: str) -> int:
-        """Send again what was refused there; returns how many that are. What is of another epoch goes to
-        whoever is known by that name now."""
+        """Send the refused messages of a conversation again; return how many.
+
+        A message of another epoch goes to the user or group of that name now, if there is only one.
+        """
         found = 0
         for pending in self._refused(conv):
             if to := conv or self._called(pending):
@@ -33,7 +35,10 @@ class Undelivered:
         return found
 
     def discard(self, conv: str) -> int:
-        """Let go of what was refused there, and of what is begun for nobody; returns how many that are."""
+        """Discard the refused messages of a conversation; return how many texts were discarded.
+
+        On the home page this includes the drafts that have no conversation in this epoch.
+        """
         found = self._refused(conv)
         strays = [] if conv else list(self._desk.journal.strays)
         for pending in found:
@@ -47,7 +52,7 @@ class Undelivered:
         return [pending for pending, _ in journal.failed.values() if journal.place(pending) == conv]
 
     def _called(self, pending: Pending) -> str:
-        """The conversation with the one of that name, "" if there is none or more than one."""
+        """Return the conversation with the user or group of that name, "" if none or several have it."""
         directory = self._desk.directory
         if parse_key(pending.conv).group:
             convs = [group_key(group) for group in directory.groups_named(pending.name)]
@@ -57,14 +62,14 @@ class Undelivered:
         return convs[0] if len(convs) == 1 else ""
 
     async def find_strays(self) -> None:
-        """Put what was begun in another epoch where it belongs in this one."""
+        """Move the drafts of an earlier epoch to their conversations in this one."""
         for name, text in list(self._desk.journal.strays.items()):
             try:
                 conv = await self._whose(name)
             except (Refused, OSError):
                 return  # the next login does it again
             if self._desk.journal.strays.get(name) != text:
-                continue  # it has its place by now, or another user is here
+                continue  # it was moved meanwhile, or another user is here
             if conv:
                 self._desk.on_stray(conv, text)
                 self._found(name)
@@ -74,7 +79,7 @@ class Undelivered:
         self._desk.on_change()
 
     async def _whose(self, name: str) -> str:
-        """The conversation of a stray draft; "" if there is none."""
+        """Return the conversation of a stray draft, "" if there is none."""
         if name[0] == "#":
             groups = self._desk.directory.groups_named(name[1:])
             return group_key(groups[0]) if len(groups) == 1 else ""

@@ -1,4 +1,7 @@
-"""Which unread messages count: none of one's own or of ignored people; and whether one mentions the user."""
+"""The weight of unread messages: which of them count, and whether one mentions the user.
+
+The user's own messages do not count, nor do those of ignored users.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,24 @@ from client.local.quiet import Quiet
 from client.protocol.events import Message
 from client.screen.conversations import Conversation
 
-#: Unread messages of a conversation that are looked through where someone is ignored, and where nobody is.
+#: Unread messages of a conversation that are looked through if the user ignores someone.
+#: The same if the user ignores nobody.
 _IGNORING, _LISTENING = 1000, 100
 
 
 @dataclass(frozen=True)
 class Weight:
-    """`ignored`: the numbers of the messages that count nowhere; `has_mention`: another mentions the user."""
+    """The result of weighing messages.
+
+    `ignored`: the numbers of the messages that do not count. `has_mention`: another one mentions the user.
+    """
 
     ignored: set[int]
     has_mention: bool
 
 
 class Scale:
-    """Of the user of that name, whose `quiet` is as it is when something is weighed."""
+    """The scale of the user called `name`, which uses `quiet` as it is when messages are weighed."""
 
     def __init__(self, name: str, quiet: Quiet):
         self._name = name
@@ -34,7 +41,7 @@ class Scale:
         self._limit = _IGNORING if quiet.ignored else _LISTENING
 
     def weigh(self, messages: Iterable[Message], read: int) -> Weight:
-        """`read`: the last message that the user has read."""
+        """Weigh messages. `read`: the number of the last message that the user has read."""
         messages = list(messages)
         others = [message for message in messages if not message.is_own]
         ignored = {message.seq for message in others if self._quiet.hides(message)}
@@ -48,8 +55,10 @@ class Scale:
         )
 
     def weigh_kept(self, history: History, stands: Iterable[Stand]) -> list[Weight]:
-        """What is kept of each of these conversations and not read, or came after it was closed. It is done
-        on the history's thread."""
+        """Weigh the kept messages of each conversation that are unread, or came after it was closed.
+
+        Runs on the history's thread.
+        """
         found = []
         for stand in stands:
             seen = min(stand.read, self._quiet.closed.get(stand.conv, stand.read))
@@ -67,13 +76,13 @@ class Scale:
         on_change()
 
     def settle(self, chat: Conversation, kept: Weight, lane: HistoryLane) -> None:
-        """The conversation has the weight of what is kept, and of what is not written yet."""
+        """Give a conversation the weight of its kept messages, and of those not written yet."""
         unwritten = self.weigh(lane.unwritten(chat.conv), chat.stand.read)
         chat.ignored = kept.ignored | unwritten.ignored
         chat.has_mention = bool(chat.unread) and (kept.has_mention or unwritten.has_mention)
 
 
 def mentions(name: str, text: str) -> bool:
-    # A boundary where there are words: names in Chinese stand in the text without blanks.
+    # Only ASCII word characters next to the name prevent a match, because Chinese has no blanks around names.
     pattern = rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])"
     return bool(name) and bool(re.search(pattern, text, re.IGNORECASE))

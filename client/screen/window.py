@@ -1,4 +1,4 @@
-"""The messages of one conversation near the screen, in memory: what is drawn is made from them alone."""
+"""The messages of one conversation near the screen, in memory. Only these are drawn."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from client.local.quiet import Quiet
 from client.protocol.events import Message
 from client.screen.conversations import HOME
 
-#: Behind every message.
+#: A number above those of all messages.
 END = 1 << 60
-#: Messages on each side of a place that are read at once; how many stay when more and more come. Those of
-#: ignored people do not count.
+#: Messages that are read at once on each side of a place.
+#: Messages that stay in memory while more and more come. Those of ignored users do not count.
 _REACH, _MOST = 300, 2000
 
 
 @dataclass(frozen=True)
 class Near:
-    """The messages on both sides of a place, those of ignored people among them.
+    """The messages on both sides of a place, with those of ignored users.
 
-    `is_start`, `is_end`: none is kept before them, none after. `is_read`: none that is kept is missing
-    between them; `is_whole`: nor of those that were asked for.
+    `is_start`, `is_end`: no message is kept before them, or after them. `is_read`: no kept message is missing
+    between them. `is_whole`: none of those that were asked for is missing either.
     """
 
     before: list[Message]
@@ -38,7 +38,10 @@ class Near:
 
 
 class Window:
-    """`start` runs a job beside everything else; `on_change` is called when there is more to be seen."""
+    """The window of messages near the screen.
+
+    `start` runs a job in the background. `on_change` is called when more messages can be drawn.
+    """
 
     def __init__(
         self,
@@ -52,17 +55,17 @@ class Window:
         self._start = start
         self._on_change = on_change
         self._is_reading = False
-        self._moves = 0  # what was read before the last one is of no use
+        self._moves = 0  # a read that began before the latest move is discarded
         self.put(HOME, [])
 
     def put(self, conv: str, messages: list[Message], is_start: bool = True, is_end: bool = True) -> None:
-        """This is what is near the screen now, as it was read."""
+        """Replace the messages near the screen by `messages`, as they were read."""
         self._conv, self._messages = conv, messages
         self._is_start, self._is_end, self._is_read = is_start, is_end, True
         self._room = max(_MOST, len(messages) + _MOST // 2)
 
     def clear(self) -> None:
-        """Read it anew."""
+        """Drop the messages, and read them again when they are drawn."""
         self._go(self._conv)
 
     @property
@@ -70,8 +73,9 @@ class Window:
         return self._is_read and self._is_end
 
     def near(self, conv: str, seq: int, size: int) -> Near:
-        """At most `size` messages up to `seq`, and as many after it, but for those of ignored people, who do
-        not count. What is missing of them is read.
+        """Return at most `size` messages up to `seq`, and as many after it.
+
+        Messages of ignored users are included, and do not count. Missing messages are read in the background.
         """
         if conv != self._conv or not self._covers(seq):
             self._go(conv)
@@ -89,7 +93,7 @@ class Window:
         return Near(before, after, is_start, is_end, self._is_read, is_whole)
 
     def add(self, messages: Iterable[Message]) -> None:
-        """They have come just now."""
+        """Add messages that have just come. Old ones are dropped if there is no room."""
         for message in messages:
             if message.conv == self._conv:
                 self._insert(message)
@@ -100,7 +104,7 @@ class Window:
             self._room = len(self._messages) + _MOST // 2
 
     async def load(self, conv: str, seq: int, size: int = 0) -> None:
-        """Read what is kept around there."""
+        """Read the kept messages around `seq`, which replace those in memory."""
         reach = max(_REACH, size)
         if conv != self._conv:
             self._go(conv)
@@ -111,7 +115,7 @@ class Window:
             return self._before(history, conv, seq + 1, reach), self._after(history, conv, seq, reach)
 
         (before, is_start), (after, is_end) = await self._lane.read(read)
-        if moves == self._moves:  # else the user has gone elsewhere, or it is forgotten
+        if moves == self._moves:  # else the user has gone elsewhere, or the messages were forgotten
             self.put(conv, before + after, is_start, is_end)
             self.add(self._lane.unwritten(conv))
 
@@ -123,19 +127,22 @@ class Window:
         self._on_change()
 
     def _go(self, conv: str) -> None:
-        """Until it is read there is what is not written yet."""
+        """Go to a conversation. Until it is read, it has only the messages that are not written yet."""
         self._moves += 1
         self.put(conv, self._lane.unwritten(conv))
         if conv != HOME:
             self._is_start = self._is_end = self._is_read = False
 
     def _nth(self, places: Iterable[int], size: int) -> int | None:
-        """The place of the `size`th of these messages that is not hidden."""
+        """Return the place of the `size`th of these messages that is not hidden, None if there are fewer."""
         shown = (at for at in places if not self._quiet.hides(self._messages[at]))
         return next(islice(shown, size - 1, None), None)
 
     def _before(self, history: History, conv: str, seq: int, size: int) -> tuple[list[Message], bool]:
-        """Those below `seq`, `size` of them not hidden, or fewer with the first of all; whether that is."""
+        """Return messages below `seq`, and whether the first of all is among them.
+
+        At least `size` of them are not hidden, unless there are fewer.
+        """
         found: list[Message] = []
         while True:
             page = history.before(conv, found[0].seq if found else seq, size)
@@ -144,7 +151,7 @@ class Window:
                 return found, len(page) < size
 
     def _after(self, history: History, conv: str, seq: int, size: int) -> tuple[list[Message], bool]:
-        """As `_before`: those above `seq`, and whether the last is among them."""
+        """Return messages above `seq`, as `_before`, and whether the last of all is among them."""
         found: list[Message] = []
         while True:
             page = history.after(conv, found[-1].seq if found else seq, size)
@@ -163,7 +170,7 @@ class Window:
         )
 
     def _insert(self, message: Message) -> None:
-        """Where it belongs, unless messages may be missing between."""
+        """Insert a message in its place, unless messages may be missing between it and the others."""
         at = bisect_left(self._messages, message.seq, key=_seq)
         is_outside = (at == 0 and not self._is_start) or (at == len(self._messages) and not self._is_end)
         is_here = at < len(self._messages) and self._messages[at].seq == message.seq

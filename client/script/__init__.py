@@ -1,1 +1,1 @@
-"""For scripts: lines or JSON in and out, one-shot commands, exit codes."""
+"""The client for scripts: lines or JSON in and out, one-shot commands, exit codes."""

@@ -1,4 +1,4 @@
-"""One thing, done without a line of input: `chatcli send`, `history`, `tail`."""
+"""One-shot commands without a line of input: `chatcli send`, `history`, `tail`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from forkchat.errors import NotLoggedIn, Refused
 
 
 class Alone(Script):
-    """Nothing is told but what was asked for; what waits for the user goes on waiting.
+    """A script that runs one command and shows only its result. Other messages keep waiting for the user.
 
-    Each job returns the exit code.
+    Each command's method returns the exit code.
     """
 
     follows_all = False
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        #: Why there is nothing more to wait for; None when there is no showing it.
+        #: The reason for which waiting ends; None if output failed, so that it cannot be shown.
         self._ended: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
 
     async def send(self, to: str, text: str) -> int:
-        """`-` is standard input, all of it."""
+        """Send a text. `-` stands for all of standard input."""
 
         async def job() -> None:
             said = (await Input().rest()).rstrip("\n") if text == "-" else text
@@ -51,7 +51,7 @@ class Alone(Script):
         return await self._do(job)
 
     async def history(self, name: str, number: int) -> int:
-        """The last messages."""
+        """Show the last `number` messages."""
 
         async def job() -> None:
             for message in await fetch_last(self.shell, await self.shell.conversation(name), number):
@@ -60,14 +60,14 @@ class Alone(Script):
         return await self._do(job)
 
     async def tail(self, name: str, number: int) -> int:
-        """The last messages, then those that come, until it is interrupted or logged out."""
+        """Show the last messages, then new ones, until the script is interrupted or logged out."""
 
         async def job() -> None:
             conv = await self.shell.conversation(name)
             past = await fetch_last(self.shell, conv, number)
             for message in past:
                 self.view.show(message)
-            if not self.output.failure:  # else nobody has seen them
+            if not self.output.failure:  # otherwise nobody has seen them
                 first, last = (past[0].seq, past[-1].seq) if past else (1, 0)
                 self.client.follow(conv, first, last)
             if refused := await self.while_read(self._ended):

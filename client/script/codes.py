@@ -12,7 +12,7 @@ OK, USAGE, AUTHENTICATION, NETWORK, REJECTED, TIMEOUT = range(6)
 
 
 def exit_code(error: BaseException | None, is_login: bool) -> int:
-    """What an error means; `is_login`: it came of logging in."""
+    """Return the exit code for an error. `is_login`: logging in has raised it."""
     match error:
         case NoPassword():
             return AUTHENTICATION

@@ -1,4 +1,4 @@
-"""Commands line by line, each answered before the next is read."""
+"""Commands from standard input, each answered before the next line is read."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from client.script.plain import PATIENCE
 from client.script.script import TROUBLE, Script
 from client.script.streams import Input
 
-#: For these nobody need be logged in; and these say themselves who is.
+#: Commands that need no login, and commands that name the user to log in.
 _FOR_ANYONE, _ENTRANCES = ("help", "set", "quit"), ("register", "login", "takeover")
-#: These say where the lines after them go.
+#: Commands that choose the conversation for the lines after them.
 _LEADING = ("msg", "query", "groupchat", "join", "group create")
 
 
 class Lines(Script):
     async def all(self, usual: str) -> int:
-        """Commands from standard input, until it ends and everything was acknowledged and shown.
+        """Run commands from standard input until it ends and everything was acknowledged and shown.
 
-        `usual`: who logs in when it comes to that and nobody else was named; "" for nobody. Returns the exit
-        code: that of the first command that failed.
+        `usual`: the user to log in when a command needs one and no other was named; "" for none. Return the
+        exit code of the first command that failed.
         """
         self._usual = usual
         return await self.run(self._work)
@@ -73,7 +73,7 @@ class Lines(Script):
             self.view.failed("", code, told.__cause__)
             return code
         except TROUBLE as error:
-            if leads:  # the next line is for where it would have led, which nobody knows
+            if leads:  # the next line is meant for a conversation that is unknown now
                 self.view.open("")
             code = exit_code(error, is_login)
             self.view.failed(complaint(error), code, error)
@@ -81,8 +81,11 @@ class Lines(Script):
         return OK
 
     async def _log_in_usual(self, command: Command) -> None:
-        """Before the first command that needs someone, unless it says whom: what waits for the user is not
-        for a script of another name."""
+        """Log in the usual user before the first command that needs a user.
+
+        A command that names its user replaces this login. Otherwise the usual user's waiting messages would
+        go to a script of another user.
+        """
         if command.name in _FOR_ANYONE:
             return
         usual, self._usual = self._usual, ""
@@ -91,8 +94,11 @@ class Lines(Script):
                 await login(self.shell, usual)
 
     async def _leave_unless(self, who: str) -> None:
-        """A script need not log out to log in as someone else, as on the screen one must, lest one loses by
-        a slip what one has before oneself."""
+        """Leave the session if another user than `who` is logged in.
+
+        So a script can log in as another user without a logout. The screen demands a logout, because a slip
+        would lose what it shows.
+        """
         if self.shell.is_logged_in() and not self.shell.is_logged_in(who):
             await self.client.leave()
             self.view.open("")

@@ -1,4 +1,4 @@
-"""--json: one JSON object a line, commands in, events and results out (docs/chatcli.md)."""
+"""The `--json` mode: one JSON object a line, commands in, events and results out (docs/chatcli.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from forkchat.errors import Refused
 
 
 class Ndjson:
-    """A view. All that it writes is ASCII: nothing that others wrote can reach a terminal as it is."""
+    """A view that writes only ASCII, so that other users' text reaches no terminal unescaped."""
 
     patience = PATIENCE
 
@@ -38,7 +38,7 @@ class Ndjson:
         self._tag: object = None
 
     def parse(self, line: str) -> tuple[Command, list[str]]:
-        """`{"command": NAME, "args": [TEXT, …], "tag": ANY}`. Raises UsageError."""
+        """Parse `{"command":NAME,"args":[TEXT,…],"tag":ANY}`. Raises UsageError if the line is invalid."""
         self._tag = None
         try:
             request = json.loads(line)
@@ -84,10 +84,10 @@ class Ndjson:
                 self._write("problem", text=event.text)
 
     def tell(self, text: str) -> None:
-        """The result says it."""
+        """Do nothing, because the result says it."""
 
     def page(self, title: str, lines: list[str]) -> None:
-        """As `tell`."""
+        """Do nothing, as in `tell`."""
 
     def complain(self, text: str) -> None:
         self._write("problem", text=text)

@@ -1,4 +1,4 @@
-"""Line mode for people's scripts: commands and texts in, sentences out."""
+"""Line mode for scripts: commands and texts in, sentences out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from client.script.streams import Output, complain
 from client.text import clean, clean_line, rows, shown_name, spoken
 from forkchat.errors import RateLimited
 
-#: Seconds that a message may take to be stored before the next line is read.
+#: Seconds to wait for a message to be stored before the next line is read.
 PATIENCE = 30.0
 
 
 class Plain:
-    """A view: what went well is on standard output, what did not on standard error."""
+    """A view that writes successes to standard output and failures to standard error."""
 
     patience = PATIENCE
 
@@ -36,11 +36,11 @@ class Plain:
         self._wording = Wording(directory)
 
     def parse(self, line: str) -> tuple[Command, list[str]]:
-        """Raises UsageError."""
+        """Parse a line. Raises UsageError if it is no valid command."""
         return parse_line(line, COMMANDS)
 
     def done(self, value: object) -> None:
-        """It was told already."""
+        """Do nothing, because the result was told already."""
 
     def failed(self, text: str, code: int, error: BaseException) -> None:
         if text:

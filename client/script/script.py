@@ -1,4 +1,4 @@
-"""What every script begins with: the connection, and the user logged in."""
+"""The common part of all scripts: the connection and the login."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from forkchat.errors import Refused
 
 T = TypeVar("T")
 
-#: What a command may raise because of what the user, the server or the network did.
+#: Errors that a command may raise because of the user, the server or the network.
 TROUBLE = (UsageError, BadSettings, Refused, OSError)
 
 
 class Script(ABC):
-    """Made inside the event loop. `user`: who logs in before anything is done; "" for nobody.
+    """A script, made inside the event loop.
 
-    `given`: as the shell's.
+    `user`: the user to log in before the work begins; "" for none. `given`: as for `Shell`.
     """
 
     follows_all = True
@@ -57,7 +57,7 @@ class Script(ABC):
         self.client = Client(
             *(server.host, server.port),
             on_event=self._take,
-            on_error=lambda error: None,  # the exit code tells of it
+            on_error=lambda error: None,  # the exit code reports it
             patience=PATIENCE,
             ssl=server.tls,
             follows_all=self.follows_all,
@@ -72,7 +72,11 @@ class Script(ABC):
     def _on_event(self, event: Event) -> None: ...
 
     def _take(self, event: Event) -> None:
-        """A message that could not be shown fails here: it is not confirmed, and comes again."""
+        """Handle an event.
+
+        Raises the output's failure for a message that could not be shown. The message is then not confirmed,
+        and comes again.
+        """
         if isinstance(event, Greeted):
             is_other, self._epoch = self._epoch not in ("", event.epoch), event.epoch
             self.shell.epoch = self.shell.epoch or event.epoch
@@ -83,21 +87,23 @@ class Script(ABC):
             raise self.output.failure
 
     def _on_other_epoch(self) -> None:
-        """The server has another database: whom we know by an id is someone else there."""
+        """Forget the directory and the open conversation, because ids mean other people in a new database."""
         self.directory.forget()
         self.view.open("")
 
     async def run(self, work: Callable[[], Awaitable[int]]) -> int:
-        """Connect, log in and do the work, which returns its exit code; the script's exit code."""
+        """Connect, log in and do the work, which returns an exit code. Return the script's exit code."""
         try:
             code = await self._begin() or await work()
         finally:
-            await self.client.close()  # also when a signal ends it: what was shown is confirmed
+            await self.client.close()  # also after a signal, to confirm the messages that were shown
         return self.output.exit_code(code)
 
     async def while_read(self, awaitable: Awaitable[T]) -> T:
-        """Wait for it, as long as there is a reader of standard output: without one there is no use in
-        waiting, and the script ends as if by SIGPIPE."""
+        """Await `awaitable` as long as standard output has a reader.
+
+        Without a reader the script ends as if by SIGPIPE, because waiting has no use then.
+        """
         watch = asyncio.create_task(self._watch())
         try:
             return await awaitable
@@ -109,12 +115,15 @@ class Script(ABC):
         self._on_output_failure(BrokenPipeError())
 
     def _on_output_failure(self, error: OSError) -> None:
-        """What is typed is sent all the same, unless nobody reads: then there may be no end of it."""
+        """End the script if standard output has no reader, because it might never end otherwise.
+
+        After any other failure, typed messages are still sent.
+        """
         if isinstance(error, BrokenPipeError):
             raise SystemExit(128 + signal.SIGPIPE)
 
     async def _begin(self) -> int:
-        """Connect and log in; the exit code if that fails, else OK."""
+        """Connect and log in. Return OK, or the exit code of the failure."""
         if self._accounts.damaged:
             self.view.complain(put_aside(self._accounts.damaged))
         try:
@@ -124,7 +133,7 @@ class Script(ABC):
                 self.view.complain(text)
             return exit_code(error, is_login=True)
         if self.client.is_exposed and not self._server.is_plain_meant:
-            complain("-- " + not_encrypted(self._server))  # in JSON a problem would be the server's
+            complain("-- " + not_encrypted(self._server))  # in JSON, a problem is the server's
         if not self._user:
             return OK
         try:
@@ -136,13 +145,13 @@ class Script(ABC):
         return OK
 
     async def _log_in(self) -> None:
-        """With the password that was given, else the token of the last time, else one that is asked for."""
+        """Log in with the given password, else with the stored token, else with a password from a prompt."""
         try:
             await login(self.shell, self._user)
         except NoPassword:
             if not os.isatty(0):
                 raise
-            # In the loop's thread: another one could not be ended by a signal, nor turn the echo on again.
+            # In the loop's thread: a signal can neither end another thread nor make it restore the echo.
             try:
                 password = getpass.getpass(_("password: "))
             except EOFError:

@@ -1,4 +1,4 @@
-"""How signals end a script."""
+"""Signals that end a script."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-#: Seconds to leave the server in.
+#: Seconds to leave the server after a signal, before the process exits.
 LEAVE_TIME = 4
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Ctrl+c, TERM and HUP raise SystemExit, so that the script leaves the server. It ends at once if they
-    come again, or if leaving takes too long. What is ignored, as by nohup, stays so.
+    """Let SIGINT, SIGTERM and SIGHUP raise SystemExit, so that the script leaves the server.
 
-    Not by the event loop: it does not come to them while standard output is not read.
+    The process ends at once if the same signal comes again, or if leaving takes too long. An ignored signal
+    stays ignored, as under nohup.
+
+    The event loop's handlers are not used, because a loop blocked by an unread standard output runs none.
     """
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -34,10 +36,10 @@ def ended_by_signals() -> Iterator[None]:
 
 def _end(signum: int, _frame: object) -> NoReturn:
     signal.signal(signum, signal.SIG_DFL)
-    # A task that the exception hits in the wrong place may never end.
+    # A task may never end if the exception hits it in the wrong place.
     signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signum))
     signal.alarm(LEAVE_TIME)
-    # What the exception interrupts is never awaited, nor asked how it ended: that is no news to the user.
+    # Silence reports of interrupted tasks that were never awaited, because they are no news to the user.
     warnings.simplefilter("ignore")
     logging.disable()
     raise SystemExit(128 + signum)

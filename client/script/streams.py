@@ -1,4 +1,4 @@
-"""Standard input, output and error of scripts: lines, whatever state the streams are in."""
+"""Standard input, output and error of scripts, as lines, for any state of the streams."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from client.i18n import _
 from client.script.codes import USAGE
 
 _IN, _OUT, _ERR = 0, 1, 2
-#: Seconds between two looks whether standard output is still read.
+#: Seconds between two checks that standard output still has a reader.
 _LOOK_TIME = 0.5
-#: Seconds that a complaint waits for a reader of standard error that stands still.
+#: Seconds that a complaint waits for a stalled reader of standard error.
 _COMPLAINT_TIME = 1.0
 
 
 def open_closed() -> None:
-    """Open /dev/null for standard streams that are closed: else the next files opened take their place.
+    """Open /dev/null for closed standard streams, because the next opened files would take their place.
 
-    It is opened for reading: an input is at its end, an output fails.
+    The device is opened for reading, so that an input is at its end and an output fails.
     """
     for fd in (_IN, _OUT, _ERR):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # it gets the lowest number that is free
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest free descriptor, which is `fd`
 
 
 class Input:
@@ -43,9 +43,10 @@ class Input:
         self._reader: threading.Thread | None = None
 
     async def line(self) -> str:
-        """Raises EOFError at the end, UsageError if it cannot be read."""
+        """Return the next line. Raises EOFError at the end, UsageError if standard input cannot be read."""
         if self._reader is None:
-            # A thread, because a file cannot be waited for; a daemon, because its read cannot be ended.
+            # A thread, because asyncio cannot wait for a file.
+            # A daemon, because its read cannot be interrupted.
             loop = asyncio.get_running_loop()
             self._reader = threading.Thread(target=self._read, args=(loop,), daemon=True)
             self._reader.start()
@@ -58,7 +59,7 @@ class Input:
         return line.decode(errors="replace").rstrip("\r\n")
 
     async def rest(self) -> str:
-        """All lines that are left. Raises UsageError."""
+        """Return all remaining lines. Raises UsageError if standard input cannot be read."""
         lines = []
         with suppress(EOFError):
             while True:
@@ -73,10 +74,11 @@ class Input:
 
 
 def _lines() -> Iterator[bytes | OSError]:
-    """The lines of standard input, then b"" for its end, or why it cannot be read."""
+    """Yield the lines of standard input, then b"" at its end, or the error if it cannot be read."""
     try:
-        os.set_blocking(_IN, True)  # another program may have changed it; a read would take that for the end
-        # Not sys.stdin: at its end the interpreter wants the lock that our read would hold.
+        # Another program may have made it non-blocking, which a read would take for the end.
+        os.set_blocking(_IN, True)
+        # Not sys.stdin, because the interpreter needs its lock at exit, which this read would hold.
         with open(_IN, "rb", closefd=False) as stream:
             yield from stream
     except OSError as error:
@@ -86,8 +88,10 @@ def _lines() -> Iterator[bytes | OSError]:
 
 
 class Output:
-    """Standard output. `failure`: why it takes no more. What is written then is dropped; `on_failure` is
-    called before."""
+    """Standard output. `failure`: the error that made it unusable.
+
+    `on_failure` is called with that error. Later writes are dropped.
+    """
 
     def __init__(self, on_failure: Callable[[OSError], None] = lambda error: None):
         self.failure: OSError | None = None
@@ -95,27 +99,27 @@ class Output:
         self._encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
 
     def write(self, row: str) -> None:
-        # Not by sys.stdout, which would keep what it could not write, and write it at the exit.
+        # Not by sys.stdout, because it would keep unwritten data and write it at exit.
         rest = f"{row}\n".encode(self._encoding, "replace") if self.failure is None else b""
         try:
             while rest:
                 try:
                     rest = rest[os.write(_OUT, rest) :]
-                except BlockingIOError:  # another program has made it so
+                except BlockingIOError:  # another program has made it non-blocking
                     select.select([], [_OUT], [])
         except OSError as error:
             self.failure = error
             self._on_failure(error)
 
     async def unread(self) -> None:
-        """Returns when nobody reads it any more: a write would tell that too late."""
+        """Wait until standard output has no reader. A failed write would tell that too late."""
         poll = select.poll()
-        poll.register(_OUT, 0)  # for errors and hang-ups alone
+        poll.register(_OUT, 0)  # only errors and hang-ups
         while self.failure or not poll.poll(0):
             await asyncio.sleep(_LOOK_TIME)
 
     def exit_code(self, code: int) -> int:
-        """That of a script that would have ended with `code`."""
+        """Return the exit code of a script that would end with `code` if its output had not failed."""
         if self.failure is None:
             return code
         if isinstance(self.failure, BrokenPipeError):
@@ -126,7 +130,7 @@ class Output:
 
 
 class _Complaints:
-    """Standard error. What it does not take is dropped: the script's work goes on."""
+    """Standard error. Output that it does not take is dropped, so that the script's work goes on."""
 
     def __init__(self) -> None:
         self._patience = _COMPLAINT_TIME
@@ -135,9 +139,9 @@ class _Complaints:
         rest = f"{row}\n".encode((sys.stderr and sys.stderr.encoding) or "utf-8", "replace")
         with suppress(OSError):
             while rest:
-                # A pipe that is writable takes PIPE_BUF bytes without blocking.
+                # A writable pipe takes PIPE_BUF bytes without blocking.
                 if not select.select([], [_ERR], [], self._patience)[1]:
-                    self._patience = 0.0  # until its reader goes on
+                    self._patience = 0.0  # until its reader resumes
                     return
                 rest = rest[os.write(_ERR, rest[: select.PIPE_BUF]) :]
             self._patience = _COMPLAINT_TIME
