@@ -1,4 +1,4 @@
-"""chatcli in a terminal of tmux: what a person types, and what they see."""
+"""chatcli in a terminal of tmux: the keys that a user types, and the screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.talk import PASSWORD
 
 
 class Home:
-    """A person's own machine: a folder for settings and data."""
+    """A user's own machine: a folder for settings and data."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -33,18 +33,18 @@ class Home:
         }
 
     def knows(self, name: str) -> bool:
-        """A login of that name is kept here."""
+        """Return True if a login of that name is stored here."""
         accounts = self.data / "accounts.json"
         return accounts.exists() and f'"{name}"' in accounts.read_text()
 
     def file(self, name: str) -> Path:
-        """The only one of that name below the data folder."""
+        """Return the path of the only file of that name below the data folder."""
         (found,) = self.data.rglob(name)
         return found
 
 
 class Tmux:
-    """A tmux of our own, and the homes of those who sit before it."""
+    """A private tmux, and the homes of its users."""
 
     def __init__(self, command: list[str], folder: Path):
         self.command = command
@@ -60,10 +60,13 @@ class Tmux:
 
 @contextmanager
 def tmux_server() -> Iterator[Tmux]:
-    """Ends whatever runs in it. A session keeps it alive while clients come and go."""
+    """Run a tmux; at the end, end all programs in it.
+
+    Its first session keeps it alive while clients come and go.
+    """
     with tempfile.TemporaryDirectory(prefix="forkchat-tmux-") as folder:
         command = ["tmux", "-u", "-f", "/dev/null", "-L", f"forkchat-{uuid.uuid4().hex}"]
-        subprocess.run([*command, "new-session", "-d", "sleep 1000"], check=True)
+        subprocess.run([*command, "new-session", "-d", "sleep infinity"], check=True)
         try:
             yield Tmux(command, Path(folder))
         finally:
@@ -75,9 +78,11 @@ def tmux_server() -> Iterator[Tmux]:
 
 
 class Pane:
-    """One terminal with the client in it. What it writes to standard error is in `errors`; `shell`: a command
-    that comes before it; `namespace`: the network namespace that it runs in; `arguments`: those before the
-    server's; `program`: in place of bin/chatcli; `pressed`: the keys that were, so far.
+    """A terminal with the client in it.
+
+    `errors`: the file with its standard error. `pressed`: the keys pressed so far. `shell`: a command to run
+    before it. `namespace`: the network namespace to run in. `arguments`: arguments before the server's
+    address. `program`: a program to run in place of bin/chatcli.
     """
 
     def __init__(
@@ -104,14 +109,14 @@ class Pane:
         into = ["ip", "netns", "exec", namespace] if namespace else []
         server = [f"{host}:{port}"] if port else []
         command = shlex.join([*into, "env", *variables, *program, *arguments, *server])
-        # What it prints at its end stays to be read.
+        # Keep the window open after its end, so that its last output can be read.
         command = f"cd {ROOT}; {shell}; {command} 2>{self.errors}; echo ended with $?; sleep 1000"
         width, height = map(str, size)
         self._id = tmux.run("new-session", "-d", "-P", "-F", "#{pane_id}", "-x", width, "-y", height, command)
 
     @property
     def target(self) -> str:
-        """By which tmux knows it."""
+        """The pane's id in tmux."""
         return self._id
 
     def type(self, text: str) -> None:
@@ -122,7 +127,7 @@ class Pane:
         self._tmux.run("send-keys", "-t", self._id, "-l", text)
 
     def send(self, data: bytes) -> None:
-        """Bytes that are no keys."""
+        """Send bytes that are not keys."""
         hexadecimal = [f"{byte:02x}" for byte in data]
         for at in range(0, len(hexadecimal), 500):
             self._tmux.run("send-keys", "-t", self._id, "-H", *hexadecimal[at : at + 500])
@@ -133,12 +138,12 @@ class Pane:
         self._tmux.run("paste-buffer", "-p", "-b", self._id, "-t", self._id)
 
     def press(self, *keys: str) -> None:
-        """By tmux's names: C-c, M-a, PPage."""
+        """Press keys, by tmux's names: C-c, M-a, PPage."""
         self.pressed.update(keys)
         self._tmux.run("send-keys", "-t", self._id, *keys)
 
     def spoil(self, text: str) -> None:
-        """Something else writes to the terminal."""
+        """Write to the terminal, as another program would."""
         tty = self._tmux.run("display-message", "-p", "-t", self._id, "#{pane_tty}")
         Path(tty).write_text(f"\x1b7\x1b[3;3H{text}\x1b8")
 
@@ -149,36 +154,36 @@ class Pane:
         return self._tmux.run("capture-pane", "-p", "-t", self._id)
 
     def state(self) -> tuple[str, str]:
-        """Where the cursor is, and the screen."""
+        """Return the position of the cursor, and the screen."""
         where = ("display-message", "-p", "-t", self._id, "#{cursor_x},#{cursor_y}")
         cursor, _, screen = self._tmux.run(*where, ";", "capture-pane", "-p", "-t", self._id).partition("\n")
         return cursor, screen
 
     def close(self) -> None:
-        """Close its window."""
+        """Close the window."""
         self._tmux.run("kill-session", "-t", self._id)
 
     def escapes(self) -> str:
-        """The screen with its colours."""
+        """Return the screen with its escape sequences for colours."""
         return self._tmux.run("capture-pane", "-p", "-e", "-t", self._id)
 
     def record(self, file: Path) -> None:
-        """All bytes that the client writes from now on."""
+        """Record to a file all bytes that the client writes from now on."""
         self._tmux.run("pipe-pane", "-t", self._id, f"cat >{file}")
 
     def pid(self) -> int:
-        """The client's process."""
+        """Return the client's process id."""
         shell = self._tmux.run("display-message", "-p", "-t", self._id, "#{pane_pid}")
         children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         return int(children[0])
 
     def connections(self) -> int:
-        """How many the client has open."""
+        """Return the number of sockets that the client has open."""
         files = Path(f"/proc/{self.pid()}/fd").iterdir()
         return sum(os.readlink(file).startswith("socket:") for file in files if file.is_symlink())
 
     def sees(self, *texts: str, times: int = 1) -> None:
-        """Each of the texts is on the screen, so many times; or none (0). Blanks at its end do not count."""
+        """Wait until each text is on the screen exactly `times` times. Trailing blanks do not count."""
         wanted = [text.rstrip() for text in texts]
         self.shows(
             lambda screen: all(screen.count(text) == times for text in wanted), f"{wanted}, {times} times"
@@ -191,7 +196,10 @@ class Pane:
             raise AssertionError(f"{error}, on:\n{self.screen()}\n{self.errors.read_text()}") from None
 
     def enter(self, command: str, name: str) -> None:
-        """Register or log in, in place of what the input line offers, until the login is kept on disk too."""
+        """Register or log in, and wait until the login is stored on disk.
+
+        The command replaces the text that the input line offers.
+        """
         self.shows(lambda screen: re.search(r"connected to|welcome back", screen), "it has begun")
         self.press("C-u")
         self.type(f"/{command} {name}")

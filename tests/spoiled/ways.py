@@ -1,8 +1,9 @@
-"""The ways to spoil a frame: whole, by its fields, and by a lie."""
+"""The ways to spoil a frame: as a whole, by its fields, and by a lie."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -15,17 +16,17 @@ from tests.spoiled.proxy import Json, Relay, Way
 
 Act = Callable[[Relay, Json], Awaitable[object]]
 
-#: Values of other types than a field has, or outside of what it can be.
+#: Values of other types than a field has, or out of its range.
 _WRONG: tuple[Any, ...] = (None, True, "x", 7, 1.5, -1, 2**63, [], {}, [7])
 _REASONS = ("draining", "replaced", "idle", "slow", "kicked", "whatever", 7)
 _WAITS: tuple[Any, ...] = (0, 1e-9, -1, 1e9, 2**63, "soon", None)
 _ERRNOS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, -1)
-#: Fields that hold more: their first item is spoiled, too.
+#: Fields that contain others: their first item is spoiled, too.
 _NESTED = ("limits", "convs", "msgs", "friends", "groups", "users")
 
 
 def _said(make: Callable[[Json], bytes]) -> Act:
-    """Say that in place of the frame."""
+    """Send other bytes in place of the frame."""
 
     async def act(relay: Relay, message: Json) -> None:
         relay.say(make(message))
@@ -46,7 +47,7 @@ def _delayed(seconds: float) -> Act:
 
 
 def _cut(share: float) -> Act:
-    """After so much of the frame."""
+    """Cut the connection after this share of the frame."""
 
     async def act(relay: Relay, message: Json) -> None:
         frame = line(message)
@@ -66,7 +67,7 @@ async def _half_close_before(relay: Relay, _message: Json) -> None:
 
 
 async def _close_server(relay: Relay, message: Json) -> None:
-    """The server hears of the client's end, which is none."""
+    """Close the server's connection for writing, as if the client had ended."""
     relay.tell(message)
     if relay.upstream:
         relay.upstream.write_eof()
@@ -88,34 +89,35 @@ def _changed(change: Callable[[Json], object]) -> Act:
     return act
 
 
-#: Nothing tells that a message has come until another does.
+#: The excuse for a hidden message: the client cannot notice it until another message comes.
 _UNSEEN = frozenset({"live"})
 
 
-#: Who one is, and who another is, the server alone can say.
+#: Excuses for false user ids, because only the server knows who the client and other users are.
 _OTHERS = {m.LOOKUP: frozenset({"place"}), m.LOGIN_ACK: frozenset({"live", "lost", "order", "once"})}
 
 
 def unseen(way: Way, sample: Json) -> Way:
-    """With its excuse, if it makes a message that comes live something else, or nothing."""
+    """Add an excuse to a way that hides a live message, or makes it another message."""
     if sample["msgid"] not in (m.ONE_CHAT, m.GROUP_CHAT):
         return way
-    if way.group == "other id":  # one's own, perhaps
+    if way.group == "other id":  # perhaps the client's own id
         return replace(way, excuses=way.excuses | {"live", "lost", "order"})
-    is_other = way.group == "msgid" or way.name in ("nothing", "msgid = 7", "seq + -1", "seq + -5")
+    is_other = way.group == "msgid" or way.name in ("nothing", "seq + -1", "seq + -5")
+    is_other |= re.fullmatch(r"msgid = -?\d+", way.name) is not None
     is_other |= way.group == "number" or (way.group == "foreign" and way.name.startswith("conv"))
     return replace(way, excuses=way.excuses | _UNSEEN) if is_other else way
 
 
 def believed(way: Way, sample: Json) -> Way:
-    """With its excuse, if it says again and again that there are no such messages."""
+    """Add an excuse to a way that claims again and again that there are no messages."""
     if sample["msgid"] == m.PAGE and way.name in ("msgs = []", "5", "6", "10"):
         return replace(way, excuses=way.excuses | {"live", "lost", "order"})
     return way
 
 
 def whole(timeout: float) -> Iterator[Way]:
-    """Without looking into the frame. `timeout`: the client's longest."""
+    """Yield the ways that do not look into the frame. `timeout`: the client's longest, in seconds."""
     yield Way("delay", "1 s", _delayed(1.0))
     yield Way("delay", "past the time-out", _delayed(timeout + 1.5))
     for name, share in (("before", 0.0), ("in the middle", 0.5), ("without its end", 0.999), ("after", 1.0)):
@@ -145,7 +147,10 @@ def _slow(wait: Any) -> float:
 
 
 def fields(sample: Json) -> Iterator[Way]:
-    """Each field removed, and of each other type, also in what the first item of a list has."""
+    """Yield ways that remove each field, and that give it each other type.
+
+    The fields of the first item of a list are spoiled in the same way.
+    """
     for place in _places(sample):
         *holder, key = place
         name = ".".join(map(str, place))
@@ -191,7 +196,7 @@ def _set(holder: list[Any], key: Any, value: Any, message: Json) -> None:
 
 
 def lies(sample: Json) -> Iterator[Way]:
-    """What could be true. The ids next to one are other people's."""
+    """Yield lies, which are frames that could be true. The ids next to a user's belong to other users."""
     if "rid" in sample:
         yield Way("rid", "another", _changed(lambda message: message.update(rid="987654")))
         yield Way("rid", "a number", _changed(lambda message: message.update(rid=int(message["rid"]))))
@@ -245,7 +250,7 @@ def lies(sample: Json) -> Iterator[Way]:
 
 
 def _excuses(sample: Json, key: str, by: int) -> frozenset[str]:
-    """A number that is right for another message, or a cursor that says that something was seen."""
+    """Return excuses for numbers that belong to other messages, and for cursors that claim a delivery."""
     if key == "last" and by < 0:
         return _UNSEEN
     return frozenset({"once", "order", "lost"}) if key in ("recv", "first") or by in (1, -1) else frozenset()
