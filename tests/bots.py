@@ -1,4 +1,4 @@
-"""Bots, the README's among them: an account that has lives, each until it leaves or is killed."""
+"""Bots, such as the README's. Each account has several lives, until the bot leaves or is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.talk import PASSWORD, Modern
 
 
 class Bot:
-    """An account of a bot's, and somebody who talks to it."""
+    """The account of a bot, and li, a user who talks to it."""
 
     def __init__(self, server: Server):
         self.port = server.port
@@ -34,7 +34,7 @@ class Bot:
             self.li.done(m.ONE_CHAT, toid=self.id, msg=text)
 
     def run(self, life: Callable[[Client], Awaitable[object]], **options: object) -> None:
-        """One life of the bot."""
+        """Log the bot in, and run one life of it, of at most 30 s."""
 
         async def go() -> None:
             async with Client("127.0.0.1", self.port, **options) as client:  # type: ignore[arg-type]
@@ -45,7 +45,10 @@ class Bot:
 
 
 def readme_bot(tmp_path: Path, bot: Bot) -> str:
-    """The bot of the README as it stands there, but for whom it is and where; it says what it has done."""
+    """Write the README's bot to a file, with this account and address; return the path.
+
+    The bot also prints each message that it has handled.
+    """
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     for old, new in (
         ('"localhost", 6000', f'"127.0.0.1", {bot.port}'),
@@ -63,7 +66,7 @@ def readme_bot(tmp_path: Path, bot: Bot) -> str:
 
 
 def confirmed(bot: Bot) -> set[str]:
-    """What the bot has confirmed of what it was told; nobody is logged in as it."""
+    """Return the messages to the bot that it has confirmed. The bot must not be logged in."""
     account = Modern(bot.port)
     answer = account.done(m.LOGIN, id=bot.id, password=PASSWORD, takeover=True)
     conv = pair_key(bot.id, bot.li.id)
@@ -77,7 +80,7 @@ def confirmed(bot: Bot) -> set[str]:
 
 
 def answers(bot: Bot) -> Counter[str]:
-    """The texts that the bot has sent, and how often each is stored."""
+    """Return the texts that the bot has sent, with the number of stored copies."""
     texts: Counter[str] = Counter()
     after = 0
     while page := bot.li.done(m.FETCH, conv=pair_key(bot.id, bot.li.id), after=after)["msgs"]:
@@ -87,7 +90,7 @@ def answers(bot: Bot) -> Counter[str]:
 
 
 def live_and_die(bot: Bot, path: str, seconds: float) -> list[str]:
-    """One life of the bot, ended by KILL after so many seconds of it; what it handled."""
+    """Run the bot, and kill it `seconds` after its first line of output; return the texts that it handled."""
     process = subprocess.Popen(
         [sys.executable, path], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )

@@ -1,4 +1,4 @@
-"""A wall clock that is off, for one process and its children: ten lines of C before libc's."""
+"""A wall clock that is off, for one process and its children: ten lines of C loaded before libc."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 
 
 class Clock:
-    """Kept in two files in `directory`; processes that have `env` show it."""
+    """A clock in two files in `directory`. Processes that have `env` in their environment see it."""
 
     def __init__(self, directory: Path, name: str = "clock"):
         self._shim, self._off = directory / f"{name}.so", directory / name
@@ -39,6 +39,6 @@ class Clock:
         self.env = {"LD_PRELOAD": str(self._shim), "CLOCK_OFF": str(self._off)}
 
     def step(self, seconds: int) -> None:
-        """So far is it off from now on."""
+        """Set the clock off by this many seconds."""
         with self._off.open("r+b") as off:
             off.write(seconds.to_bytes(8, "little", signed=True))

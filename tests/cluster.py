@@ -21,14 +21,14 @@ HOSTS = ("forkchat-a", "forkchat-b")
 
 
 def free_port() -> int:
-    """One that is free on all of this machine's addresses."""
+    """Return a port that is free on all addresses of this machine."""
     with socket.socket() as sock:
         sock.bind(("0.0.0.0", 0))
         return int(sock.getsockname()[1])
 
 
 class Cluster:
-    """As a context manager: started when entered, shut down whatever happens. `is_new`: `Server`'s."""
+    """A context manager that starts the cluster, and always shuts it down. `is_new`: see `Server`."""
 
     def __init__(self, is_new: bool = False) -> None:
         self.root = make_data_dir()
@@ -52,7 +52,7 @@ class Cluster:
         path = self.root / "etc" / name
         text = path.read_text()
         assert old in text, (name, old)
-        whole = rf"{re.escape(old)}\b" if old[-1].isdigit() else re.escape(old)  # :6000 is not in :60005
+        whole = rf"{re.escape(old)}\b" if old[-1].isdigit() else re.escape(old)  # :6000 must not match :60005
         path.write_text(re.sub(whole, new, text))
 
     def start(self) -> subprocess.CompletedProcess[str]:
@@ -84,7 +84,7 @@ class Cluster:
         shutil.rmtree(self.root)
 
     def control(self, *command: str) -> str:
-        """What `supervisorctl` says."""
+        """Run `supervisorctl`; return its output."""
         supervisorctl, conf = self.root / ".venv/bin/supervisorctl", self.root / "etc/supervisord.conf"
         done = subprocess.run(
             [supervisorctl, "-c", conf, *command], capture_output=True, text=True, timeout=90, check=False
@@ -92,7 +92,7 @@ class Cluster:
         return done.stdout + done.stderr
 
     def pid(self, program: str = "") -> int:
-        """A program's process id, or supervisord's; 0 if it does not run."""
+        """Return the process id of a program, or of supervisord; 0 if it does not run."""
         transport = SupervisorTransport(None, None, f"unix://{self.root}/.cluster/supervisor.sock")
         with suppress(OSError), ServerProxy("http://127.0.0.1", transport) as supervisord:
             rpc: Any = supervisord.supervisor
@@ -100,7 +100,7 @@ class Cluster:
         return 0
 
     def processes(self) -> dict[int, str]:
-        """Everything that was started here, and runs: process ids and titles."""
+        """Return the titles of all running processes of the cluster, by process id."""
         pid = self.pid()
         if not pid:
             return {}
@@ -115,12 +115,15 @@ class Cluster:
         return "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in self.state.glob("log/*"))
 
     def host_of(self, user: int) -> str:
-        """Which host had the user's first session, as its log says (supervisor writes it, a little later)."""
+        """Return the host of the user's first session, from the hosts' logs.
+
+        It waits for them, because supervisor writes them a little later.
+        """
         start = re.compile(rf"session\.start user={user} ")
         return until(
             lambda: next((host for host in HOSTS if start.search(self.log(host))), ""), "a log names the user"
         )
 
     def sockets(self) -> list[Path]:
-        """Socket files that are there."""
+        """Return the existing socket files."""
         return [path for path in self.state.rglob("*") if path.is_socket()]

@@ -1,4 +1,4 @@
-"""What tests share: a server, terminals, and settings of hypothesis."""
+"""Fixtures and settings of all tests: a server, a tmux, and hypothesis."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from tests.pane import Tmux, tmux_server
 from tests.server import Server
 from tests.talk import UNLIMITED
 
-# What we start inherits what we ignore: `nohup` ignores HUP, a job in the background INT.
+# Reset these signals, because child processes inherit ignored ones.
+# `nohup` ignores HUP, and a background job of the shell ignores INT.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# On a busy machine everything is slow: that is no property of what is tested.
+# Disable hypothesis's deadlines, because on a busy machine any code is slow.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-# A thirtieth of what hashes cost: most tests are of something else.
+# Hash passwords at a thirtieth of the usual cost, because most tests are not about hashing.
 Server.passwords = "[passwords]\nmemory = 1024\ntime = 1\n"
 
 
-#: The longest files in the order in which they are begun: last, they would have the machine for themselves at
-#: the end; side by side, those with a cluster would have too little of it.
+#: The longest test files, in the order of their start.
+#: They start first, because at the end they would run with the other cores idle.
+#: Files with a cluster are kept apart, because side by side they would overload the machine.
 _FIRST = (
     *("test_broken", "test_screen_faults", "test_failover", "test_faults", "test_chatcli", "test_scripts"),
     *("test_flow", "test_network", "test_start", "test_accounts", "test_own_servers", "test_screen"),

@@ -1,4 +1,4 @@
-"""A new data directory of MariaDB: initialised once for all tests of this process, then copied."""
+"""New data directories of MariaDB, copied from one that is initialised once in each test process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from forkchat.process.account import DEFAULT
 
-#: Whose the servers are that tests start; "": ours.
+#: The user that runs the servers of the tests; "": the current one.
 ACCOUNT = DEFAULT if os.getuid() == 0 else ""
 
 
 def make_database(data: Path) -> None:
-    """Make the data directory `data`; its root has no password."""
+    """Make the data directory `data`, whose root has no password."""
     subprocess.run(["cp", "-a", "--sparse=always", _initialised(), data], check=True)
 
 

@@ -1,4 +1,4 @@
-"""Everything that users can do, done once: for servers whose MySQL or Redis are set up in other ways."""
+"""Every action of users, done once, for servers with other setups of MySQL or Redis."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from forkchat.wire import msgid as m
 from tests.server import until
 from tests.talk import PASSWORD, Classic, Message, Modern, new_name
 
-#: The errno of a dependency that cannot serve: nothing here may be answered with it.
+#: The errno of an unavailable dependency. No answer here may have it.
 UNAVAILABLE = 11
 _NEW = "another long password"
 
 
 class Person(Modern):
-    """A client to which nothing is answered `unavailable`."""
+    """A client that fails if a request is answered `unavailable`."""
 
     def answer(self, rid: str | int) -> Message:
         answer = super().answer(rid)
@@ -27,7 +27,7 @@ class Person(Modern):
 
 
 def do_everything(port: int) -> None:
-    """One after another, each thing as it is documented in docs/wire.md."""
+    """Do every action, one after another, as documented in docs/wire.md."""
     li, bo, mei = (Person(port).join_in() for _ in range(3))
     _sessions(port)
     _friends(li, bo)

@@ -1,7 +1,7 @@
 """The server with threads that die: `python -m tests.dying DIRECTORY FLAGS…`.
 
-While DIRECTORY has a file named like a thread of a worker, the next such thread to come by a place where it
-expects nothing meets a MemoryError.
+While DIRECTORY has a file named like a thread of a worker, the next such thread dies. It gets a MemoryError
+at a place where it expects no exception.
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ def _deadly(owner: type, name: str, directory: Path) -> None:
 
 if __name__ == "__main__":
     directory = Path(sys.argv.pop(1))
-    _deadly(_Batches, "_select", directory)  # the writer's
-    _deadly(EventLoop, "post", directory)  # the others'
+    _deadly(_Batches, "_select", directory)  # for the writer
+    _deadly(EventLoop, "post", directory)  # for all other threads
     sys.exit(cli.main())

@@ -17,8 +17,8 @@ from tests.database import ACCOUNT
 from tests.replication import Forwarder, MariaDB
 from tests.server import make_data_dir, until
 
-#: Both nodes claim to come from the last view of a cluster, before its first transaction. They form it again
-#: at once; a node that joins would take seconds to copy the other's data.
+#: Both nodes claim to come from the last view of a cluster, before its first transaction.
+#: They form it again at once. A node that joins would take seconds to copy the other's data.
 _STATE = "# GALERA saved state\nversion: 2.1\nuuid: {cluster}\nseqno: 0\nsafe_to_bootstrap: 0\n"
 _VIEW = (
     "my_uuid: {own}\n#vwbeg\nview_id: 3 {first} 1\nbootstrap: 0\n"
@@ -27,9 +27,9 @@ _VIEW = (
 
 
 class Node(MariaDB):
-    """A node of a cluster of two. Without the other one, the first goes on, and the second stops.
+    """A node of a cluster of two. Without the other, the first node goes on, and the second stops.
 
-    A stopped node answers reads from what it has, because an operator may have set `wsrep_dirty_reads`.
+    A stopped node answers reads from its own data, because an operator may have set `wsrep_dirty_reads`.
     """
 
     def __init__(self, directory: Path, number: int):
@@ -44,9 +44,9 @@ class Node(MariaDB):
             "ist.recv_addr": f"127.0.0.1:{free_port()}",
             "pc.weight": self._weight,
             "evs.keepalive_period": "PT0.5S",
-            "evs.suspect_timeout": "PT2S",  # a node that is silent for so long is shut out
+            "evs.suspect_timeout": "PT2S",  # a node that is silent for this long is excluded
             "evs.inactive_timeout": "PT3S",
-            "gcs.fc_limit": 100_000,  # a node that lags does not stop the other
+            "gcs.fc_limit": 100_000,  # a lagging node must not stop the other
             "gcache.size": "16M",
         }
         return [
@@ -63,7 +63,7 @@ class Node(MariaDB):
         until(self.is_ready, "the node is in the cluster", 30)
 
     def is_ready(self) -> bool:
-        with suppress(MySQLdb.Error):  # it may not answer while it is shut out
+        with suppress(MySQLdb.Error):  # an excluded node may not answer
             return bool(self.status("wsrep_ready") == "ON")
         return False
 
@@ -76,10 +76,10 @@ class Node(MariaDB):
 
     @contextmanager
     def lagging(self) -> Iterator[None]:
-        """The node applies no commits of the other one, and answers reads from what it has.
+        """Keep the node from applying commits of the other one. It answers reads from its own data.
 
-        The thread that applies them waits for a table. (FLUSH TABLES WITH READ LOCK hung, once in some 60
-        times under load.)
+        Its applying thread waits for a table lock. (FLUSH TABLES WITH READ LOCK hung once in some 60 times
+        under load.)
         """
         with self.connection() as connection, connection.cursor() as cursor:
             cursor.execute("LOCK TABLES lag.it WRITE")
@@ -90,14 +90,14 @@ class Node(MariaDB):
                 cursor.execute("UNLOCK TABLES")
 
     def replicate(self, *statements: str) -> None:
-        """Run them, at the other node too."""
+        """Run statements, which are replicated to the other node."""
         with self.connection() as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Cut off from the other node."""
+        """Cut the node off from the other one."""
         self.run("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
         try:
             until(lambda: not self.is_ready(), "the node knows that it is cut off")
@@ -107,7 +107,7 @@ class Node(MariaDB):
 
 
 class Galera:
-    """The cluster. As a context manager."""
+    """A context manager that runs the cluster."""
 
     def __init__(self, directory: Path):
         self.nodes = first, second = [Node(directory / f"node-{n}", n) for n in (1, 2)]
@@ -126,7 +126,7 @@ class Galera:
                     path.write_text(text.format(**names, own=names[own]))
                     if ACCOUNT:
                         shutil.chown(path, ACCOUNT)
-            with ThreadPoolExecutor() as pool:  # each waits for the other
+            with ThreadPoolExecutor() as pool:  # each start waits for the other
                 for _ in pool.map(self._stack.enter_context, self.nodes):
                     pass
             self.nodes[0].replicate(
@@ -148,8 +148,10 @@ class Galera:
 
 
 class Unsynced(Forwarder):
-    """An address of a node. Reads through it do not wait for commits of other nodes, as if forkchat had not
-    asked for it."""
+    """A forwarder to a node, through which reads do not wait for commits of the other node.
+
+    It acts as if forkchat had not asked for that wait.
+    """
 
     def forwards(self, data: bytes) -> bytes:
         return data.replace(b"wsrep_sync_wait = 1", b"wsrep_sync_wait = 0")
@@ -157,7 +159,7 @@ class Unsynced(Forwarder):
 
 @contextmanager
 def galera() -> Iterator[Galera]:
-    """A cluster in a directory of its own."""
+    """Run a cluster in a temporary directory."""
     directory = make_data_dir()
     try:
         with Galera(directory) as cluster:

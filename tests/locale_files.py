@@ -1,4 +1,4 @@
-"""The client's translations: texts are taken from the sources, catalogues compiled (`make locale`)."""
+"""The client's translations: `make locale` extracts the texts from the sources, and compiles catalogues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEYWORDS = {"_": None, "N_": None, "ngettext": (1, 2)}
 
 
 def template() -> Catalog:
-    """All texts in the client's sources."""
+    """Return all texts in the client's sources."""
     found = Catalog(project="chatcli", charset="utf-8")
     for _file, _line, message, _comments, context in extract_from_dir(
         str(CATALOGUES.parent), method_map=[("**.py", "python")], keywords=_KEYWORDS
@@ -31,7 +31,7 @@ def load(file: Path) -> Catalog:
 
 
 def updated(file: Path) -> Catalog:
-    """The catalogue of a .po file, with what the sources have today; what they have no more is left out."""
+    """Return the catalogue of a .po file, updated from the sources. Texts that they lack are left out."""
     catalogue = load(file)
     catalogue.update(template(), no_fuzzy_matching=True, update_creation_date=False)
     catalogue.obsolete.clear()

@@ -1,4 +1,4 @@
-"""Machines that are network namespaces, and can be cut off from each other. For root alone."""
+"""Machines made of network namespaces, which can be cut off from each other. Needs root."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _ip(*arguments: str) -> None:
 
 
 class Network:
-    """Machines by name, and the networks that each is in. As a context manager.
+    """A context manager that makes machines, and the networks that each is in.
 
-    The networks are bridges in a namespace of their own.
+    The networks are bridges in a separate namespace.
     """
 
     def __init__(self, machines: dict[str, tuple[str, ...]]):
@@ -55,7 +55,7 @@ class Network:
         return f"{self._prefix}-{machine}"
 
     def cut(self, machine: str, network: str) -> None:
-        """From now on nothing comes or goes, and nobody is told."""
+        """Cut a machine off from a network. Packets are dropped silently."""
         _ip("-n", self._switch, "link", "set", f"{machine}-{network}", "nomaster")
 
     def join(self, machine: str, network: str) -> None:
@@ -63,7 +63,7 @@ class Network:
 
     @contextmanager
     def without(self, machine: str, network: str) -> Iterator[None]:
-        """Cut off meanwhile."""
+        """Cut a machine off from a network for a while."""
         self.cut(machine, network)
         try:
             yield
@@ -72,7 +72,7 @@ class Network:
 
     @contextmanager
     def at(self, machine: str) -> Iterator[None]:
-        """Sockets that this thread makes, and processes that it starts, are that machine's."""
+        """Put this thread's new sockets and processes on that machine."""
         with open("/proc/thread-self/ns/net") as here, open(f"/run/netns/{self.namespace(machine)}") as there:
             _enter(there.fileno())
             try:
@@ -94,6 +94,6 @@ class Network:
 
 
 def _enter(namespace: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns exists only since Python 3.12
     if libc.setns(namespace, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")

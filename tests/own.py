@@ -1,4 +1,4 @@
-"""A MariaDB and a Redis of an operator's own, with what they set up: on this machine, for one test file."""
+"""A MariaDB and a Redis as an operator would set them up, on this machine, for one test file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _DOCUMENT = (ROOT / "docs/operations.md").read_text()
 
 
 def documented_grant() -> str:
-    """The rights of the MySQL user: `SELECT, INSERT, …`."""
+    """Return the documented rights of the MySQL user: `SELECT, INSERT, …`."""
     found = re.search(r"GRANT (.+) ON forkchat\.\*", _DOCUMENT)
     assert found
     return found[1]
 
 
 def documented_acl() -> str:
-    """The rights of the Redis user, on one line."""
+    """Return the documented rights of the Redis user, on one line."""
     found = re.search(r"^user forkchat on >… (.+?)\nuser default off$", _DOCUMENT, re.MULTILINE | re.DOTALL)
     assert found
     return " ".join(found[1].split())
 
 
 class Directory:
-    """Where servers keep their files; with a new MariaDB."""
+    """A directory for the files of servers, with a new MariaDB."""
 
     def __init__(self) -> None:
         self.path = make_data_dir()
@@ -51,7 +51,10 @@ class Directory:
 
     @contextmanager
     def mariadb(self, *options: str) -> Iterator[str]:
-        """A MariaDB with these options: the start of its administrator's URLs, up to the database's name."""
+        """Run a MariaDB with these options.
+
+        Yield its administrator's URL, with `{}` for the name of the database.
+        """
         path = self.path / "mysql.sock"
         log = self.path / "mysql.log"
         argv = ["mariadbd", "--no-defaults", f"--datadir={self._mysql}", f"--socket={path}"]
@@ -65,7 +68,10 @@ class Directory:
 
     @contextmanager
     def redis(self, *options: str, acl: str = "") -> Iterator[int]:
-        """A Redis with these options, and with a user `forkchat` of these rights: its port."""
+        """Run a Redis with these options; yield its port.
+
+        With `acl` it has a user `forkchat` of these rights.
+        """
         port = free_port()
         conf = self.path / f"redis-{port}.conf"
         users = f"user forkchat on >{PASSWORD} {acl}\nuser admin on >admin ~* &* +@all\nuser default off\n"
@@ -98,7 +104,7 @@ def _listens(port: int) -> bool:
 
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements as the administrator; the last one's rows."""
+    """Run statements as the administrator; return the rows of the last one."""
     with closing(connect(url)) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -114,7 +120,7 @@ def directory() -> Iterator[Directory]:
 
 
 def least(url: str, database: str, rights: str = "") -> str:
-    """Make a database, and anew its user with these rights, or the documented ones: its URL."""
+    """Make a database, replace its user by one with these or the documented rights, and return its URL."""
     execute(
         url.format("mysql"),
         f"CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4",

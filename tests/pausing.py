@@ -1,10 +1,11 @@
-"""The server with requests that stop or fail where a test wants: `python -m tests.pausing DIRECTORY FLAGS…`.
+"""A server whose requests stop or fail where a test wants: `python -m tests.pausing DIRECTORY FLAGS…`.
 
-While DIRECTORY has a file `at` with a number n, the next of these requests stops after its n-th await. It
-writes the file `stopped` and goes on once there is a file `go`. With `n ERROR` in place of n, the await
-raises that.
+If DIRECTORY has a file `at` with a number n, the next request of `_HANDLERS` stops after its n-th await. It
+then writes the file `stopped`, and continues when there is a file `go`. With `n ERROR` in the file, the await
+raises that error instead.
 
-While it has a file `fail` with the name of one of `_PARTS`, and perhaps a user, the next call of that raises.
+If it has a file `fail` with a name of `_PARTS`, the next call of that function raises KeyError. A user after
+the name restricts this to calls for that user.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _PARTS: list[tuple[type, str]] = [
 
 
 class Pauses:
-    """The files of the directory, as the test sees them too."""
+    """The files of the directory, as used by the test and the server."""
 
     def __init__(self, directory: Path):
         self.at = directory / "at"
@@ -55,13 +56,13 @@ class Pauses:
         self.fail = directory / "fail"
 
     def ask(self, number: int, error: str = "") -> None:
-        """Have the next one stop, or fail with this error, after so many awaits."""
+        """Make the next request stop after `number` awaits, or fail with this error."""
         for file in (self.stopped, self.go):
             file.unlink(missing_ok=True)
         self.at.write_text(f"{number} {error}")
 
     def wait_stopped(self, is_over: Callable[[], bool]) -> bool:
-        """Wait until it has stopped; False if it is over without."""
+        """Wait until the request has stopped; return False if it ended without stopping."""
         until(lambda: self.stopped.exists() or is_over(), "it stops, or is over")
         return self.stopped.exists()
 
@@ -69,7 +70,7 @@ class Pauses:
         return not self.fail.exists()
 
     def must_fail(self, name: str) -> bool:
-        """Whether this is the call that is to fail."""
+        """Return True once, if `name` is the function that is to fail."""
         with suppress(FileNotFoundError):
             if self.fail.read_text() == name:
                 self.fail.unlink()
@@ -77,7 +78,7 @@ class Pauses:
         return False
 
     def take(self) -> tuple[int, str]:
-        """The number and the error that are asked for, once; 0 if none is."""
+        """Take the number and the error from the file; return 0 and "" if there is none."""
         with suppress(FileNotFoundError, ValueError):
             number, error = self.at.read_text().split(" ")
             self.at.unlink()
@@ -86,7 +87,7 @@ class Pauses:
 
 
 class _Steps:
-    """Awaits a coroutine, and pauses after its n-th await, or has that fail."""
+    """An awaitable that runs a coroutine, and pauses it after its n-th await, or makes that await raise."""
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], number: int, error: str, loop: Loop, pauses: Pauses
@@ -122,7 +123,7 @@ class _Steps:
 
 @contextmanager
 def pausing_server() -> Iterator[tuple[Server, Pauses]]:
-    """One of two workers."""
+    """Run such a server with two workers; yield it and its files."""
     directory = make_data_dir()
     directory.chmod(0o777)
     command = [sys.executable, "-m", "tests.pausing", str(directory)]

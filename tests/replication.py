@@ -1,4 +1,4 @@
-"""Pairs of real servers, a primary and its replica, reached through an address that can be led elsewhere."""
+"""Pairs of real servers, a primary and its replica, with an address that can be switched between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cluster import free_port
 from tests.database import ACCOUNT, make_database
 from tests.server import make_data_dir, until
 
-#: Of both MariaDB servers. They need not survive the machine: nothing is flushed for each commit.
+#: Options of both MariaDB servers. Commits are not flushed, because no test needs them after a crash.
 _MARIADB = (
     *("--skip-name-resolve", "--character-set-server=utf8mb4", "--performance-schema=OFF"),
     *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--key-buffer-size=1M"),
@@ -40,7 +40,10 @@ _SYSTEM = frozenset({"mysql", "information_schema", "performance_schema", "sys"}
 
 
 class Forwarder:
-    """A TCP address that leads to a port of 127.0.0.1, which may change. Connections stay where they are."""
+    """A TCP address that forwards to a port of 127.0.0.1, which may change.
+
+    Existing connections keep their target.
+    """
 
     def __init__(self, target: int, address: tuple[str, int] = ("127.0.0.1", 0)):
         self.target = target
@@ -59,15 +62,15 @@ class Forwarder:
         self.cut()
 
     def leads_to(self) -> int:
-        """The port for a new connection."""
+        """Return the port for a new connection."""
         return self.target
 
     def forwards(self, data: bytes) -> bytes:
-        """What the server is sent in place of what a client sends."""
+        """Return the bytes to send to the server in place of a client's `data`."""
         return data
 
     def cut(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         with self._lock:
             pairs = list(self._pairs)
         for pair in pairs:
@@ -118,7 +121,7 @@ def _shut(pair: tuple[socket.socket, socket.socket]) -> None:
 
 
 class Process:
-    """A program that is started when entered, killed when left, and may be killed and started in between."""
+    """A program that runs inside the context manager, and may be killed and restarted meanwhile."""
 
     process: subprocess.Popen[bytes]
 
@@ -155,7 +158,7 @@ NodeT = TypeVar("NodeT", bound=Process)
 
 
 class Pair(Generic[NodeT]):
-    """Two servers and their address. As a context manager."""
+    """A context manager that runs two servers and their address."""
 
     def __init__(self, primary: NodeT, replica: NodeT):
         self.primary, self.replica = primary, replica
@@ -177,17 +180,20 @@ class Pair(Generic[NodeT]):
         self._stack.close()
 
     def prepare(self) -> None:
-        """Do what comes before they are started for the first time."""
+        """Prepare the servers before their first start."""
 
     def pair(self) -> None:
-        """Have the replica follow the primary."""
+        """Let the replica follow the primary."""
 
 
 # MySQL.
 
 
 def administer(url: str) -> Any:
-    """A connection that is more patient than the program's: SET GLOBAL read_only waits for transactions."""
+    """Connect with longer timeouts than the server's.
+
+    SET GLOBAL read_only needs them, because it waits for transactions.
+    """
     connection = connect(url, read_timeout=30)
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION lock_wait_timeout = 30")
@@ -195,7 +201,7 @@ def administer(url: str) -> Any:
 
 
 class MariaDB(Process):
-    """A server with a binary log, and an account `forkchat` for databases whose names begin with `fc`."""
+    """A server with a binary log, and a user `forkchat` for databases whose names begin with `fc`."""
 
     def __init__(self, directory: Path, number: int):
         super().__init__(directory)
@@ -236,13 +242,13 @@ class MariaDB(Process):
 
     @contextmanager
     def connection(self, database: str = "mysql") -> Iterator[Any]:
-        """As root."""
+        """Connect as root."""
         url = f"mysql://root@/{database}?unix_socket={quote(str(self._socket))}"
         with closing(administer(url)) as connection:
             yield connection
 
     def run(self, *statements: str, database: str = "mysql") -> list[dict[str, Any]]:
-        """The rows of the last statement. The binary log is not written."""
+        """Run statements without writing the binary log; return the rows of the last one."""
         with self.connection(database) as connection, connection.cursor() as cursor:
             cursor.execute("SET SESSION sql_log_bin = 0")
             for statement in statements:
@@ -255,7 +261,7 @@ class MariaDB(Process):
         return row["it"]
 
     def follow(self, primary: MariaDB) -> None:
-        """Be read-only, and replicate. Connections stay."""
+        """Become a read-only replica. Existing connections stay open."""
         self.run(*following(primary.port))
         until(self.is_replicating, f"MariaDB {self._number} replicates")
 
@@ -265,7 +271,7 @@ class MariaDB(Process):
         return (status["Slave_IO_Running"], status["Slave_SQL_Running"]) == ("Yes", "Yes")
 
     def catch_up(self, primary: MariaDB) -> None:
-        """Wait until all is here that the primary has."""
+        """Wait until this server has all that the primary has."""
         position = primary.value("@@global.gtid_binlog_pos")
         assert self.value(f"MASTER_GTID_WAIT('{position}', 20)") == 0, "the replica has not caught up"
 
@@ -274,7 +280,10 @@ class MariaDB(Process):
 
 
 def following(port: int) -> list[str]:
-    """Statements that make a server the replica of one of this machine. Connections stay."""
+    """Return statements that make a server the replica of another one on this machine.
+
+    Existing connections stay open.
+    """
     return [
         "SET GLOBAL read_only = 1",
         "STOP SLAVE",
@@ -302,9 +311,10 @@ class MySQLPair(Pair[MariaDB]):
         return f"mysql://forkchat:geheim@127.0.0.1:{self.address.port}/{database}"
 
     def fail_over(self, *, does_old_follow: bool = True) -> None:
-        """The old primary is read-only; the replica, with all that it has received, takes its place.
+        """Make the old primary read-only, and the replica the new primary.
 
-        The address leads to it. Connections stay.
+        The replica first applies all that it has received. The address then leads to it. Existing connections
+        stay open.
         """
         old, new = self.primary, self.replica
         old.run("SET GLOBAL read_only = 1")
@@ -317,7 +327,7 @@ class MySQLPair(Pair[MariaDB]):
             old.follow(new)
 
     def reset(self) -> None:
-        """Begin anew with empty servers: what they held may have parted."""
+        """Start again with empty servers, because their contents may have diverged."""
         for node in (self.primary, self.replica):
             node.run("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0")
             for database in node.databases():
@@ -331,7 +341,7 @@ class MySQLPair(Pair[MariaDB]):
 
 
 class Redis(Process):
-    """A server that writes nothing to the disk unless it is told to."""
+    """A server that writes to disk only when told to."""
 
     def __init__(self, directory: Path, *settings: str):
         super().__init__(directory)
@@ -367,7 +377,7 @@ class Redis(Process):
         self.client.save()
 
     def restore(self) -> None:
-        """Die, and come back with the last snapshot."""
+        """Kill the server, and restart it from its last snapshot."""
         self.kill()
         self.start()
 
@@ -385,7 +395,7 @@ class RedisPair(Pair[Redis]):
         return f"redis://127.0.0.1:{self.address.port}/0"
 
     def fail_over(self) -> None:
-        """The replica takes the primary's place, and the other way round. Connections stay."""
+        """Swap the roles of primary and replica. Existing connections stay open."""
         self.catch_up()
         old, new = self.primary, self.replica
         new.client.replicaof("NO", "ONE")
@@ -395,7 +405,7 @@ class RedisPair(Pair[Redis]):
         until(old.is_following, "the old primary follows the new one")
 
     def catch_up(self) -> None:
-        """Wait until all is at the replica that the primary has."""
+        """Wait until the replica has all that the primary has."""
 
         def is_there() -> bool:
             offset = self.primary.client.info("replication")["master_repl_offset"]
@@ -404,7 +414,7 @@ class RedisPair(Pair[Redis]):
         until(is_there, "the replica has caught up")
 
     def reset(self) -> None:
-        """Begin anew with empty servers."""
+        """Start again with empty servers."""
         self.primary.client.replicaof("NO", "ONE")
         self.primary.client.flushall()
         self.address.target = self.primary.port
@@ -419,7 +429,7 @@ def _made(directory: Path) -> Path:
 
 @contextmanager
 def pairs() -> Iterator[tuple[MySQLPair, RedisPair]]:
-    """Both pairs, in a directory of their own."""
+    """Run both pairs in a temporary directory."""
     directory = make_data_dir()
     try:
         with MySQLPair(directory) as mysql, RedisPair(directory) as redis_:
@@ -429,7 +439,7 @@ def pairs() -> Iterator[tuple[MySQLPair, RedisPair]]:
 
 
 def within(seconds: float, attempt: Callable[[], bool], what: str) -> float:
-    """Wait for the first success; how long it took."""
+    """Wait for the first success; return the seconds that it took."""
     began = time.monotonic()
     until(attempt, what, seconds)
     return time.monotonic() - began

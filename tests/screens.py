@@ -1,4 +1,4 @@
-"""docs/screens.md, made from a real run of the client against a real server (`make screens`)."""
+"""`make screens`: makes docs/screens.md from a real run of the client against a real server."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def talk(tmux: Tmux, page: Page) -> None:
         li.press("C-c")
         li.sees("entry 5199 of the log")
         li.leave()
-        li = Pane(tmux, server.port, size=(80, 24))  # another computer, which has nothing yet
+        li = Pane(tmux, server.port, size=(80, 24))  # another computer, without any data
         li.enter("login", "li")
         li.press("M-1")
         li.sees("entry 5199 of the log")

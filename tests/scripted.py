@@ -1,4 +1,4 @@
-"""Servers that say what no server should."""
+"""Servers that break the protocol on purpose."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 from forkchat.wire import msgid as m
 from forkchat.wire.frames import line
 
-#: What else the answers have, in turn, by the request's msgid.
+#: Additional fields of successive answers, by the request's msgid.
 Answers = Mapping[int, Iterator[dict[str, Any]]]
 
 
 @contextmanager
 def scripted(play: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
-    """The port of a server that does `play` with each connection, in turn."""
+    """Run a server that calls `play` with each connection in turn; yield its port."""
     with socket.create_server((host, 0)) as listener:
 
         def serve() -> None:
@@ -36,7 +36,7 @@ def scripted(play: Callable[[socket.socket], object], host: str = "127.0.0.1") -
         listener.shutdown(socket.SHUT_RDWR)
 
 
-#: What answers have besides what all have.
+#: Fields of the answers, besides those that all answers have.
 _FIELDS: dict[int, dict[str, object]] = {
     m.HELLO: {"epoch": "e", "heartbeat": 30, "ver": 1, "limits": {"page": 50}},
     m.LOGIN: {"id": 12, "name": "li", "token": "t", "convs": []},
@@ -49,7 +49,7 @@ _FIELDS: dict[int, dict[str, object]] = {
 
 
 def answer_to(request: dict[str, Any]) -> dict[str, Any]:
-    """A good server's answer."""
+    """Return the answer of a good server."""
     msgid = request["msgid"]
     answer = {"msgid": m.ANSWERS.get(msgid, m.ACK), "rid": request.get("rid"), "errno": 0}
     return answer | _FIELDS.get(msgid, {"seq": 1, "ts": 1})
@@ -58,9 +58,9 @@ def answer_to(request: dict[str, Any]) -> dict[str, Any]:
 def answer_all(
     connection: socket.socket, extra: bytes, answers: Answers | None = None, silent: Container[int] = ()
 ) -> list[dict[str, Any]]:
-    """Answer HELLO and LOGIN, acknowledge everything but `silent`, and say `extra` after each answer.
+    """Answer HELLO and LOGIN, acknowledge everything but `silent`, and send `extra` after each answer.
 
-    Returns the requests, when the client has gone.
+    Return the requests when the client has closed the connection.
     """
     heard = []
     others = answers or {}

@@ -1,4 +1,4 @@
-"""Real servers for tests: `bin/forkchat` with a data directory of its own, ended whatever happens."""
+"""Real servers for tests: `bin/forkchat` with a private data directory, always ended after the test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 CHATCLI = [sys.executable, str(ROOT / "bin/chatcli")]
-#: What the client must find of this machine, whoever runs the tests: no settings, no accounts.
+#: The client's environment, regardless of who runs the tests: no settings and no accounts.
 CLIENT_ENV = {
     "LC_ALL": "C.UTF-8",
     "LANGUAGE": "",
@@ -36,7 +36,10 @@ FORKCHAT = [sys.executable, str(ROOT / "bin/forkchat")]
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
-    """The first true value of `condition`, or the test fails. What is cheap is looked at often."""
+    """Wait for the first true value of `condition`, and return it. Raises AssertionError after `seconds`.
+
+    A cheap condition is checked more often.
+    """
     deadline = (began := time.monotonic()) + seconds
     while not (value := condition()):
         now = time.monotonic()
@@ -48,7 +51,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
 
 
 async def soon(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
-    """As `until`, while the loop goes on."""
+    """Wait for a condition like `until`, while the event loop runs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -56,7 +59,7 @@ async def soon(condition: Callable[[], object], what: str, seconds: float = 15.0
 
 
 def is_alive(pid: int) -> bool:
-    """Until its last thread has ended: its files are open as long."""
+    """Return True until the last thread of the process has ended, because its files stay open so long."""
     try:
         is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
         return not is_zombie or len(os.listdir(f"/proc/{pid}/task")) > 1
@@ -66,7 +69,7 @@ def is_alive(pid: int) -> bool:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """The process is stopped meanwhile."""
+    """Stop the process for a while."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -75,7 +78,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def children(pid: int) -> dict[int, str]:
-    """The living children of a process: their ids, and their titles."""
+    """Return the titles of the living children of a process, by process id."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -83,7 +86,7 @@ def children(pid: int) -> dict[int, str]:
                 continue
             title = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has just ended
         if title:
             found[int(stat.parent.name)] = title
     return found
@@ -91,13 +94,13 @@ def children(pid: int) -> dict[int, str]:
 
 @contextmanager
 def readable_by_all(program: str = "forkchat") -> Iterator[list[str]]:
-    """The command at a path that every user can get to, wherever root has the checkout."""
+    """Yield the command at a path that every user can reach, even if root's checkout is private."""
     if os.getuid() != 0:
         yield [sys.executable, str(ROOT / "bin" / program)]
         return
     directory = tempfile.mkdtemp(prefix="forkchat-program-")
     os.chmod(directory, 0o755)
-    # In one step: a second command may read the list of mounts while another test changes it.
+    # Mount in one step, because another command may read the list of mounts in between, and fail.
     subprocess.run(["mount", "-o", "bind,ro", ROOT, directory], check=True)
     try:
         yield [f"{directory}/.venv/bin/python", f"{directory}/bin/{program}"]
@@ -107,7 +110,10 @@ def readable_by_all(program: str = "forkchat") -> Iterator[list[str]]:
 
 
 def limit(pid: int, name: str, value: int) -> None:
-    """Set a limit (`nofile`, `as`, …) of a process, as its own user: root in a container may not."""
+    """Set a limit (`nofile`, `as`, …) of a process.
+
+    It is set as the user of the process, because root in a container may not be allowed to.
+    """
     text = Path(f"/proc/{pid}/status").read_text()
     uid, gid = (int(re.findall(rf"^{kind}:\t(\d+)", text, re.MULTILINE)[0]) for kind in ("Uid", "Gid"))
     account = {"user": uid, "group": gid, "extra_groups": []} if os.getuid() == 0 else {}
@@ -115,7 +121,10 @@ def limit(pid: int, name: str, value: int) -> None:
 
 
 def pss(pid: int) -> float:
-    """The memory of a process in MiB, its share of what it shares with others; 0 if it has ended."""
+    """Return the memory of a process in MiB (PSS); 0 if it has ended.
+
+    Of memory shared by several processes, PSS counts the process's share.
+    """
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -124,7 +133,7 @@ def pss(pid: int) -> float:
 
 
 def make_data_dir() -> Path:
-    """A directory that the services get into when we are root: pytest's own are for one user alone."""
+    """Make a directory that the services can enter if we are root. pytest's own are for one user only."""
     path = Path(tempfile.mkdtemp(prefix="forkchat-test-"))
     path.chmod(0o711 if os.getuid() == 0 else 0o700)
     return path
@@ -145,8 +154,10 @@ def forkchat(*args: str, env: dict[str, str] | None = None) -> subprocess.Comple
 def chatcli(
     *arguments: object, lines: Iterable[str] = (), password: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the client in pipes to its end, with these lines typed. What it keeps nobody finds later, unless it
-    is told where."""
+    """Run the client in pipes to its end, with `lines` as its input.
+
+    Its data is deleted afterwards, unless `env` gives it another directory.
+    """
     with tempfile.TemporaryDirectory(prefix="forkchat-test-") as data:
         return subprocess.run(
             [*CHATCLI, *map(str, arguments)],
@@ -160,13 +171,15 @@ def chatcli(
 
 
 class Server:
-    """A server on a free port, as a context manager; ready when entered, unless told otherwise.
+    """A context manager that runs a server on a free port.
 
-    `command` is what is run in place of bin/forkchat. `config` is the text of its configuration file, which
-    may be rewritten (`config_path`). A `data_dir` that was given is left behind. `namespace` is the network
-    namespace that it runs in. `is_new`: it makes its database by itself, as on a new machine.
+    It waits until the server is ready, unless `wait` is False. `command` runs in place of bin/forkchat.
+    `config` is the text of its configuration file, which may be rewritten (`config_path`). A given `data_dir`
+    is not deleted. `namespace` is the network namespace to run in. `is_new`: the server makes its database by
+    itself, as on a new machine.
 
-    `passwords`: that table of the configuration of all that have none; the tests' own is cheap (conftest.py).
+    `passwords` is the `[passwords]` table for all configurations that have none. Tests set a cheap one
+    (conftest.py).
     """
 
     passwords = ""
@@ -230,7 +243,7 @@ class Server:
         self.port = int(line[1])
 
     def wait_log(self, pattern: str, seconds: float = 15.0) -> re.Match[str]:
-        """Wait until the log has the pattern, or the server has ended without it."""
+        """Wait until the log has the pattern. Raises AssertionError if the server ends without it."""
 
         def look() -> re.Match[str] | None:
             ended = self.process.poll() is not None
@@ -246,8 +259,10 @@ class Server:
         return found
 
     def wait_told(self) -> None:
-        """Wait until each worker has told its users how all their friends are, as it does after a start with
-        an empty Redis: whatever comes of presence from now on has a reason."""
+        """Wait until each worker has told its users the states of all their friends.
+
+        It does so after a start with an empty Redis. Any later news of presence has another cause.
+        """
         count = len(self.workers())
         until(lambda: self.log().count("roster.told") >= count, "all users have been told of their friends")
 
@@ -255,24 +270,24 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> dict[int, int]:
-        """The workers' process ids by slot."""
+        """Return the workers' process ids by slot."""
         title = re.compile(r"forkchat: worker (\d+)")
         matches = {pid: title.match(text) for pid, text in children(self.pid).items()}
         return {int(match[1]): pid for pid, match in matches.items() if match}
 
     def service(self, name: str) -> int | None:
-        """The process id of the private `mariadbd` or `redis-server`."""
+        """Return the process id of the private `mariadbd` or `redis-server`."""
         return next((pid for pid, text in children(self.pid).items() if name in text.split()[0]), None)
 
     def send(self, signum: signal.Signals) -> None:
         os.kill(self.pid, signum)
 
     def wait(self, seconds: float = 20.0) -> int:
-        """Its exit status."""
+        """Wait until the server has ended; return its exit status."""
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """Kill the master; all others must go with it."""
+        """Kill the master, and wait until all its children have ended."""
         family = list(children(self.pid)) if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()

@@ -1,4 +1,4 @@
-"""Small synchronous clients for tests, with deadlines: classic ones and modern ones."""
+"""Small synchronous clients for tests, classic and modern, with deadlines."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from forkchat.wire.msgid import Numbering
 from tests.server import Server, until
 
 Message = dict[str, Any]
-#: Seconds after which what was waited for will not come.
+#: Seconds to wait for a frame or an answer.
 DEADLINE = 10.0
 PASSWORD = "correct horse"
-#: Where connections that begin with a PROXY header come from.
+#: The source address of connections that begin with a PROXY header.
 PROXY = "127.0.0.5"
 
-#: Configurations for those who are in a hurry; QUIET: and write no log that costs.
+#: QUIET: a configuration without rate limits. UNLIMITED: the same, with a debug log, which costs time.
 QUIET = """\
 [limits]
 message_rate = 0
@@ -47,7 +47,10 @@ def new_name(stem: str = "li") -> str:
 
 
 class Wire:
-    """One connection: bytes out, whole frames in. A PROXY `header` goes first, and comes from `PROXY`."""
+    """One connection, which sends bytes and receives whole frames.
+
+    A PROXY `header` is sent first, and the connection then comes from `PROXY`.
+    """
 
     def __init__(self, port: int, receive_buffer: int = 0, header: bytes = b"", host: str = "127.0.0.1"):
         self._sock = socket.socket()
@@ -69,18 +72,21 @@ class Wire:
 
     @property
     def own_port(self) -> int:
-        """Our end's: the server's log names it."""
+        """The port of the client's end, by which the server's log names the connection."""
         return int(self._sock.getsockname()[1])
 
     def deadline(self, seconds: float) -> None:
-        """Wait so long for what comes next."""
+        """Set the seconds to wait for further data."""
         self._sock.settimeout(seconds)
 
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
     def frame(self) -> bytes:
-        """The next frame with its delimiter. Raises TimeoutError, and EOFError when the server has closed."""
+        """Return the next frame with its delimiter.
+
+        Raises TimeoutError after the deadline, and EOFError if the server has closed the connection.
+        """
         while (end := re.search(rb"[\0\n]", self._buffer)) is None:
             self._receive()
         frame, self._buffer = self._buffer[: end.end()], self._buffer[end.end() :]
@@ -96,7 +102,10 @@ class Wire:
         self._buffer += data
 
     def wait_closed(self) -> bytes:
-        """All that still comes before the server closes the connection, which it must."""
+        """Wait until the server closes the connection; return all that came before.
+
+        Raises TimeoutError if it does not.
+        """
         with suppress(EOFError):
             while True:
                 self._receive()
@@ -107,9 +116,9 @@ class Wire:
 
 
 class Classic(Wire):
-    """A classic client: no HELLO. msgids are the notes' here, and on the wire what `numbering` makes of them.
+    """A classic client, without HELLO. Its msgids are those of the notes; `numbering` translates them.
 
-    Each frame that comes is checked to be what `delimiter` asks for: 1024 bytes, or a plain line.
+    It checks that each frame has the form of its `delimiter`: 1024 bytes, or a plain line.
     """
 
     def __init__(
@@ -133,7 +142,7 @@ class Classic(Wire):
         self.send(self.encode(msgid, **fields))
 
     def hear(self) -> Message:
-        """The next message; signs of life, which a classic client shrugs at, are passed over."""
+        """Return the next message other than probes, which a classic client ignores."""
         while True:
             frame = self.frame()
             if self.delimiter == b"\n":
@@ -161,7 +170,7 @@ class Classic(Wire):
         return self
 
     def login(self, user: int = 0, password: str = PASSWORD) -> Message:
-        """The answer, the strings of its lists parsed."""
+        """Log in; return the answer, with the strings in its lists parsed."""
         answer = self.ask(m.LOGIN, id=user or self.id, password=password)
         for key in ("friends", "groups", "offlinemsg"):
             if key in answer:
@@ -178,7 +187,7 @@ class Classic(Wire):
 
 
 class Modern(Wire):
-    """A modern client. Every `rid` is checked to be answered once; PINGs are answered."""
+    """A modern client, which answers PINGs, and checks that no `rid` is answered twice."""
 
     def __init__(
         self,
@@ -196,19 +205,19 @@ class Modern(Wire):
         self._answers: dict[str | int, Message] = {}
         self._answered: set[str | int] = set()
         self._pushed: list[Message] = []
-        #: Clients that live on while this one waits: PINGs that come to them are answered.
+        #: Clients whose PINGs are answered while this one waits.
         self.company: set[Modern] = set()
         if greet:
             self.done(m.HELLO, ver=1)
 
     def say(self, msgid: int, **fields: Any) -> str:
-        """Send a request; its `rid`."""
+        """Send a request; return its `rid`."""
         rid = f"r{next(self._rids)}"
         self.send(orjson.dumps({"msgid": msgid, "rid": rid} | fields) + b"\n")
         return rid
 
     def tell(self, msgid: int, **fields: Any) -> None:
-        """Send what wants no answer."""
+        """Send a message that has no answer."""
         self.send(orjson.dumps({"msgid": msgid} | fields) + b"\n")
 
     def answer(self, rid: str | int) -> Message:
@@ -217,7 +226,7 @@ class Modern(Wire):
         return self._answers.pop(rid)
 
     def has_answer(self, rid: str) -> bool:
-        """Whether the answer has come, as far as can be told without waiting for it."""
+        """Return True if the answer has come already. Does not wait for it."""
         while rid not in self._answers and select.select([self._sock], [], [], 0)[0]:
             self._hear()
         return rid in self._answers
@@ -230,13 +239,13 @@ class Modern(Wire):
         return answer
 
     def done(self, msgid: int, **fields: Any) -> Message:
-        """The answer to a request that must succeed."""
+        """Return the answer to a request that must succeed."""
         answer = self.ask(msgid, **fields)
         assert answer["errno"] == 0, answer
         return answer
 
     def push(self, msgid: int, **fields: Any) -> Message:
-        """The next that comes unasked with this msgid and these fields; others before it wait."""
+        """Return the next push with this msgid and these fields. Keep the others for later."""
 
         def is_it(message: Message) -> bool:
             return message["msgid"] == msgid and fields.items() <= message.items()
@@ -246,7 +255,7 @@ class Modern(Wire):
         return self._pushed.pop(at)
 
     def pushed(self) -> list[Message]:
-        """What has come unasked until the server answers a PING, and was not taken yet."""
+        """Return all pushes not taken yet that come before the answer to a PING."""
         self.done(m.PING)
         pushed, self._pushed = self._pushed, []
         return pushed
@@ -267,7 +276,7 @@ class Modern(Wire):
         super()._receive()
 
     def _take_in(self, company: set[Modern]) -> None:
-        """Hear what has come while another waits. One whose connection has ended leaves the company."""
+        """Process what has come while another client waits. Leave the company if the connection has ended."""
         try:
             super()._receive()
             while b"\n" in self._buffer:
@@ -295,7 +304,7 @@ class Modern(Wire):
         return self
 
     def login(self, **fields: Any) -> Message:
-        """The answer to LOGIN with the name and the password, or with what is given."""
+        """Log in with the name and the password, or with the given fields; return the answer."""
         answer = self.ask(m.LOGIN, **(fields or {"name": self.name, "password": PASSWORD}))
         if answer["errno"] == 0:
             self.id, self.name, self.token = answer["id"], answer["name"], answer["token"]
@@ -308,7 +317,7 @@ class Modern(Wire):
         return self
 
     def arrive(self) -> Self:
-        """Register and log in, as soon as the server has the means again."""
+        """Register and log in, as soon as the server can serve both again."""
         who = {"name": new_name(), "password": PASSWORD}
         until(lambda: self.ask(m.REG, **who)["errno"] in (0, 5), "passwords are hashed and stored again")
         until(lambda: self.login(**who)["errno"] == 0, "sessions are opened again")
@@ -316,7 +325,7 @@ class Modern(Wire):
 
 
 def come_back(port: int, client: Modern) -> Modern:
-    """The connection breaks; a new one, logged in by token as soon as the session of the old one is over."""
+    """Break the connection; return a new one, logged in by token after the old session has ended."""
     client.close()
     new = Modern(port)
     until(lambda: new.login(token=client.token)["errno"] == 0, "the earlier session is over")
@@ -327,14 +336,15 @@ ClientT = TypeVar("ClientT", bound=Wire)
 
 
 def worker_of(server: Server, client: Wire) -> str:
-    """Which worker has the connection, from the log (at level debug)."""
+    """Return the name of the worker that has the connection, from the log at level debug."""
     connected = re.compile(rf"(worker\d+) peer\.connected peer=127\.0\.0\.1:{client.own_port}$", re.MULTILINE)
     return until(lambda: connected.findall(server.log()), "the log names the connection's worker")[-1]
 
 
 def elsewhere(server: Server, other: Wire, connect: Callable[[], ClientT], is_same: bool = False) -> ClientT:
-    """A connection on another worker than `other`'s; or on the same."""
-    with ExitStack() as tried:  # held meanwhile: a worker with many connections leaves the next to others
+    """Return a connection on another worker than `other`'s, or, if `is_same`, on the same worker."""
+    # Keep the connections tried, because a worker with many of them leaves the next to others.
+    with ExitStack() as tried:
         for _ in range(50):
             client = connect()
             if (worker_of(server, client) == worker_of(server, other)) is is_same:

@@ -1,4 +1,4 @@
-"""chatcli in a pseudo-terminal of the test's own: what it writes, what is left of it, and its end."""
+"""chatcli in a private pseudo-terminal: its output, the terminal's mode afterwards, and its exit."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from pathlib import Path
 from tests.pane import Home
 from tests.server import CHATCLI, CLIENT_ENV
 
-#: Takes the terminal as the controlling one, which sends HUP when its window is closed, then runs the rest.
+#: Makes the terminal the controlling one, so that closing its window sends HUP, then runs the program.
 _CONTROLLED = (
     "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
-#: What a terminal can be switched to, and back.
+#: Modes that a terminal can be switched to, with the letter of the switched state.
 _MODES = {b"1049": b"h", b"2004": b"h", b"1000": b"h", b"1003": b"h", b"25": b"l"}
 
 
 class Terminal:
-    """80×24, with the client in it; all that it writes is counted. `errors`: its standard error, in a file.
+    """A terminal of 80×24 with the client in it. It counts all that the client writes.
 
-    `code`: Python that is run instead; `is_controlling`: closing the window sends HUP.
+    `errors`: the file with its standard error. `code`: Python code to run instead. `is_controlling`: closing
+    the window sends HUP.
     """
 
     def __init__(self, home: Home, port: int, *, code: str = "", is_controlling: bool = True):
@@ -54,7 +55,10 @@ class Terminal:
         self._switched: dict[bytes, bytes] = {}
 
     def until(self, text: str, seconds: float = 30.0) -> None:
-        """Read until it has written that word: blanks that are there already are skipped."""
+        """Read until the client has written `text`, a word.
+
+        It must be a word, because the client does not write again the blanks that are on the screen already.
+        """
         found, end = b"", time.monotonic() + seconds
         while text.encode() not in found:
             data = self._read(end - time.monotonic())
@@ -63,7 +67,7 @@ class Terminal:
             found = found[-200:] + data
 
     def rest(self, seconds: float) -> None:
-        """Take what it writes in that time."""
+        """Read what the client writes for this many seconds."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._read(left)
@@ -72,16 +76,16 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def cpu(self) -> float:
-        """Seconds so far."""
+        """Return the processor time of the client so far, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def hang_up(self) -> None:
-        """The window is closed."""
+        """Close the window."""
         os.close(self._main)
 
     def end(self, seconds: float = 20.0) -> int:
-        """Its exit status; it ends by itself, and the terminal is read meanwhile."""
+        """Read until the client has exited; return its exit status."""
         end = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < end, "it does not end"
@@ -93,7 +97,10 @@ class Terminal:
 
     @property
     def is_restored(self) -> bool:
-        """As the client found it: the driver's mode, the first screen, a cursor, no brackets, no mouse."""
+        """True if the terminal is as before the client.
+
+        That is the driver's mode, the first screen, a cursor, no bracketed paste, and no mouse.
+        """
         is_switched = any(self._switched.get(mode) == way for mode, way in _MODES.items())
         return termios.tcgetattr(self._main) == self._mode and not is_switched
 
@@ -107,7 +114,7 @@ class Terminal:
             return b""
         try:
             data = os.read(self._main, 1 << 16)
-        except OSError:  # nobody has the other side any more
+        except OSError:  # no process has the other side open
             return b""
         self.written += len(data)
         for modes, way in re.findall(rb"\x1b\[\?([0-9;]+)([hl])", data):

@@ -1,4 +1,4 @@
-"""Run in a terminal: the characters that are wider or narrower in it than we think, as they are drawn."""
+"""Lists the characters that are wider or narrower in a terminal than computed. Run it in the terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.screen.plain import plainly
 
-#: Thousands that are all alike.
+#: Ranges of thousands of characters that are all alike.
 _ALIKE = (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x20000, 0x10FFFF)
 
 
 def columns(texts: list[str]) -> list[int]:
-    """What the terminal says how far the cursor has moved."""
+    """Return how far the cursor moves for each text, as the terminal reports it."""
     os.write(1, b"".join(b"\r\x1b[K" + text.encode() + b"\x1b[6n" for text in texts))
     answers = b""
     while answers.count(b"R") < len(texts):

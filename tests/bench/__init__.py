@@ -1,1 +1,4 @@
-"""What the server carries, and what it does beyond that: measured, never asserted."""
+"""Benchmarks: the load that the server carries, and its behaviour under overload.
+
+They measure, and assert nothing.
+"""

@@ -1,4 +1,4 @@
-"""`make bench`: how fast the server is, what it does beyond what it can carry, what the client costs."""
+"""`make bench`: benchmarks of the server's speed, its behaviour under overload, and the client's costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Accounts in great number, put straight into MySQL: hashing a password for each would take an hour."""
+"""Large numbers of accounts, inserted straight into MySQL.
+
+Registration would take an hour, because the server hashes a password for each account.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ _CHUNK = 1000
 
 
 def database(server: Server, read_timeout: int = 60) -> Any:
-    """A connection to the private MariaDB of a server; a statement may take so many seconds."""
+    """Connect to the private MariaDB of a server. `read_timeout`: seconds that a statement may take."""
     socket = quote(str(run_dir(server.data_dir) / "mysql.sock"))
     return connect(f"mysql://root@/forkchat?unix_socket={socket}", read_timeout=read_timeout)
 
 
 def make_accounts(server: Server, count: int) -> list[Account]:
-    """New ones, who log in by token; nobody knows a password of theirs."""
+    """Insert `count` new accounts, which log in by token because they have no password."""
     with closing(database(server)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT COALESCE(MAX(id), 0) FROM user")
         first = int(cursor.fetchone()[0]) + 1
@@ -42,15 +45,16 @@ def make_accounts(server: Server, count: int) -> list[Account]:
 
 
 def make_ring(server: Server, accounts: list[Account], reach: int, said: int) -> None:
-    """Pairs of each with the `reach` who stand next, the last with the first. So many messages were said in
-    each, all of them read; they themselves are not there.
+    """Pair each account with the next `reach` accounts of a ring.
+
+    `said`: messages of each pair, all received and read. Only the counters are inserted, not the messages.
     """
     first, count = accounts[0].id, len(accounts)
     other = f"IF(p.seq + n.seq >= {first + count}, p.seq + n.seq - {count}, p.seq + n.seq)"
     conv = f"CONCAT('d', LEAST(p.seq, {other}), '-', GREATEST(p.seq, {other}))"
     ring = f"FROM seq_{first}_to_{first + count - 1} p JOIN seq_1_to_{reach} n"
     with closing(database(server, read_timeout=600)) as connection, connection.cursor() as cursor:
-        # Into an empty table that is not checked, InnoDB sorts all rows first.
+        # Fill an empty table with checks off, because InnoDB then sorts all rows first.
         cursor.execute("SET SESSION unique_checks = 0, foreign_key_checks = 0")
         cursor.execute(
             f"INSERT INTO conversation (conv, last_seq, touched) SELECT {conv}, {said}, '2020-01-01' {ring}"

@@ -1,4 +1,4 @@
-"""The README's bot, killed every two seconds while a thousand messages come."""
+"""Benchmark of the README's bot, killed every two seconds while a thousand messages come."""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def seconds(pids: Iterable[int]) -> float:
-    """That these have used so far, threads and all; 10 ms at least make a difference."""
+    """Return the processor time that the processes have used so far, in seconds.
+
+    All their threads count. The resolution is 10 ms.
+    """
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -19,7 +22,7 @@ def seconds(pids: Iterable[int]) -> float:
 
 
 class Meter:
-    """Between `start` and `stop`: seconds by the name of the group."""
+    """A meter of the processor seconds between `start` and `stop`, by the name of the process group."""
 
     def __init__(self, groups: Mapping[str, Iterable[int]]):
         self._groups = {name: list(pids) for name, pids in groups.items()}

@@ -1,4 +1,4 @@
-"""A group of 1,000, all online: whether the others notice that 50 of them do not read."""
+"""Benchmark of a group of 1,000 online members: the effect of 50 that do not read on all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.server import Server
 from tests.talk import QUIET
 
 _MEMBERS, _DEAF, _SPEAKERS = 1000, 50, 20
-#: Messages a second, their bytes, seconds: 1.8 MB for each member, beyond what a connection holds.
+#: Messages a second.
+#: Bytes of a message. All together are 1.8 MB for each member, more than a connection buffers.
+#: Seconds of one measurement.
 _RATE, _SIZE, _SPELL = 10.0, 4000, 45.0
 
 

@@ -1,4 +1,4 @@
-"""A disk on which each flush takes its time, for the private MariaDB of a server."""
+"""A disk with slow flushes, for the private MariaDB of a server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ int fdatasync(int fd) { return slowly(SYS_fdatasync, fd); }
 
 
 def slow_disk(directory: Path, seconds: float) -> dict[str, str]:
-    """The environment in which a server starts a MariaDB that believes to have one."""
+    """Return the environment in which a server's MariaDB takes `seconds` longer for each flush."""
     shim, program = directory / "disk.so", directory / "mariadbd"
     compile_ = ["gcc", f"-DFLUSH={int(seconds * 1e6)}", "-shared", "-fPIC", "-x", "c", "-o", str(shim), "-"]
     subprocess.run(compile_, input=_SOURCE, text=True, check=True)
     real = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
     program.write_text(f'#!/bin/sh\nLD_PRELOAD={shim} exec {real} "$@"\n')
-    for path in (directory, program):  # MariaDB is not run as root
+    for path in (directory, program):  # MariaDB does not run as root
         path.chmod(0o755)
     return {"PATH": f"{directory}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""What came of a load, in turns: messages a second, and what each cost of the processor."""
+"""The results of a load in turns: messages a second, and the processor time of each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from tests.server import Server
 
 @dataclass
 class Figure:
-    """`rates` are deliveries a second, a turn each; `costs` microseconds of processor time for one, by who
-    had it; `delays` milliseconds; `lost` is how many never came."""
+    """The results of several turns under one name.
+
+    `rates`: deliveries a second, by turn. `costs`: microseconds of processor time for a delivery, by process
+    group. `delays`: milliseconds. `lost`: messages that never came.
+    """
 
     rates: list[float] = field(default_factory=list)
     costs: list[dict[str, float]] = field(default_factory=list)
@@ -25,7 +28,7 @@ class Figure:
     lost: int = 0
 
     def measure(self, crew: Crew, play: Play, processes: Mapping[str, Iterable[int]]) -> None:
-        """One turn."""
+        """Play one turn and add its results."""
         meter = Meter({**processes, "load": crew.pids})
         used: dict[str, float] = {}
 
@@ -50,7 +53,7 @@ class Figure:
         return {name: median(each[name] for each in self.costs) for name in self.costs[0]}
 
     def summary(self, floor: Figure | None) -> dict[str, Any]:
-        """As it is kept; `ratio` is that to the floor."""
+        """Return the results as they are saved. `ratio` is the rate divided by the rate of the floor."""
         kept: dict[str, Any] = {
             "rate": round(self.rate),
             "least": round(min(self.rates)),
@@ -70,7 +73,7 @@ class Figure:
 
 
 def processes(*servers: Server) -> dict[str, list[int]]:
-    """Of these hosts by what they are; the first has the private services."""
+    """Return the process ids of these hosts by kind. The first host has the private services."""
     redis, mariadb = servers[0].service("redis-server"), servers[0].service("mariadbd")
     assert redis and mariadb
     workers = [pid for server in servers for pid in server.workers().values()]

@@ -1,4 +1,4 @@
-"""Strangers guess passwords at full speed: what those inside notice of it."""
+"""Benchmark of strangers who guess passwords at full speed: the effect on logged-in users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STRANGERS = 200
 
 
 def run() -> None:
-    """The limits are the default ones: each guess is for another account, from another address."""
+    """Measure with the default limits. Each guess is for another account, from another address."""
     with Server("-w", "2") as server:
         asyncio.run(_measure(server))
 
@@ -51,7 +51,10 @@ async def _measure(server: Server) -> None:
 
 
 def _flood(port: int, over: Event, guesses: Synchronized[int]) -> None:
-    """Those of another machine would take no processor time from the server."""
+    """Guess passwords at the lowest priority.
+
+    Attackers on another machine would take no processor time from the server.
+    """
     os.nice(19)
 
     async def guess() -> None:
@@ -61,7 +64,7 @@ def _flood(port: int, over: Event, guesses: Synchronized[int]) -> None:
 
 
 async def _guess(number: int, port: int, over: Event, guesses: Synchronized[int]) -> None:
-    """One guess after the other, as fast as they are answered."""
+    """Make one guess after another, as fast as the server answers."""
     count = 0
     while not over.is_set():
         talker = Talker(Tally())

@@ -1,4 +1,4 @@
-"""The floor: a bare relay in Python, epoll and nothing else. No JSON, no Redis, no store."""
+"""The floor: a bare relay in Python, with epoll and without JSON, Redis or store."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _FRAME = b'{"msgid":5,"rid":%d,"cid":"%d","toid":12345,"msg":"hello, how are you
 
 
 class Floor:
-    """A process with a relay in it. `kind` is `pairs` (what one says goes to the other of its pair) or
-    `group` (to all others). Who comes says which line it is, and whose other: `1 2\\n`."""
+    """A process with a relay in it.
+
+    `kind` is `pairs` (each message goes to the other side of its pair) or `group` (to all others). A new
+    connection sends a line with its own number and that of the other side, `1 2\\n`.
+    """
 
     def __init__(self, kind: str):
         command = [sys.executable, "-m", "tests.bench.floor", kind]
@@ -35,7 +38,7 @@ class Floor:
 
 
 def floor_pairs(floor: Floor, count: int, companies: int) -> list[list[Role]]:
-    """As `client.load.roles.pairs`, without accounts."""
+    """Return the roles of `count` pairs, like `client.load.roles.pairs` but without accounts."""
     size = 2 * count // companies
     return [[_role(floor, at + n, at, (n ^ 1,)) for n in range(size)] for at in range(0, 2 * count, size)]
 

@@ -1,4 +1,4 @@
-"""What benchmarks came to: as a table on the screen, and as JSON."""
+"""The results of benchmarks, as a table on the screen and as JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from tests.server import ROOT
 
-#: The last run of each; `docs/speed.md` has those that are kept.
+#: The last run of each benchmark. `docs/speed.md` has the runs that are kept.
 FILE = ROOT / "bench.json"
 
 
 def report(name: str, figures: dict[str, dict[str, Any]]) -> None:
-    """Print it, and write it to the file."""
+    """Print the results as a table, and save them."""
     width = max(map(len, figures))
     print(f"{'':{width}}  deliveries/s  (least … most)      ratio  lost  CPU of one, µs")
     for what, figure in figures.items():
@@ -31,7 +31,7 @@ def report(name: str, figures: dict[str, dict[str, Any]]) -> None:
 
 
 def note(name: str, figures: dict[str, float]) -> None:
-    """The same for single numbers."""
+    """Print single numbers, and save them."""
     for what, number in figures.items():
         print(f"{what:40} {number:,.2f}".rstrip("0").rstrip("."))
     _keep(name, {what: round(number, 2) for what, number in figures.items()})

@@ -1,7 +1,7 @@
-"""Clients that mean harm: for each message the worst stream that the default limits allow.
+"""Benchmark of hostile clients: for each message, the worst stream that the default limits allow.
 
-The attackers are processes of their own that yield to all others (nice 19): those of another machine would
-take no processor from the server. Each attack ends by itself.
+The attackers are processes at the lowest priority (nice 19). Real attackers, on another machine, would take
+no processor time from the server. Each attack ends by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLOCK = 60_000
 
 
 class World(NamedTuple):
-    """What attackers know: their accounts, the group that all are in, someone to write to."""
+    """The attackers' knowledge: their accounts, the group that all are in, and a victim to write to."""
 
     port: int
     accounts: list[Account]
@@ -43,8 +43,12 @@ class World(NamedTuple):
 
 
 class Attack(NamedTuple):
-    """`block(world, number)` is what each connection sends again and again, as it has come back `number`
-    times. `is_inside`: after a login. `pause`: seconds between blocks."""
+    """An attack.
+
+    `block(world, number)` makes the bytes that a connection sends next; `number` differs for each connection
+    and each block. `is_inside`: the connection logs in first. `reads`: it reads the answers. `pause`: seconds
+    between blocks.
+    """
 
     block: Callable[[World, int], bytes]
     is_inside: bool = True
@@ -53,14 +57,14 @@ class Attack(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    p50: float  # milliseconds of what the bystanders asked
+    p50: float  # milliseconds of the bystanders' messages and requests
     p99: float
     worst: float
-    grown: float  # MiB of the workers together
-    lost: int  # leases
-    sent: int  # bytes of the attackers
+    grown: float  # MiB that all workers together have grown by
+    lost: int  # leases lost
+    sent: int  # bytes that the attackers sent
     heard: int
-    ended: int  # of their connections, by the server
+    ended: int  # connections of the attackers that the server ended
 
 
 def _many(*messages: dict[str, Any], rid: bool = True) -> Callable[[World, int], bytes]:
@@ -76,7 +80,7 @@ def _many(*messages: dict[str, Any], rid: bool = True) -> Callable[[World, int],
 
 
 def _each(make: Callable[[World, int], dict[str, Any]]) -> Callable[[World, int], bytes]:
-    """Requests that differ."""
+    """Return a block of 500 different requests."""
     return lambda world, number: b"".join(
         line({"rid": n} | make(world, number * 1000 + n)) for n in range(500)
     )
@@ -87,7 +91,7 @@ def _raw(data: bytes) -> Callable[[World, int], bytes]:
 
 
 _TEXT = "x" * 8000
-_KEYS = {f"d{n}-{n + 1}": 10**15 for n in range(1, 2000)}  # in 64 KiB
+_KEYS = {f"d{n}-{n + 1}": 10**15 for n in range(1, 2000)}  # fits in 64 KiB
 
 ATTACKS: dict[str, Attack] = {
     "LOGIN, token unknown": Attack(_many({"msgid": m.LOGIN, "token": "x"}), is_inside=False),
@@ -127,7 +131,7 @@ ATTACKS: dict[str, Attack] = {
     "PING, unread": Attack(_many({"msgid": m.PING}), reads=False),
     "FETCH, unread": Attack(_many({"msgid": m.FETCH, "conv": "CONV"}), reads=False),
 }
-#: Of strangers, from 50 connections.
+#: Attacks of strangers, from 50 connections.
 ANONYMOUS: dict[str, Attack] = {
     "garbage": Attack(_raw(b"1\n"), is_inside=False),
     "garbage, unread": Attack(_raw(b"1\n"), is_inside=False, reads=False),
@@ -143,7 +147,7 @@ def run() -> None:
 
 
 def quick() -> None:
-    """The same, 2 s each."""
+    """Run all attacks for 2 s each."""
     measure(2.0)
 
 
@@ -167,7 +171,7 @@ def measure(seconds: float) -> None:
 
 
 def make_world(server: Server) -> World:
-    """A group of many members and long texts; attackers with as many friends and groups as may be."""
+    """Make a large group, and attackers with as many friends and groups as are allowed."""
     accounts = make_accounts(server, 2000)
     first = accounts[0].id
     with closing(database(server)) as connection, connection.cursor() as cursor:
@@ -188,7 +192,7 @@ def make_world(server: Server) -> World:
 
 
 def strike(server: Server, world: World, attack: Attack, count: int, seconds: float) -> Outcome:
-    """Have `count` connections attack for so long, and see what others notice."""
+    """Run an attack with `count` connections for `seconds`, and return its effect on others."""
     workers = list(server.workers().values())
     before, lost = sum(map(pss, workers)), server.log().count("lease.lost")
     ours, theirs = multiprocessing.Pipe()
@@ -215,7 +219,7 @@ def strike(server: Server, world: World, attack: Attack, count: int, seconds: fl
 
 
 class _Client:
-    """One connection that sends what it can and reads what it likes."""
+    """One connection that sends as much as it can, and reads only if its attack does."""
 
     def __init__(self, world: World, attack: Attack, number: int):
         self.world, self.attack, self.number = world, attack, number
@@ -235,7 +239,7 @@ class _Client:
             self.sock.sendall(self.rest + line({"msgid": m.LOGIN, "token": token, "takeover": True}))
             self.rest = b""
             self.sock.settimeout(30)
-            with suppress(OSError):  # the server may have had enough of it
+            with suppress(OSError):  # the server may have closed the connection
                 while b'"msgid":2,' not in self.sock.recv(1 << 20):
                     pass
         self.sock.setblocking(False)
@@ -295,7 +299,7 @@ def _stand_by(world: World, seconds: float, pipe: Connection) -> None:
             await talker.open(world.port)
             await talker.log_in(accounts[n].token)
             talker.address(toid=accounts[n - _BYSTANDERS].id)
-        await pace(talkers, _RATE, 1)  # conversations are made
+        await pace(talkers, _RATE, 1)  # the first messages create the conversations
         pipe.send("ready")
         await asyncio.to_thread(pipe.recv)
         tally = new_tally(talkers)

@@ -1,4 +1,4 @@
-"""60,000 people who say nothing, each in 20 conversations: memory, processor, and all lost at once."""
+"""Benchmark of 60,000 silent users in 20 conversations each: memory, processor time, and a mass reconnect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tests.bench.figures import processes
 from tests.server import Server
 from tests.talk import QUIET
 
-#: Connections; conversations of each; processes that hold 20,000 descriptors at most; seconds of idleness.
+#: Connections.
+#: Conversations of each user.
+#: Processes of the load, which can hold 20,000 descriptors each.
+#: Seconds of idleness.
 _PEOPLE, _CONVERSATIONS, _COMPANIES, _IDLE = 60_000, 20, 4, 60.0
 
 
@@ -54,7 +57,10 @@ def run() -> None:
 
 
 def _crowd(server: Server, accounts: list[Account]) -> Crew:
-    """They come from the same address, so they go to several: one pair has 28,000 ports."""
+    """Connect all accounts.
+
+    The load connects to several addresses, because one pair of addresses has only 28,000 ports.
+    """
     addresses = [(f"127.0.0.{n + 1}", server.port) for n in range(_COMPANIES)]
     size = len(accounts) // _COMPANIES
     parts = [accounts[at : at + size] for at in range(0, len(accounts), size)]
@@ -62,7 +68,7 @@ def _crowd(server: Server, accounts: list[Account]) -> Crew:
 
 
 def _private(pids: list[int]) -> int:
-    """Bytes that these do not share with anyone."""
+    """Return the bytes of memory that the processes share with no other process."""
     total = 0
     for pid in pids:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -1,4 +1,4 @@
-"""How late messages come: one at a time, and at half of the most that can be stored."""
+"""Benchmark of delivery delays: one message at a time, and at half of the highest durable rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-ins a second: by token; by password, while others talk, held against what hashing alone allows."""
+"""Benchmark of logins a second: by token, and by password while others talk, compared with bare hashing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from tests.server import Server
 from tests.talk import PASSWORD, QUIET, new_name
 
 _TURNS = 5
-#: People who come by token, all at once; who come by password again and again, so many at a time.
+#: Users who log in by token, all at once.
+#: Processes of the load.
+#: Users who log in by password in a loop, all at the same time.
 _BY_TOKEN, _COMPANIES, _BY_PASSWORD = 8_000, 4, 8
-#: Those who talk meanwhile, messages a second, seconds.
+#: Users who talk meanwhile.
+#: Messages a second.
+#: Seconds of one turn.
 _TALKERS, _RATE, _SECONDS = 200, 1000.0, 8.0
 
 
@@ -33,13 +37,13 @@ def run() -> None:
         accounts = make_accounts(server, _BY_TOKEN)
         parts = [roles.pairs(accounts[n::_COMPANIES], [address]) for n in range(_COMPANIES)]
         figures["by token, a second"] = median(_come(parts) for _ in range(_TURNS))
-    with Server("-w", "1", config=QUIET) as server:  # so one lane of hashing
+    with Server("-w", "1", config=QUIET) as server:  # one worker has one hashing lane
         figures |= _by_password(server, ("127.0.0.1", server.port))
     history.note("logins", figures)
 
 
 def _come(parts: list[list[Role]]) -> float:
-    """Log-ins a second, connecting included."""
+    """Return the logins a second, including the time to connect."""
     began = time.monotonic()
     with Crew(parts):
         return _BY_TOKEN / (time.monotonic() - began)
@@ -69,7 +73,7 @@ def _by_password(server: Server, address: Address) -> dict[str, float]:
 
 
 def _hashes() -> float:
-    """Passwords a second that one thread verifies."""
+    """Return the number of passwords that one thread verifies in a second."""
     present = hasher(Passwords())
     stored, began = present.hash(PASSWORD), time.monotonic()
     for _ in range(10):
@@ -78,7 +82,10 @@ def _hashes() -> float:
 
 
 class _Insistent:
-    """People who log in by password, each again as soon as it is done; `came` gets how often."""
+    """Users who log in by password, each again as soon as the last login is done.
+
+    `came` gets the number of logins of each user.
+    """
 
     def __init__(self, names: list[str], address: Address, came: list[int]):
         self._over = threading.Event()

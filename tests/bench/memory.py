@@ -1,4 +1,4 @@
-"""The most memory that processes take over a time."""
+"""The peak memory of processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from tests.server import pss
 
 
 class Peak:
-    """As a context manager; looks twice a second. As a string: MiB of each."""
+    """A context manager that samples the memory of each process twice a second.
+
+    As a string, it is the peak of each process in MiB.
+    """
 
     def __init__(self, pids: Iterable[int]):
         self._most = dict.fromkeys(pids, 0.0)

@@ -1,4 +1,4 @@
-"""More is sent than MySQL stores: what is acknowledged, how late, and what it takes of memory."""
+"""Benchmark of more messages than MySQL can store: rates, delays and peak memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.bench.talker import Talker, Tally, milliseconds, pace
 from tests.server import Server
 from tests.talk import QUIET
 
-#: Seconds: of one flush of the disk, so that a load generator in Python can ask too much; of each row.
+#: Seconds of one disk flush, slow enough for a load generator in Python to exceed the capacity.
+#: Seconds of one measurement.
 _FLUSH, _SPELL = 0.1, 20.0
 _PAIRS, _IN_FLIGHT = 100, 32
 
@@ -28,7 +29,7 @@ def run() -> None:
 
 async def _measure(server: Server) -> None:
     talkers = await make_pairs(server, _PAIRS)
-    await _spell(talkers, 100, 3)  # conversations are made
+    await _spell(talkers, 100, 3)  # the first messages create the conversations
     storable = await _storable(talkers)
     print(f"a flush takes {_FLUSH * 1000:.0f} ms; so {storable:.0f} messages a second can be stored")
     print("offered   sent/s  acked/s  refused/s  p50 ms  p99 ms  shown p99 ms  refused p99 ms  peak MiB")
@@ -45,7 +46,7 @@ async def _measure(server: Server) -> None:
 
 
 async def _storable(talkers: list[Talker]) -> float:
-    """Messages a second, with as many in flight as fill every batch."""
+    """Return the messages a second that can be stored, with enough in flight to fill every batch."""
     tally = new_tally(talkers)
     for talker in talkers:
         talker.saturate(_IN_FLIGHT)
@@ -60,7 +61,7 @@ async def _storable(talkers: list[Talker]) -> float:
 
 
 async def _spell(talkers: list[Talker], rate: float, seconds: float) -> Tally:
-    """What came of saying so much."""
+    """Send `rate` messages a second for `seconds`; return the tally."""
     tally = new_tally(talkers)
     await pace(talkers, rate, seconds)
     await _settled(tally)
@@ -68,6 +69,6 @@ async def _spell(talkers: list[Talker], rate: float, seconds: float) -> Tally:
 
 
 async def _settled(tally: Tally) -> None:
-    """All was answered, and shown to the others."""
+    """Wait until all messages are answered, and all acknowledged messages were shown."""
     while len(tally.acked) + len(tally.refused) < tally.sent or len(tally.shown) < len(tally.acked):
         await asyncio.sleep(0.01)

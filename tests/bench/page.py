@@ -1,4 +1,4 @@
-"""`make figures`: what the last runs came to goes into docs/speed.json, from there into docs/speed.md."""
+"""`make figures`: add the last runs to docs/speed.json, and remake the figures in docs/speed.md from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.server import ROOT
 
 _KEPT, _PAGE = ROOT / "docs/speed.json", ROOT / "docs/speed.md"
 _BEGIN, _END = "<!-- made by make figures: begin -->\n", "<!-- end -->\n"
-#: Whose ratios are plotted, in the order of the lines.
+#: Figures whose ratios are plotted, in the order of the lines.
 _PLOTTED = ("ephemeral, 1", "durable, 1", "durable, 16")
 
 Runs = list[dict[str, Any]]
@@ -57,7 +57,7 @@ def _rates(figures: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _plot(runs: Runs) -> list[str]:
-    """The ratios, run by run."""
+    """Return a plot of the ratios, run by run."""
     if len(runs) < 2:
         return []
     lines = [[run["figures"][name]["ratio"] for run in runs] for name in _PLOTTED]

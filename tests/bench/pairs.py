@@ -1,4 +1,4 @@
-"""People who talk two by two, each to one other."""
+"""Pairs of users who talk only to each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.server import Server
 
 
 async def make_pairs(server: Server, count: int) -> list[Talker]:
-    """Logged in: `count` ones, then those whom they talk to."""
+    """Log in `count` pairs: first one user of each pair, then the other of each."""
     accounts = make_accounts(server, 2 * count)
     talkers = [Talker(Tally()) for _ in accounts]
     for n, talker in enumerate(talkers):
@@ -19,7 +19,7 @@ async def make_pairs(server: Server, count: int) -> list[Talker]:
 
 
 def new_tally(talkers: list[Talker]) -> Tally:
-    """What they see from now on goes there."""
+    """Return a new tally that collects all the talkers' results from now on."""
     tally = Tally()
     for talker in talkers:
         talker.tally = tally

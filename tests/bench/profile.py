@@ -1,4 +1,4 @@
-"""Where a worker's time goes: `flame.svg`, of stored messages with sixteen in flight in each pair."""
+"""A profile of a worker's time: `flame.svg`, of stored messages with sixteen in flight in each pair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run() -> None:
     spy = Path(sys.executable).with_name("py-spy")
     with Server("-w", "2", config=QUIET) as server:
         people = roles.pairs(make_accounts(server, _PEOPLE), [("127.0.0.1", server.port)])
-        # Those alone that hold the interpreter's lock: what waits costs nothing.
+        # Record only threads that hold the interpreter's lock, because waiting threads cost nothing.
         command = [
             str(spy),
             "record",

@@ -1,5 +1,7 @@
-"""A worker loses its subscriptions, many thousands of them: how long until all are back, and the loop's
-longest turn meanwhile."""
+"""Benchmark of a worker that loses many thousands of subscriptions.
+
+It measures the time until all are back, and the longest turn of the event loop meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from tests.bench import history
 from tests.server import until
 
 _CHANNELS = 100_000
-#: Seconds between ticks that tell how long a turn lasts.
+#: Seconds between the ticks that measure how long a turn takes.
 _TICK = 0.001
 
 
@@ -41,7 +43,7 @@ def run() -> None:
 
 
 def resubscribe(channels: int) -> Comeback:
-    """Hold so many channels on a Redis of its own, cut the subscriber's connection, and wait."""
+    """Subscribe to `channels` channels of a private Redis, cut that connection, and time the recovery."""
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory, "redis.sock")
         command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""]

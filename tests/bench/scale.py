@@ -1,4 +1,7 @@
-"""What a message costs of the processor as workers and hosts grow. On few cores that shows the overhead."""
+"""Benchmark of the processor time of a message with more workers and hosts.
+
+On few cores it shows the overhead.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def run() -> None:
 
 @contextmanager
 def _cluster(hosts: int, workers: int) -> Iterator[list[Server]]:
-    """The first host has the private services."""
+    """Run a cluster; yield its hosts. The first host has the private services."""
     with ExitStack() as stack:
         first = stack.enter_context(Server("-w", str(workers), config=QUIET))
         shared = services(first)

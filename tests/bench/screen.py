@@ -1,4 +1,4 @@
-"""The full-screen client: its start, and 200 messages a second into the conversation that is open."""
+"""Benchmark of the full-screen client: its start, and 200 messages a second into the open conversation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from tests.terminal import Terminal
 
 _CONFIG = "[limits]\nmessage_rate = 0\nregister_rate = 0\n"
 _RATE, _SECONDS, _CACHED, _STARTS = 200, 20, 100_000, 5
-#: Messages that are searched, and seconds for which that is done and the history is locked.
+#: Messages that are searched.
+#: Seconds of each further measurement.
 _SEARCHED, _HELD = 200_000, 10
-#: Messages that are written together.
+#: Messages of one write to the history.
 _BATCH = 10_000
-#: What is typed in turn: it must not be in any message, nor on the screen already.
+#: Keys to type in turn. They must be in no message, and not on the screen already.
 _KEYS = "ΩΨ"
 _TEXTS = (
     "the build is green again",
@@ -33,8 +34,9 @@ _TEXTS = (
     "see https://example.org/x?y=1 for it",
     "好 👍",
 )
-#: Messages of the longest that a server takes, and how many come a second.
+#: Messages of the greatest length that the server accepts.
 _LONG = tuple((unit * 8192)[:8000] for unit in ("y", "http://x.y/z ", "a\n", "a\t", "e\u0301"))
+#: Of these, messages a second.
 _LONG_RATE = 5
 
 
@@ -79,7 +81,7 @@ def _stream(
     texts: Sequence[str] = _TEXTS,
     rate: int = _RATE,
 ) -> None:
-    """Type while the messages come."""
+    """Type while the messages come, and print the costs."""
     stop = threading.Event()
     sender = threading.Thread(target=_send, args=(bo, group, texts, rate, stop))
     sender.start()
@@ -96,7 +98,7 @@ def _stream(
 
 
 def _delays(terminal: Terminal, seconds: float) -> list[float]:
-    """Milliseconds from each key to the screen, one key after the other for so long."""
+    """Type one key after another for `seconds`; return the milliseconds until each is on the screen."""
     began = time.monotonic()
     found: list[float] = []
     while time.monotonic() - began < seconds:
@@ -117,7 +119,7 @@ def _tell(delays: list[float]) -> None:
 
 
 def _search(home: Home, port: int) -> None:
-    """Each key begins a search of all messages, none of which has that in it."""
+    """Search all messages again at each key, for text that none of them has."""
     _fill(home, _SEARCHED)
     terminal = Terminal(home, port)
     terminal.until("●")
@@ -146,7 +148,10 @@ def _send(bo: Modern, group: int, texts: Sequence[str], rate: int, stop: threadi
 
 
 def _start(home: Home, port: int) -> None:
-    """From the command to a screen with the conversations; then with many messages in one of them, opened."""
+    """Time the start until the screen shows the conversations.
+
+    Then time it with many messages in one of them, which is opened.
+    """
     starts = [_open(home, port, None)[0] for _ in range(_STARTS)]
     print(f"start: median {median(starts):.0f} ms of {_STARTS}")
     _fill(home, _CACHED)
@@ -156,7 +161,10 @@ def _start(home: Home, port: int) -> None:
 
 
 def _open(home: Home, port: int, text: str | None) -> tuple[float, float, float]:
-    """Milliseconds until there is a screen, and from a key until that text is on it; MiB then."""
+    """Return the milliseconds until the screen is there, those to open a conversation, and the MiB then.
+
+    The conversation is open once `text` is on the screen.
+    """
     began = time.monotonic()
     terminal = Terminal(home, port)
     terminal.until("welcome")

@@ -1,4 +1,4 @@
-"""Messages a second and their cost, held against a bare relay in the same run, in turns."""
+"""Benchmark of messages a second and their cost, compared with a bare relay in the same run, in turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TURNS, _SECONDS, _WARM = 5, 3.0, 1.0
 
 
 class Field:
-    """Two hosts of one cluster and two relays, and what is measured on them by name."""
+    """Two hosts of one cluster, two relays, and the figures measured on them by name."""
 
     def __init__(self, stack: ExitStack):
         self.pairs = stack.enter_context(Floor("pairs"))
@@ -38,7 +38,10 @@ class Field:
         self._members = members, make_group(self.near[0], members)
 
     def turn(self) -> None:
-        """Each once; two hosts last: for seconds, a host still hears what is said to who has left it."""
+        """Measure each kind once.
+
+        Two hosts come last, because a host gets the messages of users who left it for some seconds more.
+        """
         for in_flight in (1, 16):
             self._measure(f"floor, {in_flight}", floor_pairs(self.pairs, _PAIRS, _COMPANIES), in_flight)
         self._measure("ephemeral, 1", self._pairs(self.near, is_ephemeral=True), 1)
@@ -76,7 +79,7 @@ def run() -> None:
 
 
 def _floor(name: str) -> str:
-    """What a figure is held against."""
+    """Return the name of the floor that a figure is compared with, "" if it is a floor itself."""
     if name.startswith("floor"):
         return ""
     return "floor of a group" if name.startswith("group") else f"floor, {name.split(', ')[1]}"
@@ -88,7 +91,7 @@ def _parts(accounts: list[Account]) -> list[list[Account]]:
 
 
 def services(server: Server) -> list[str]:
-    """The flags of a host that shares another one's private services."""
+    """Return the flags of a host that shares the private services of another host."""
     run = run_dir(server.data_dir)
     mysql = f"mysql://root@/forkchat?unix_socket={quote(str(run / 'mysql.sock'))}"
     return ["--mysql-url", mysql, "--redis-url", f"unix://{run / 'redis.sock'}"]

@@ -1,4 +1,4 @@
-"""20,000 connections at once, and again after a restart of the server."""
+"""Benchmark of 20,000 connections at once, and again after a restart of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONNECTIONS, _PROCESSES = 20_000, 4
 
 
 class Guest(Talker):
-    """Comes in with a token, and again whenever it is out."""
+    """A client that logs in by token, and again after each disconnect."""
 
     def __init__(self, account: Account, at: tuple[int, str], inside: Synchronized[int]):
         super().__init__(Tally())

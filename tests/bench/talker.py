@@ -1,4 +1,4 @@
-"""Lean clients for load: what comes is parsed once and counted, never kept."""
+"""Lean clients for load: each received frame is parsed once and counted, never kept."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ Json = dict[str, Any]
 
 @dataclass
 class Tally:
-    """What many talkers saw together; seconds."""
+    """The results of many talkers together, in seconds."""
 
     acked: list[float] = field(default_factory=list)  # from sending to the acknowledgement
-    refused: list[float] = field(default_factory=list)  # to being told to try later
-    shown: list[float] = field(default_factory=list)  # from sending to being shown to the other
+    refused: list[float] = field(default_factory=list)  # from sending to the answer to retry later
+    shown: list[float] = field(default_factory=list)  # from sending to the delivery at the other side
     sent: int = 0
 
 
 class Talker(asyncio.Protocol):
-    """A modern client. Texts begin with the time at which they were sent."""
+    """A modern client. Its texts begin with the time at which they were sent."""
 
     def __init__(self, tally: Tally):
         self.tally = tally
-        self.window = 0  # the next is sent when one is acknowledged: so many are in flight; 0: paced
+        # Messages kept in flight, because each acknowledgement triggers the next; 0: `pace` sends instead.
+        self.window = 0
         self._buffer = b""
         self._rid = 0
         self._answers: dict[int, asyncio.Future[Json]] = {}
@@ -41,7 +42,7 @@ class Talker(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     async def open(self, port: int, source: str = "127.0.0.1", buffer: int = 0) -> None:
-        """Connect from a loopback address. `buffer`: bytes that its machine takes unread."""
+        """Connect from a loopback address. `buffer`: bytes that the kernel takes unread, if not 0."""
         sock = socket.socket()
         if buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -56,14 +57,17 @@ class Talker(asyncio.Protocol):
         return await self.ask({"msgid": m.LOGIN, "token": token, "takeover": True})
 
     def ask(self, message: Json) -> asyncio.Future[Json]:
-        """The answer; ConnectionError (in the future) when there will be none."""
+        """Send a request; return a future of the answer.
+
+        The future raises ConnectionError if the connection is lost before.
+        """
         self._rid += 1
         answer = self._answers[self._rid] = asyncio.get_running_loop().create_future()
         self.transport.write(line(message | {"rid": self._rid}))
         return answer
 
     def address(self, **to: int) -> None:
-        """Where what is said goes: `toid` or `groupid`."""
+        """Set the recipient of what is said: `toid` or `groupid`."""
         self._message = {"msgid": m.GROUP_CHAT if "groupid" in to else m.ONE_CHAT, **to}
 
     def say(self, padding: str = "") -> None:
@@ -75,16 +79,16 @@ class Talker(asyncio.Protocol):
         self.transport.write(line(self._message | words))
 
     def unanswered(self) -> list[float]:
-        """When what was said and is not answered was said."""
+        """Return the times at which the unanswered messages were sent."""
         return list(self._sent.values())
 
     def saturate(self, window: int) -> None:
-        """Keep so many in flight, until told 0."""
+        """Keep `window` messages in flight, until `window` is set to 0."""
         self.window = window
         for _ in range(window):
             self.say()
 
-    # What comes.
+    # Received data.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -119,7 +123,7 @@ class Talker(asyncio.Protocol):
 
 
 async def pace(talkers: list[Talker], rate: float, seconds: float, padding: str = "") -> None:
-    """Have them say so many together each second, one after the other, whatever is answered."""
+    """Send `rate` messages a second in total, by each talker in turn, regardless of the answers."""
     begun, said = time.monotonic(), 0
     while (now := time.monotonic()) < begun + seconds:
         while said < (now - begun) * rate:
@@ -129,6 +133,6 @@ async def pace(talkers: list[Talker], rate: float, seconds: float, padding: str 
 
 
 def milliseconds(delays: Iterable[float], part: float) -> float:
-    """The quantile of delays; NaN if there are none."""
+    """Return the quantile `part` of the delays in milliseconds; NaN if there are none."""
     ordered = sorted(delays)
     return ordered[int(part * (len(ordered) - 1))] * 1000 if ordered else float("nan")

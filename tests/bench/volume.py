@@ -1,4 +1,4 @@
-"""The same people in a store of 10,000 messages and in one of 10 million: what they get of it, how soon."""
+"""Benchmark of a store of 10,000 messages and one of 10 million: rates and delays of the same requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from tests.server import Server
 from tests.talk import QUIET
 
 _TURNS, _SECONDS = 5, 4.0
-#: Pairs who talk, messages in flight in each; people who log in one by one, and ask for a page of so many.
+#: Pairs who talk.
+#: Messages in flight in each pair.
+#: Users who log in one by one.
+#: Messages of the page that each of them asks for.
 _PAIRS, _IN_FLIGHT, _COMING, _PAGE = 100, 16, 100, 50
 _GROUP = 1000
 _BODY = '{"name":"user 1","msg":"hello, how are you today?"}'
@@ -29,7 +32,7 @@ _BODY = '{"name":"user 1","msg":"hello, how are you today?"}'
 
 @dataclass(frozen=True)
 class Size:
-    """So many people, each in two pairs and a group, with so many messages in each conversation."""
+    """The number of people, each in two pairs and a group, and of messages in each conversation."""
 
     people: int
     said: int
@@ -48,7 +51,7 @@ LITTLE, MUCH = Size(200, 50), Size(100_000, 100)
 
 @dataclass
 class Town:
-    """A server with people in it, and what was measured there; delays in milliseconds."""
+    """A server with its users, and the figures measured there. Delays are in milliseconds."""
 
     server: Server
     accounts: list[Account]
@@ -57,7 +60,10 @@ class Town:
     pages: list[float] = field(default_factory=list)
 
     def turn(self, number: int) -> None:
-        """Where there are many, others log in each time: what they ask for was not asked for before."""
+        """Measure talk, logins and pages once.
+
+        In the large town each turn has other users log in, so that their data was not read before.
+        """
         address = "127.0.0.1", self.server.port
         step = len(self.accounts) // _PAIRS
         talkers = [self.accounts[at + n] for at in range(0, len(self.accounts), step) for n in (0, 1)]
@@ -100,7 +106,7 @@ def run() -> None:
 
 
 def _settle(server: Server, size: Size) -> Town:
-    """Fill the store: by statements of its own, a message at a time would take a day."""
+    """Fill the store by SQL statements, because sending message by message would take a day."""
     accounts = make_accounts(server, size.people)
     make_ring(server, accounts, 1, size.said)
     first, last = accounts[0].id, accounts[-1].id
@@ -112,7 +118,7 @@ def _settle(server: Server, size: Size) -> Town:
         "INSERT INTO member (user, conv, recv_seq, read_seq)"
         f" SELECT seq, CONCAT('g', (seq - {first}) DIV {_GROUP} + 1), {size.said}, {size.said}"
         f" FROM seq_{first}_to_{last}",
-        # Into an empty table that is not checked, InnoDB sorts all rows first.
+        # Fill an empty table with checks off, because InnoDB then sorts all rows first.
         "SET SESSION unique_checks = 0, foreign_key_checks = 0",
         "INSERT INTO message (conv, seq, sender, cid, ts, body)"
         " SELECT STRAIGHT_JOIN c.conv, s.seq, m.user, CONCAT(c.conv, '-', s.seq),"

@@ -1,1 +1,1 @@
-"""Faults: clients that talk while things break, and the laws that must hold of what they saw."""
+"""Fault tests: clients that talk while things break, and laws that must hold for everything they saw."""

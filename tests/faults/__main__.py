@@ -1,7 +1,7 @@
-"""The proof at length: `python -m tests.faults --minutes 30`, or `--each` for the nemeses one by one.
+"""The long fault test: `python -m tests.faults --minutes 30`, or `--each` for one nemesis at a time.
 
-Prints a line for each round, and at the end what the workers, Redis and MySQL hold. Ends with 1 when a law
-was broken.
+Prints a line for each round, and at the end the memory of the workers and Redis. Exits with 1 if a law was
+broken.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ Plan = tuple[str, list[str], int]
 
 
 def _each(names: list[str]) -> Iterator[Plan]:
-    """Three strikes of one after the other."""
+    """Plan a round for each nemesis, which strikes three times, one strike after the other."""
     return ((name, [name] * 3, 1) for name in names)
 
 
 def _mixed(names: list[str], seconds: float, random: random.Random) -> Iterator[Plan]:
-    """Two at a time, ten in a round, until the time is up."""
+    """Plan rounds of ten strikes, two at a time, until the time is up."""
     deadline = time.monotonic() + seconds
     number = 0
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The laws of a round that bots are held to, which are killed and begin again: see `laws`."""
+"""The laws for bots, which are killed and start again in a round: see `laws`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Breaches = Iterator[str]
 
 
 def lost_to_bots(history: History) -> Breaches:
-    """What others said and was acknowledged, and none of a bot's lives was given."""
+    """Yield acknowledged messages of others that a bot was given in none of its lives."""
     for user in history.lives:
         given = {each.place for each in history.shown[user]}
         convs = {ack.conv for message in history.messages.values() for ack in message.acks}
@@ -31,8 +31,10 @@ def lost_to_bots(history: History) -> Breaches:
 
 
 def bots_get_it_in_order(history: History) -> Breaches:
-    """In each life one after the other, from no later than where the life before had come to. What a bot said
-    itself need not come."""
+    """Yield messages that a bot was given out of order, in any of its lives.
+
+    A life must not leave a gap after the life before it. A bot's own messages may be missing.
+    """
     for user, lives in history.lives.items():
         own = {
             (ack.conv, ack.seq)
@@ -54,8 +56,10 @@ def bots_get_it_in_order(history: History) -> Breaches:
 
 
 def what_was_confirmed_comes_no_more(history: History) -> Breaches:
-    """No life begins earlier in a conversation than the one before it. Where nothing was broken, what was
-    done does not come again at all."""
+    """Yield conversations in which a life began earlier than the life before it.
+
+    Where nothing was broken, also yield handled messages that the next life was given again.
+    """
     for user, life, after in _pairs_of_lives(history):
         if history.lost_a_tail(life.begun, after.begun):
             continue
@@ -71,8 +75,12 @@ def what_was_confirmed_comes_no_more(history: History) -> Breaches:
 
 
 def what_was_not_done_comes_again(history: History) -> Breaches:
-    """With what came after it in its conversation, in a later life or epoch; but for what an earlier life was
-    done with, whose confirmation may have been written late. A bot's own messages need no confirming."""
+    """Yield messages that a bot had not handled, and that did not come again in a later life or epoch.
+
+    All later messages of the same conversation must come again, too. Messages that an earlier life handled
+    are excused, because their confirmation may have been stored late. A bot's own messages need no
+    confirmation.
+    """
     for user, lives in history.lives.items():
         parts = [
             (number, list(some))
@@ -82,7 +90,7 @@ def what_was_not_done_comes_again(history: History) -> Breaches:
         latest = {each.shown.place: at for at, (_, some) in enumerate(parts) for each in some}
         done: set[tuple[Place, str]] = set()
         for at, (number, some) in enumerate(parts):
-            held: set[str] = set()  # conversations in which something is not done
+            held: set[str] = set()  # conversations with an unhandled message
             for each in some if number < len(lives) - 1 else []:
                 place, epoch = each.shown.place, each.shown.epoch
                 if not each.done:
@@ -96,8 +104,11 @@ def what_was_not_done_comes_again(history: History) -> Breaches:
 
 
 def sent_tells_once(history: History) -> Breaches:
-    """Each life of each message of its own, and in all lives of what it would not say again. In another epoch
-    a number is another message's, whose answer has the same cid."""
+    """Yield messages of a bot that `Sent` reported too often.
+
+    The limit is once in each life. It is once in all lives for messages other than answers, which a later
+    life may send again. In a new epoch a number may belong to another message, whose answer has the same cid.
+    """
     for user, lives in history.lives.items():
         for number, life in enumerate(lives):
             epochs = len({each.shown.epoch for each in life.given})
@@ -112,7 +123,7 @@ def sent_tells_once(history: History) -> Breaches:
 
 
 def bots_are_left_alone(history: History) -> Breaches:
-    """Nobody else logs in as one, and nothing is raised in it."""
+    """Yield logouts of bots, because nobody else logs in as one, and unexpected exceptions in them."""
     for user, lives in history.lives.items():
         for number, life in enumerate(lives):
             if life.logged_out:
@@ -127,7 +138,7 @@ def _pairs_of_lives(history: History) -> Iterator[tuple[int, Life, Life]]:
 
 
 def _starts(life: Life) -> dict[tuple[str, str], int]:
-    """The first number that was given, by conversation and epoch."""
+    """Return the first number that was given, by conversation and epoch."""
     found: dict[tuple[str, str], int] = {}
     for each in life.given:
         found.setdefault((each.shown.conv, each.shown.epoch), each.shown.seq)
@@ -135,7 +146,10 @@ def _starts(life: Life) -> dict[tuple[str, str], int]:
 
 
 def confirmed(history: History, life: Life, after: Life) -> list[Given]:
-    """What the server knew to be done when the next life began: nothing was broken since it was done."""
+    """Return the messages that the server knew to be handled when the next life began.
+
+    Nothing was broken since the bot had handled them.
+    """
     told = life.closing or life.ended - TOLD
     return [
         each

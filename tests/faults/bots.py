@@ -1,4 +1,4 @@
-"""People who are bots: clients of the library (docs/library.md), which are killed and started again."""
+"""Users that are bots: clients of the library (docs/library.md), which are killed and started again."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ from tests.faults.clients import Address, Json, Person
 from tests.faults.history import TOLD, Ack, Given, History, Life, Shown, Span
 
 _PASSWORD = "correct horse"
-#: Each message of a pair whose number this divides is answered, by the bot that iterates.
+#: The bot that iterates answers the messages of a pair whose number this divides.
 _ANSWERED = 8
 
 
 class _Failure(Exception):
-    """A bot has failed at a message."""
+    """The failure of a bot at a message."""
 
 
 class Bot(Person):
-    """One Client after another. What it said and had no `Sent` for it says again in its next life; the `cid`
-    of an answer is made of what it answers.
+    """A bot: one `Client` after another.
 
-    With `iterates` it takes its events by `async for`, slowly at times, and is killed with one in hand;
-    without it by `on_event`, which raises an exception at the last one.
+    It sends a message again in its next life if it got no `Sent` for it. The `cid` of an answer is made from
+    the message that it answers.
+
+    With `iterates` the bot takes its events by `async for`, sometimes slowly, and is killed while it handles
+    one. Without it the bot takes them by `on_event`, which raises an exception at the last one.
     """
 
     def __init__(self, name: str, seed: int, history: History, address: Address, *, iterates: bool):
         super().__init__(name, seed, history, address)
-        #: Whom each is for, by cid, in the order in which they were said.
+        #: Recipients by cid, in the order of sending.
         self.pending: dict[str, str | int] = {}
-        self.names: dict[int, str] = {}  # of people
-        self._groups: dict[str, str] = {}  # their names, by conversation
+        self.names: dict[int, str] = {}  # names of users by id
+        self._groups: dict[str, str] = {}  # names of groups by conversation
         self._iterates = iterates
         self._client = Client(*address)
         self._life = Life()
-        self._is_over = asyncio.Event()  # this life is, without having been killed
+        self._is_over = asyncio.Event()  # set when this life ends without a kill
         self._is_failing = False
         self._has_failed = asyncio.Event()
         self._epoch = ""
@@ -66,7 +68,7 @@ class Bot(Person):
         await asyncio.wait_for(self.is_online.wait(), 30)
 
     async def stop(self) -> None:
-        """End as KILL ends a process: nothing more is sent, and the kernel closes the connection."""
+        """End as KILL ends a process: send nothing more, and close the connection as the kernel does."""
         task, self._task = self._task, None
         for each in (task, *self._sending):
             if each is not None:
@@ -76,7 +78,10 @@ class Bot(Person):
         await self._drop()
 
     async def die(self) -> None:
-        """Fail at the next message, if one comes soon, and be killed; or close the client, now and then."""
+        """Fail at the next message, if one comes soon, and die.
+
+        In one case of five, close the client instead.
+        """
         if self._task is None:
             return
         if self.random.random() < 0.2:
@@ -88,7 +93,10 @@ class Bot(Person):
         await self.stop()
 
     async def last_life(self, other: Person) -> None:
-        """All is settled: what was done before must not come again, what the other says now must."""
+        """Live once more after all is settled.
+
+        Handled messages must not come again. The message that `other` sends now must come again.
+        """
         await self._client.settle(10)
         self._is_failing = True
         other.utter({"toid": self.id})
@@ -106,7 +114,7 @@ class Bot(Person):
                 await self._has_failed.wait()
 
     async def _drop(self) -> None:
-        """Leave nothing of the client: it would come back by itself."""
+        """Stop all tasks of the client, because it would reconnect by itself."""
         client = self._client
         if client._socket:
             client._socket.abort()
@@ -123,7 +131,7 @@ class Bot(Person):
         self._offline()
 
     async def _live(self) -> None:
-        """Until killed; whoever is logged out begins another life."""
+        """Live until killed. After a logout, begin another life."""
         while True:
             on_event = None if self._iterates else self._on_event
             self._client = Client(*self._address, on_event=on_event, on_error=self._on_error)
@@ -133,7 +141,7 @@ class Bot(Person):
             self._has_failed.clear()
             try:
                 if not self.id:
-                    with suppress(Conflict):  # an attempt whose answer was lost may have done it
+                    with suppress(Conflict):  # an attempt whose answer was lost may have registered it
                         self.id = await self._client.register(self.name, _PASSWORD)
                 await self._client.login(self.name, _PASSWORD, takeover=True)
                 await (self._iterate() if self._iterates else self._is_over.wait())
@@ -168,7 +176,7 @@ class Bot(Person):
         if is_asked and not message.is_own and not message.cid.startswith("re-"):
             cid = f"re-{message.conv}-{message.seq}"
             self._note(cid, message.sender, "")
-            with suppress(Refused):  # SendFailed tells of it
+            with suppress(Refused):  # SendFailed reports it
                 self._acknowledged(await self._client.send(message.conv, cid, cid), self._client._epoch)
 
     def _on_event(self, event: Event) -> None:
@@ -184,7 +192,7 @@ class Bot(Person):
         if not isinstance(error, _Failure):
             self.history.failures.append(repr(error))
 
-    # What it says.
+    # Sending.
 
     def say(self, cid: str, target: Json) -> None:
         self.pending[cid] = f"g{target['groupid']}" if "groupid" in target else target["toid"]
@@ -195,14 +203,14 @@ class Bot(Person):
                 self._post(cid)
 
     def _note(self, cid: str, to: int, group: str) -> None:
-        """An answer is said once, in whatever life."""
+        """Record a message in the history, once in all lives."""
         if cid not in self.history.messages:
             self.history.messages[cid] = past.Message(cid, self.id, to, group, self.history.now())
 
     def _post(self, cid: str) -> None:
         to = self.pending[cid]
         name = self.names.get(to, "") if isinstance(to, int) else self._groups.get(to, "")
-        for _ in range(2 if self.random.random() < 0.05 else 1):  # twice is as good as once
+        for _ in range(2 if self.random.random() < 0.05 else 1):  # a duplicate must not matter
             self._client.post(to, cid, name, cid)
 
     def _send_soon(self, cid: str) -> None:
@@ -211,7 +219,7 @@ class Bot(Person):
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, cid: str) -> None:
-        with suppress(Refused):  # SendFailed tells of it
+        with suppress(Refused):  # SendFailed reports it
             self._acknowledged(await self._client.send(self.pending[cid], cid, cid), self._client._epoch)
 
     def _acknowledged(self, sent: Sent, epoch: str) -> None:
@@ -220,7 +228,7 @@ class Bot(Person):
         if (sent.conv, sent.seq) not in [(ack.conv, ack.seq) for ack in acks]:
             acks.append(Ack(self.history.now(), sent.conv, sent.seq, epoch))
 
-    # What it is given.
+    # Receiving.
 
     def _take(self, event: Event) -> Given | None:
         match event:
@@ -230,7 +238,7 @@ class Bot(Person):
                 self._life.sent[event.cid] += 1
                 self._acknowledged(event, self._epoch)
             case SendFailed(refused=Stranded()) if event.cid in self.pending:
-                self._post(event.cid)  # by name
+                self._post(event.cid)  # resolve the name again
             case SendFailed():
                 self.pending.pop(event.cid, None)
                 self.history.messages[event.cid].refusals.append((self.history.now(), event.refused.errno))
@@ -292,15 +300,15 @@ class Bot(Person):
         self.is_online.clear()
         self.history.online[self.id] = False
 
-    # What it asks for.
+    # Requests.
 
     async def ask(self, msgid: int, **fields: Any) -> Json:
-        """The answer to a request, asked again while the server cannot."""
+        """Return the answer to a request. Ask again while the server is unavailable."""
         while True:
             await self.is_online.wait()
             try:
                 return await self._client.request(msgid, **fields)
-            except (Unavailable, RateLimited, Stranded, TimeoutError):  # the next epoch has the same ids
+            except (Unavailable, RateLimited, Stranded, TimeoutError):  # ids stay valid in the next epoch
                 await asyncio.sleep(0.5)
 
     async def befriend(self, other: Person) -> None:
@@ -314,7 +322,7 @@ class Bot(Person):
         self._groups[answer["conv"]] = answer["groupname"]
 
     async def read(self, conv: str) -> None:
-        """All that is kept of a conversation."""
+        """Read all stored messages of a conversation."""
         last, more = 0, True
         while more:
             page = await self.ask(m.FETCH, conv=conv, after=last, limit=200)
@@ -327,5 +335,5 @@ class Bot(Person):
         raise NotImplementedError
 
     def behind(self) -> str:
-        """What is not settled, in words; "" if nothing."""
+        """Describe what is not settled; return "" if all is."""
         return f"{len(self.pending)} unacknowledged" if self.pending else ""

@@ -1,6 +1,6 @@
-"""The server, broken on purpose: `python -m tests.faults.broken FILE FLAGS…`, where the file says how.
+"""A server that is broken on purpose, to see that the laws notice.
 
-To see that the laws notice.
+Run it by `python -m tests.faults.broken FILE FLAGS…`. FILE has the name of the breakage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from forkchat.store.connection import connect
 
 
 def publish_before_commit() -> None:
-    """A batch is committed only when the next one comes, and was published and acknowledged long before."""
+    """Commit each batch only when the next one comes, long after its publishing and acknowledgement."""
     connect = writer.Writer._connect
 
     class Lazy:
@@ -33,7 +33,8 @@ def publish_before_commit() -> None:
             cursor.execute = lambda sql, args=None: execute(_uncommitted(sql), args)
             return cursor
 
-        def ping(self) -> None:  # else its locks would be held for as long as it has nothing to do
+        # Commit when idle, because the transaction would hold its locks for as long as no batch comes.
+        def ping(self) -> None:
             self._connection.commit()
 
         def commit(self) -> None:
@@ -50,7 +51,7 @@ def _uncommitted(sql: Any) -> Any:
 
 
 def drop_a_publish() -> None:
-    """Most of them."""
+    """Drop three of four publishes."""
     publish = Router.publish_surely
 
     def sometimes(self: Router, channel: str, payload: bytes) -> None:
@@ -66,7 +67,7 @@ def skip_reconciliation() -> None:
 
 
 def forget_the_cid_index() -> None:
-    """Nothing is looked up, and no index objects. The database stays so."""
+    """Store duplicates: skip the lookup by cid, and make the index non-unique. The database stays so."""
     append._sent_before = lambda cursor, drafts: {}
     migrate = schema.migrate
 

@@ -1,4 +1,4 @@
-"""The people of a round: modern and classic clients that never give up, and write down what they see."""
+"""The users of a round: modern and classic clients that never give up, and record what they see."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Json = dict[str, Any]
 Address = tuple[str, int]
 
 _PASSWORD = "correct horse"
-#: Seconds until somebody who comes is online, whatever is broken.
+#: Seconds in which a new client must be online, regardless of any fault.
 _ONLINE = 30
-#: A pair is one for ever.
+#: The membership in a conversation of two, which never ends.
 _ALWAYS = Span(0.0, joined=1.0)
 _WRONG, _NOT_FOUND, _CONFLICT, _NOT_MEMBER, _RATE_LIMITED, _UNAVAILABLE = 1, 6, 7, 10, 8, 11
 
 
 async def _answered(answer: asyncio.Future[Json]) -> Json:
-    """Raises ConnectionError when the connection is lost before."""
+    """Return the answer. Raises ConnectionError if the connection is lost before, or after 15 s."""
     done, _ = await asyncio.wait([answer], timeout=15)
     if not done or answer.cancelled():
         raise ConnectionError("no answer")
@@ -36,7 +36,7 @@ async def _answered(answer: asyncio.Future[Json]) -> Json:
 
 
 class Person:
-    """What both kinds have in common: a name, a number, a connection that comes back."""
+    """The common part of both kinds of client: a name, an id, and a connection that reconnects."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Person:
         self.id = 0
         self.history = history
         self.random = random.Random(seed)
-        self.targets: list[Json] = []  # what addresses a message: {"toid": 7} or {"groupid": 1}
+        self.targets: list[Json] = []  # recipients, each as a `toid` or a `groupid`
         self.is_online = asyncio.Event()
         self._address = address
         self._make_socket = make_socket
@@ -66,7 +66,7 @@ class Person:
             raise TimeoutError(f"{self.name} is not online after {_ONLINE} s") from None
 
     async def stop(self) -> None:
-        """Leave, as someone does who turns the machine off."""
+        """Leave without logging out, like a machine that is turned off."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -75,13 +75,13 @@ class Person:
         self._lose()
 
     async def talk(self, until: asyncio.Event, pause: float) -> None:
-        """Say something to anyone, every `pause` seconds on average, until told to stop."""
+        """Send to random recipients every `pause` seconds on average, until told to stop."""
         while not until.is_set():
             self.utter(self.random.choice(self.targets))
             await asyncio.sleep(self.random.uniform(0, 2 * pause))
 
     def utter(self, target: Json) -> None:
-        """Say the next thing to a person or a group."""
+        """Send the next message to a person or a group."""
         self._count += 1
         cid = f"{self.name}-{self._count}"
         group = f"g{target['groupid']}" if "groupid" in target else ""
@@ -93,7 +93,7 @@ class Person:
         raise NotImplementedError
 
     async def log_in(self) -> None:
-        """Register and log in. Raises ConnectionError."""
+        """Register and log in. Raises ConnectionError if the server refuses or the connection is lost."""
         raise NotImplementedError
 
     def on_frame(self, message: Json) -> None:
@@ -129,7 +129,7 @@ class Person:
             receiving.cancel()
 
     def on_online(self) -> None:
-        """Logged in, again or for the first time."""
+        """Act on a login, the first one or a later one."""
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -139,7 +139,7 @@ class Person:
             self.on_lost()
 
     def on_lost(self) -> None:
-        """The connection is over."""
+        """Act on the end of the connection."""
 
     def _lose(self) -> None:
         self.is_online.clear()
@@ -155,7 +155,7 @@ class Person:
 
 
 class Modern(Person):
-    """Resends what was not acknowledged, fetches what is missing, takes over its own older session."""
+    """A modern client that resends, fetches missing messages, and takes over its own older session."""
 
     def __init__(
         self,
@@ -166,16 +166,16 @@ class Modern(Person):
         make_socket: Callable[[], socket.socket] = socket.socket,
     ):
         super().__init__(name, seed, history, address, make_socket)
-        self.pending: dict[str, Json] = {}  # by cid, in the order in which they were sent
+        self.pending: dict[str, Json] = {}  # by cid, in the order of sending
         self._token = ""
         self._epoch = ""
         self._sequences: dict[str, Sequence[Json]] = {}
         self._answers: dict[str, asyncio.Future[Json]] = {}
-        self._early: dict[str, list[Json]] = {}  # what came of a group before we were told that we are in
+        self._early: dict[str, list[Json]] = {}  # a group's messages before the answer to joining
         self._fetching: dict[str, str] = {}  # conversations by rid
         self._rid = 0
 
-    # What a person does.
+    # Actions of the user.
 
     def say(self, cid: str, target: Json) -> None:
         kind = m.GROUP_CHAT if "groupid" in target else m.ONE_CHAT
@@ -184,7 +184,10 @@ class Modern(Person):
             self.send(self.pending[cid])
 
     async def ask(self, message: Json) -> Json:
-        """The answer to a request, asked again while there is none, or only "unavailable"."""
+        """Return the answer to a request.
+
+        Ask again after a lost connection, or if rate-limited or unavailable.
+        """
         while True:
             await self.is_online.wait()
             try:
@@ -197,7 +200,7 @@ class Modern(Person):
             await asyncio.sleep(answer["retry_after"])
 
     def on_refused(self, answer: Json) -> None:
-        """A request is to be asked again later."""
+        """Act on an answer after which the request will be retried."""
 
     async def join(self, group: int) -> None:
         span = Span(self.history.now())
@@ -221,11 +224,11 @@ class Modern(Person):
         await self._end(group, self, {"op": "leave"})
 
     async def remove(self, group: int, other: Modern) -> None:
-        """Send a member away, as the group's creator."""
+        """Remove a member from the group, as its creator."""
         await self._end(group, other, {"op": "remove", "id": other.id})
 
     async def readmit(self, group: int, other: Modern) -> None:
-        """Let someone who was sent away join again, as the group's creator."""
+        """Let a removed member join the group again, as its creator."""
         answer = await self.ask({"msgid": m.GROUPS, "groupid": group, "op": "readmit", "id": other.id})
         assert answer["errno"] in (0, _NOT_FOUND), answer  # an attempt whose answer was lost may have done it
 
@@ -233,17 +236,17 @@ class Modern(Person):
         span = self.history.spans[who.id, f"g{group}"][-1]
         span.leaving = self.history.now()
         answer = await self.ask({"msgid": m.GROUPS, "groupid": group, **how})
-        # An attempt whose answer was lost may have been the one that did it.
+        # An attempt whose answer was lost may have ended the membership.
         assert answer["errno"] in (0, _NOT_MEMBER, _NOT_FOUND), answer
         span.left = self.history.now()
         who.forget(f"g{group}")
 
     def forget(self, conv: str) -> None:
-        """Out of it: nothing more of it is shown."""
+        """Stop showing messages of a group after its membership ended."""
         self._sequences.pop(conv, None)
 
     async def read(self, conv: str) -> None:
-        """All that is kept of a conversation."""
+        """Read all stored messages of a conversation."""
         last, more = 0, True
         while more:
             page = await self.ask({"msgid": m.FETCH, "conv": conv, "after": last, "limit": 200})
@@ -258,7 +261,7 @@ class Modern(Person):
         assert answer["errno"] == 0, answer
 
     async def take_over(self) -> None:
-        """Another device of the same person: its login ends this session, not its connection."""
+        """Log in from another device of the same user. This ends the old session, but not its connection."""
         old, self._writer = self._writer, None
         await self.stop()
         await self.start()
@@ -271,12 +274,12 @@ class Modern(Person):
         self._enter((await self._request({"msgid": m.HELLO}))["epoch"])
         if not self._token:
             made = await self._request({"msgid": m.REG, "name": self.name, "password": _PASSWORD})
-            if made["errno"] not in (0, _CONFLICT):  # a login would be a failed one, and count as such
+            if made["errno"] not in (0, _CONFLICT):  # do not log in: it would count as a failed login
                 raise ConnectionError(made["code"])
         who = {"token": self._token} if self._token else {"name": self.name, "password": _PASSWORD}
         answer = await self._request({"msgid": m.LOGIN, "takeover": True, **who})
         if answer["errno"] == _WRONG and self.history.losses:
-            self._token = ""  # it was among what was lost
+            self._token = ""  # the token was lost with the primary
         if answer["errno"]:
             raise ConnectionError(answer["code"])
         self._token = answer["token"]
@@ -286,7 +289,8 @@ class Modern(Person):
         self.history.shown.setdefault(self.id, [])
         for conv in answer["convs"]:
             self._note(conv["conv"], conv["last"])
-        if len(epochs) > 1:  # the login names what is not confirmed: that may be less than what is read again
+        # In a new epoch all is read again, and the login names only conversations with unconfirmed messages.
+        if len(epochs) > 1:
             await self._sync()
 
     async def _sync(self) -> None:
@@ -302,7 +306,7 @@ class Modern(Person):
             more = page["more"]
 
     def _enter(self, epoch: str) -> None:
-        """In a new epoch nothing that is known of conversations holds: all is read again."""
+        """Enter an epoch. If it is new, reset the cursors of all conversations, so that all is reread."""
         if self._epoch != epoch:
             self._epoch = epoch
             self._early.clear()
@@ -323,14 +327,14 @@ class Modern(Person):
             answer.cancel()
 
     async def _request(self, message: Json) -> Json:
-        """Raises ConnectionError when the connection is lost before the answer."""
+        """Send a request and return its answer. Raises ConnectionError if the connection is lost before."""
         self._rid += 1
         rid = f"r{self._rid}"
         answer = self._answers[rid] = asyncio.get_running_loop().create_future()
         self.send(message | {"rid": rid})
         return await _answered(answer)
 
-    # What comes.
+    # Receiving.
 
     def on_frame(self, message: Json) -> None:
         kind, rid = message["msgid"], message.get("rid", "")
@@ -352,7 +356,10 @@ class Modern(Person):
             self.send({"msgid": m.PONG})
 
     def _see(self, message: Json) -> None:
-        """Note how friends are, at once: whoever awaits an answer goes on after frames that came with it."""
+        """Record the friends' states at once.
+
+        The task that awaits the answer runs only after the frames that came together with it.
+        """
         if message["msgid"] == m.LOGIN_ACK and message["errno"] == 0:
             self.id = message["id"]
         friends = message.get("friends", [message] if "state" in message else [])
@@ -367,7 +374,7 @@ class Modern(Person):
             if sent is not None:
                 self._show({**answer, "cid": cid, "id": self.id, "msg": cid})
                 if self.random.random() < 0.05:
-                    self.send(sent)  # and nothing may come of it
+                    self.send(sent)  # send a duplicate, which must have no effect
         elif answer["errno"] in (_RATE_LIMITED, _UNAVAILABLE):
             wait = answer.get("retry_after", 0.5)
             asyncio.get_running_loop().call_later(wait, self._send_again, cid)
@@ -383,7 +390,7 @@ class Modern(Person):
         conv = message["conv"]
         span = self._span(conv)
         if span is None or not span.is_open:
-            self._record(self.history.strays, message)  # whether it may still come is for the laws
+            self._record(self.history.strays, message)  # the laws decide if it was still allowed
         elif not span.joined:
             self._early.setdefault(conv, []).append(message)
         else:
@@ -412,7 +419,7 @@ class Modern(Person):
         )
 
     def _span(self, conv: str) -> Span | None:
-        """The membership that counts; None if there never was one."""
+        """Return the latest membership; None if there never was one."""
         if conv[0] == "d":
             return _ALWAYS
         spans = self.history.spans.get((self.id, conv))
@@ -440,7 +447,7 @@ class Modern(Person):
             self.send({"msgid": m.FETCH, "rid": rid, "conv": conv, "after": self._sequence(conv).last})
 
     def _fetch_again(self, conv: str, connection: asyncio.StreamWriter | None) -> None:
-        """Unless it was lost meanwhile: the next login asks for what is missing."""
+        """Fetch again on the same connection. If it was lost, the next login asks for what is missing."""
         if connection is not None and connection is self._writer:
             self._fetch(conv)
 
@@ -460,13 +467,16 @@ class Modern(Person):
             self._fetch(conv)
 
     def behind(self) -> str:
-        """What is not settled, in words; "" if nothing."""
+        """Describe what is not settled; return "" if all is."""
         gaps = {conv: s.gap() for conv, s in self._sequences.items() if s.gap()}
         return f"{len(self.pending)} unacknowledged, missing {gaps}" if self.pending or gaps else ""
 
 
 class Classic(Person):
-    """Without HELLO, in lines. What it sends has no answer; what it is sent comes at once, or at login."""
+    """A classic client, without HELLO, which sends lines.
+
+    Its messages get no answer. It is sent messages at once, or at its next login.
+    """
 
     _answer: asyncio.Future[Json] | None = None
 
@@ -491,7 +501,7 @@ class Classic(Person):
         if message["msgid"] == m.ONE_CHAT:
             self.history.classic.setdefault(self.id, []).append(message["msg"])
         elif message["msgid"] in (m.LOGIN_ACK, m.REG_ACK) and self._answer and not self._answer.done():
-            for each in message.get("offlinemsg", []):  # before what comes after it
+            for each in message.get("offlinemsg", []):  # they come before live messages
                 self.on_frame(orjson.loads(each))
             self._answer.set_result(message)
 

@@ -1,6 +1,6 @@
-"""An address that leads to the port that a file holds: `python -m tests.faults.gateway HOST PORT FILE`.
+"""An address that forwards to the port that a file holds: `python -m tests.faults.gateway HOST PORT FILE`.
 
-The file is read for each new connection. Connections stay where they are.
+Each new connection reads the file. Existing connections keep their target.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the clients of a round did and saw. Times are seconds of one monotonic clock."""
+"""The actions and observations of the clients of a round. Times are seconds of one monotonic clock."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-#: The nemesis after which the server may know less than before.
+#: The nemesis after which the server may have lost messages.
 LOSES_TAIL = "mysql loses its tail"
-#: A quiet time begins so many seconds after a fault.
+#: Seconds after a fault until a quiet time begins.
 QUIET = 6.0
-#: Seconds after which the server knows what a bot has done, when nothing is broken.
+#: Seconds until the server knows which messages a bot has handled, if nothing is broken.
 TOLD = 1.0
 
 
 class Place(NamedTuple):
-    """Where a message is kept."""
+    """The place of a stored message."""
 
     conv: str
     seq: int
@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """When the acknowledgement came, the place that it told, and the epoch of its session."""
+    """The time of an acknowledgement, the place that it told, and the epoch of its session."""
 
     at: float
     conv: str
@@ -35,21 +35,26 @@ class Ack(NamedTuple):
 
 @dataclass
 class Message:
-    """What one client sent under one `cid`, however often, and what was answered. Its text is its `cid`:
-    classic clients, whose `cid`s are the server's, are shown nothing else."""
+    """A message that one client sent under one `cid`, once or several times, and the answers.
+
+    Its text is its `cid`, because the server makes the `cid`s of classic clients, and they see only the text.
+    """
 
     cid: str
     sender: int
     recipient: int  # 0 for a group's
-    group: str  # the conversation; "" for a person's
+    group: str  # the conversation; "" for a direct message
     begun: float  # when it was first sent
     acks: list[Ack] = field(default_factory=list)
-    refusals: list[tuple[float, int]] = field(default_factory=list)  # when, errno
+    refusals: list[tuple[float, int]] = field(default_factory=list)  # time, errno
 
 
 @dataclass
 class Shown:
-    """A message as a modern client showed it. `span`: its membership, counted from 0; pairs have one."""
+    """A message as a modern client showed it.
+
+    `span`: the number of its membership, counted from 0; a conversation of two has only one.
+    """
 
     at: float
     conv: str
@@ -67,7 +72,7 @@ class Shown:
 
 @dataclass
 class Given:
-    """A message that a bot was given, and when it was done with it; 0: never."""
+    """A message that a bot was given. `done`: when the bot had handled it, 0 for never."""
 
     shown: Shown
     done: float = 0.0
@@ -75,22 +80,28 @@ class Given:
 
 @dataclass
 class Life:
-    """A bot, from its login until it was killed, or closed its client, which it began `closing`. `is_calm`:
-    nothing was broken at its end, and what it had done it had told long before."""
+    """The life of a bot, from its login until it was killed or closed its client.
+
+    `closing`: when it began to close. `is_calm`: nothing was broken at its end, and the bot had confirmed
+    long before what it had handled.
+    """
 
     begun: float = 0.0
     ended: float = 0.0
     closing: float = 0.0  # 0: it was killed
     is_calm: bool = False
-    logged_out: str = ""  # why, if it did not want to be
+    logged_out: str = ""  # the reason of an unwanted logout
     given: list[Given] = field(default_factory=list)
-    sent: Counter[str] = field(default_factory=Counter)  # how often it was told that this cid is stored
+    sent: Counter[str] = field(default_factory=Counter)  # the number of `Sent` events by cid
 
 
 @dataclass
 class Loss:
-    """What a replica lacked when it took the primary's place. What was told of these places in sessions of
-    `epoch`, the primary's, no longer holds. `noticed`: seconds until the epoch moved; inf: it did not."""
+    """The messages that a replica lacked when it took over from the primary.
+
+    Acknowledgements and deliveries of these places no longer hold, if their sessions were of `epoch`, the
+    primary's. `noticed`: seconds until the epoch changed, inf for never.
+    """
 
     epoch: str
     places: frozenset[Place]
@@ -99,13 +110,13 @@ class Loss:
 
 @dataclass
 class Span:
-    """One membership of one user in a group, from asking for it to having been told that it is over."""
+    """One membership of a user in a group, from the request to join until the answer that it ended."""
 
     begun: float
     joined: float = 0.0
     first: int = 1
-    leaving: float = 0.0  # when the end was asked for
-    left: float = 0.0  # when the end was acknowledged to whoever asked
+    leaving: float = 0.0  # when the end was requested
+    left: float = 0.0  # when the request to end it was acknowledged
 
     @property
     def is_open(self) -> bool:
@@ -114,31 +125,31 @@ class Span:
 
 @dataclass
 class History:
-    """Of one round. Users by id, conversations by key."""
+    """The history of one round. Users are keyed by id, conversations by key."""
 
     messages: dict[str, Message] = field(default_factory=dict)  # by cid
     shown: dict[int, list[Shown]] = field(default_factory=dict)  # by modern user
-    strays: dict[int, list[Shown]] = field(default_factory=dict)  # what came of groups that they were not in
+    strays: dict[int, list[Shown]] = field(default_factory=dict)  # messages of groups without a membership
     classic: dict[int, list[str]] = field(default_factory=dict)  # texts, by classic user
     kept: dict[tuple[str, int], str] = field(default_factory=dict)  # cids by place, as read at the end
     spans: dict[tuple[int, str], list[Span]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[tuple[int, int], str] = field(default_factory=dict)  # (watcher, friend): state
     online: dict[int, bool] = field(default_factory=dict)
-    logins: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # when, by user
+    logins: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # times, by user
     outages: list[float] = field(default_factory=list)  # seconds without a session, of all clients
-    faults: list[tuple[float, float, str]] = field(default_factory=list)  # from, until, which
+    faults: list[tuple[float, float, str]] = field(default_factory=list)  # begin, end, name
     losses: list[Loss] = field(default_factory=list)
     epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))  # by modern user
-    lives: dict[int, list[Life]] = field(default_factory=dict)  # of those who are bots; they are modern
-    slow: set[int] = field(default_factory=set)  # bots that take their time
-    failures: list[str] = field(default_factory=list)  # what bots did not expect to be raised
+    lives: dict[int, list[Life]] = field(default_factory=dict)  # of bots; they are modern users
+    slow: set[int] = field(default_factory=set)  # bots that handle messages slowly
+    failures: list[str] = field(default_factory=list)  # unexpected exceptions in bots
 
     @staticmethod
     def now() -> float:
         return time.monotonic()
 
     def acks(self, message: Message) -> list[Ack]:
-        """Those that still hold."""
+        """Return the acknowledgements that still hold."""
         if not self.losses:
             return message.acks
         return [
@@ -146,23 +157,23 @@ class History:
         ]
 
     def is_lost(self, place: Place, epoch: str) -> bool:
-        """Whether a replica lacked what was told in a session of that epoch."""
+        """Return True if a replica lacked a place that was told in a session of that epoch."""
         return any(loss.epoch == epoch and place in loss.places for loss in self.losses)
 
     def lost_a_tail(self, begin: float, end: float) -> bool:
-        """Whether a replica may have taken back meanwhile what clients had confirmed."""
+        """Return True if a replica may have undone confirmations between `begin` and `end`."""
         return any(name == LOSES_TAIL and since < end and until > begin for since, until, name in self.faults)
 
     def available(self, user: int, since: float, at: float) -> float:
-        """From when on someone online at `at` was so, if that is later than `since`; else `since`."""
+        """Return when the session that was online at `at` began, but not earlier than `since`."""
         return max((login for login in self.logins[user] if since < login <= at), default=since)
 
     def was_quiet(self, begin: float, end: float, after: float) -> bool:
-        """Whether there was no fault from `after` seconds before `begin` until `end`."""
+        """Return True if there was no fault from `after` seconds before `begin` until `end`."""
         return not any(since <= end and until >= begin - after for since, until, _ in self.faults)
 
     def open_span(self, user: int, conv: str) -> int | None:
-        """The span in which a user must be shown a conversation to its end; None: in none."""
+        """Return the span in which the user must be shown a conversation to its end; None if in none."""
         if conv[0] == "d":
             return 0 if str(user) in conv[1:].split("-") else None
         spans = self.spans.get((user, conv), [])
@@ -170,7 +181,7 @@ class History:
 
 
 def by_conv(shown: list[Shown]) -> list[tuple[tuple[str, int, str], list[Shown]]]:
-    """What was shown of each (conversation, span, epoch), in the order in which it was."""
+    """Return the shown messages by (conversation, span, epoch), each list in the order of showing."""
 
     def key(each: Shown) -> tuple[str, int, str]:
         return each.conv, each.span, each.epoch

@@ -1,6 +1,6 @@
-"""The laws of a round: each finds what in a history breaks it.
+"""The laws of a round. Each yields what breaks it in a history.
 
-They say what design §4 promises, from the clients' side alone: nothing here looks into the server.
+They state the promises of design §4 from the clients' point of view; nothing here looks into the server.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from tests.faults.bot_laws import (
 )
 from tests.faults.history import QUIET, History, Message, Place, Shown, Span, by_conv
 
-#: Seconds in which a loss is noticed.
+#: Seconds in which a loss must be noticed.
 _NOTICED = 10.0
-#: Most of what is sent in a quiet time is shown so soon.
+#: Seconds in which a message must be shown in a quiet time.
+#: The share of messages for which that must hold.
 _SOON, _MOST = 0.5, 0.99
 _NOT_MEMBER = 10
 
@@ -29,7 +30,10 @@ Breaches = Iterator[str]
 
 
 def one_cid_one_message(history: History) -> Breaches:
-    """Whatever is sent again, and to whomever it is shown: a `cid` is one place in one conversation."""
+    """Yield each `cid` with more than one place, and each place with more than one `cid`.
+
+    It does not matter how often a message was sent, and who was shown it.
+    """
     by_cid: dict[str, set[tuple[str, int]]] = defaultdict(set)
     by_place: dict[tuple[str, int], set[str]] = defaultdict(set)
     for (conv, seq, cid), epoch in _places(history):
@@ -46,7 +50,7 @@ def one_cid_one_message(history: History) -> Breaches:
 
 
 def dense(history: History) -> Breaches:
-    """Numbers have no holes."""
+    """Yield conversations whose numbers have gaps."""
     known: dict[str, set[int]] = defaultdict(set)
     for (conv, seq, _), _ in _places(history):
         known[conv].add(seq)
@@ -56,8 +60,10 @@ def dense(history: History) -> Breaches:
 
 
 def once_and_in_order(history: History) -> Breaches:
-    """A modern client shows a conversation's messages one after the other, from where it came in; all of
-    them again in a new epoch."""
+    """Yield messages that a modern client showed out of order, twice or with a gap.
+
+    A client shows a conversation from where it joined, and all of it again in a new epoch.
+    """
     for user, shown in _people(history):
         for (conv, number, _), some in by_conv(shown):
             first = history.spans[user, conv][number].first if conv[0] == "g" else 1
@@ -68,7 +74,7 @@ def once_and_in_order(history: History) -> Breaches:
 
 
 def what_was_acknowledged_is_kept(history: History) -> Breaches:
-    """Whoever was shown it meanwhile: it is read at the end where its acknowledgement said."""
+    """Yield acknowledged messages that are not stored, at the end, at the place of their acknowledgement."""
     for message in history.messages.values():
         for ack in history.acks(message):
             if (kept := history.kept.get((ack.conv, ack.seq))) != message.cid:
@@ -76,7 +82,7 @@ def what_was_acknowledged_is_kept(history: History) -> Breaches:
 
 
 def nothing_is_lost(history: History) -> Breaches:
-    """What was acknowledged is shown to everyone who was, and stayed, in the conversation."""
+    """Yield acknowledged messages that were not shown to a member who stayed in the conversation."""
     newest: dict[str, int] = defaultdict(int)
     for message in history.messages.values():
         acks = history.acks(message)
@@ -113,7 +119,10 @@ def what_is_shown_was_said(history: History) -> Breaches:
 
 
 def members_alone_read(history: History) -> Breaches:
-    """Nothing that was said before someone asked to come in, or after they were out, is shown to them."""
+    """Yield messages shown to users who were not members.
+
+    A message is legal if it was sent before the membership ended, and acknowledged after its request to join.
+    """
     for user in history.shown:
         for each in history.shown[user] + history.strays.get(user, []):
             message = history.messages.get(each.cid)
@@ -131,7 +140,7 @@ def members_alone_read(history: History) -> Breaches:
 
 
 def members_alone_write(history: History) -> Breaches:
-    """Whoever is out is refused; whoever is in is not."""
+    """Yield messages accepted from users who were not members, and messages refused to members."""
     for message in history.messages.values():
         if not message.group:
             continue
@@ -154,8 +163,11 @@ def friends_are_seen_right(history: History) -> Breaches:
 
 
 def soon(history: History) -> Breaches:
-    """With nothing broken, what is acknowledged is shown at once to who is online, not when someone looks
-    again. Pairs are held to it, and groups: in these so much is said that what is missing is soon missed."""
+    """Yield delays in quiet times that are too long.
+
+    An acknowledged message must be shown at once to users who are online, without waiting for the next check.
+    The law holds for pairs and for groups. In groups the next message soon reveals a missing one.
+    """
     delays: dict[str, list[float]] = defaultdict(list)
     for user, shown in history.shown.items():
         for each in [] if user in history.slow else shown:
@@ -172,8 +184,11 @@ def soon(history: History) -> Breaches:
 
 
 def classic_clients_get_it_in_order(history: History) -> Breaches:
-    """They may be shown something again after a break, but nothing new out of order. What was lost with a
-    primary and sent again is not new."""
+    """Yield new messages that a classic client was shown out of order.
+
+    It may be shown messages again after a reconnect. A message that was lost with a primary and sent again is
+    not new.
+    """
     lost = {place.cid for loss in history.losses for place in loss.places}
     for user, texts in history.classic.items():
         newest: dict[str, int] = defaultdict(int)
@@ -188,7 +203,10 @@ def classic_clients_get_it_in_order(history: History) -> Breaches:
 
 
 def a_loss_is_noticed(history: History) -> Breaches:
-    """Where anybody was told of what a promoted replica lacked, the epoch moves."""
+    """Yield losses after which the epoch did not change in time.
+
+    A loss counts only if a client was told of a message that the promoted replica lacked.
+    """
     told: dict[str, set[Place]] = defaultdict(set)
     for place, epoch in _places(history):
         told[epoch].add(place)
@@ -199,7 +217,7 @@ def a_loss_is_noticed(history: History) -> Breaches:
 
 
 def an_epoch_lasts(history: History) -> Breaches:
-    """It ends only where something was lost."""
+    """Yield changes of the epoch without a loss."""
     lost = {loss.epoch for loss in history.losses if loss.places}
     for user, epochs in history.epochs.items():
         for before, after in pairwise(epochs):
@@ -230,13 +248,13 @@ LAWS: tuple[Callable[[History], Breaches], ...] = (
 
 
 def breaches(history: History) -> dict[str, list[str]]:
-    """What is broken, by the law's name."""
+    """Return the breaches by the name of the law."""
     found = {law.__name__: list(law(history)) for law in LAWS}
     return {name: texts for name, texts in found.items() if texts}
 
 
 def _places(history: History) -> Iterator[tuple[Place, str]]:
-    """Every place that anyone was told of, and in which epoch."""
+    """Yield every place that a client was told of, with its epoch."""
     for message in history.messages.values():
         for ack in message.acks:
             yield Place(ack.conv, ack.seq, message.cid), ack.epoch
@@ -246,15 +264,15 @@ def _places(history: History) -> Iterator[tuple[Place, str]]:
 
 
 def _may_write(span: Span, message: Message, acked: float) -> bool:
-    """Whether the two overlapped at all."""
+    """Return True if the membership and the sending of the message overlapped at all."""
     return span.begun < acked and not (span.left and message.begun > span.left)
 
 
 def _must_write(span: Span, message: Message, refused: float) -> bool:
-    """Whether the membership held from the first sending to the refusal."""
+    """Return True if the membership held from the first sending to the refusal."""
     return bool(span.joined) and span.joined < message.begun and not (span.leaving and span.leaving < refused)
 
 
 def _people(history: History) -> Iterator[tuple[int, list[Shown]]]:
-    """Those who are no bots, and what they were shown."""
+    """Yield the modern users that are no bots, and the messages that they were shown."""
     return ((user, shown) for user, shown in history.shown.items() if user not in history.lives)

@@ -1,4 +1,4 @@
-"""What strikes a world: each does its harm, waits, and undoes what it can.
+"""The faults that strike a world. Each does its harm, waits, and undoes what it can.
 
 All block, for some seconds at most. `random` is the round's own, so that a seed repeats the plan.
 """
@@ -34,7 +34,7 @@ Nemesis = Callable[[World, Random], None]
 
 
 def workers(world: World) -> dict[int, str]:
-    """The workers of all hosts: their leases by process id."""
+    """Return the leases of the workers of all hosts, by process id."""
     titles = {pid: title for host in HOSTS for pid, title in children(world.pid(host)).items()}
     found = {pid: re.match(r"forkchat: worker \d+ (\S+)", title) for pid, title in titles.items()}
     return {pid: match[1] for pid, match in found.items() if match}
@@ -65,7 +65,7 @@ def kill_worker(world: World, random: Random) -> None:
 
 
 def pause_worker(world: World, random: Random) -> None:
-    """Longer than its lease, or not."""
+    """Pause a worker for 1, 3 or 8 s, which may be longer than its lease lasts."""
     if pid := _worker(world, random):
         with _stopped(pid):
             time.sleep(random.choice([1, 3, 8]))
@@ -93,7 +93,7 @@ def restart_host(world: World, random: Random) -> None:
 
 
 def restart_all(world: World, _random: Random) -> None:
-    """Hosts, MariaDB, Redis and nginx are told to stop at the same moment."""
+    """Stop hosts, MariaDB, Redis and nginx at the same moment, and start them again."""
     with world.roles:
         world.control("stop", "all")
         world.control("start", "all")
@@ -111,7 +111,7 @@ def _redis(*command: str) -> Nemesis:
 
 
 def cut_subscribers(world: World, _random: Random) -> None:
-    """Again and again, for half a second: as soon as they are back."""
+    """Cut the subscribers' connections again and again for half a second, as soon as they are back."""
     with suppress(redis.RedisError), world.redis() as client:
         for _ in range(25):
             client.client_kill_filter(_type="pubsub")
@@ -119,7 +119,7 @@ def cut_subscribers(world: World, _random: Random) -> None:
 
 
 def overrun_subscriber(world: World, random: Random) -> None:
-    """A worker that does not read until Redis gives it up."""
+    """Stop a worker from reading until Redis disconnects it."""
     leases = workers(world)
     if not leases:
         return
@@ -132,10 +132,10 @@ def overrun_subscriber(world: World, random: Random) -> None:
 
 
 def fail_over_redis(world: World, random: Random) -> None:
-    """The replica takes the place of the primary, whose connections stay."""
+    """Let the replica take over from the primary. Existing connections stay open."""
     old = world.serving["redis"]
     new = _other(old)
-    give_up = suppress(redis.RedisError, AssertionError)  # others strike too
+    give_up = suppress(redis.RedisError, AssertionError)  # another fault may strike at the same time
     with world.roles, give_up, world.redis(old) as primary, world.redis(new) as replica:
         replica.replicaof("127.0.0.1", str(PORTS[old]))
         until(lambda: replica.info("replication").get("master_link_status") == "up", "it follows", 8)
@@ -146,7 +146,7 @@ def fail_over_redis(world: World, random: Random) -> None:
 
 
 def restore_snapshot(world: World, random: Random) -> None:
-    """Redis dies, and comes back with what it knew some seconds ago."""
+    """Kill Redis, and let it come back with its state of some seconds ago."""
     with world.roles, suppress(redis.RedisError):
         with world.redis() as client:
             client.save()
@@ -155,7 +155,7 @@ def restore_snapshot(world: World, random: Random) -> None:
         _signal(pid, signal.SIGKILL)
         until(lambda: world.pid("redis") not in (0, pid), "Redis is started again", 20)
         until(lambda: _has_loaded(world), "it answers", 20)
-        world.snapshot().unlink(missing_ok=True)  # the next death is one without
+        world.snapshot().unlink(missing_ok=True)  # the next kill must find none
 
 
 def _has_loaded(world: World) -> bool:
@@ -176,7 +176,10 @@ Run = Callable[[str], list[tuple[Any, ...]]]
 
 @contextmanager
 def _mysql(world: World, server: str = "") -> Iterator[Run]:
-    """Statements as root; one that fails is as good as none: others strike too."""
+    """Yield a function that runs statements as root.
+
+    A failed statement returns no rows, because another fault may strike at the same time.
+    """
     with world.roles, world.mysql(server) as connection, connection.cursor() as cursor:
 
         def run(statement: str) -> list[tuple[Any, ...]]:
@@ -201,7 +204,7 @@ def cut_all(world: World, _random: Random) -> None:
 
 
 def hold_locks(world: World, random: Random) -> None:
-    """Someone else has all conversations locked."""
+    """Lock all conversations from another session."""
     with _mysql(world) as run:
         run("BEGIN")
         run("SELECT conv FROM conversation FOR UPDATE")
@@ -210,7 +213,7 @@ def hold_locks(world: World, random: Random) -> None:
 
 
 def deadlock(world: World, random: Random) -> None:
-    """Someone else locks rows the other way round, again and again."""
+    """Lock rows in the reverse order from another session, again and again."""
     with _mysql(world) as run:
         run("SET SESSION innodb_lock_wait_timeout = 1")
         for _ in range(20):
@@ -237,7 +240,7 @@ def no_connections_left(world: World, random: Random) -> None:
 
 
 def fail_over_mysql(world: World, random: Random) -> None:
-    """The replica, which has all that was committed, takes the primary's place. Connections stay."""
+    """Let the replica, which has all that was committed, take over. Existing connections stay open."""
     old = world.serving["mariadb"]
     new = _other(old)
     with world.roles, world.mysql(old) as primary, world.mysql(new) as replica:
@@ -257,9 +260,9 @@ def fail_over_mysql(world: World, random: Random) -> None:
 
 
 def lose_tail(world: World, random: Random) -> None:
-    """The replica takes the primary's place without what was said last. Connections stay, or are cut.
+    """Let the replica take over without the latest commits. Connections stay open, or are cut.
 
-    Members do not change meanwhile: what becomes of a lost membership nobody could say.
+    Memberships do not change meanwhile, because nobody could say what becomes of a lost membership.
     """
     old = world.serving["mariadb"]
     new = _other(old)
@@ -289,7 +292,7 @@ def lose_tail(world: World, random: Random) -> None:
 
 
 def _lacking(primary: Connection, replica: Connection) -> frozenset[Place]:
-    """What the primary has and the replica has not."""
+    """Return the messages that the primary has and the replica lacks."""
     with primary.cursor() as cursor, replica.cursor() as other:
         other.execute("SELECT conv, last_seq FROM forkchat.conversation")
         lasts = dict(other)
@@ -310,7 +313,7 @@ def _epoch(connection: Connection) -> str:
 
 
 def _execute(connection: Connection, *statements: str) -> tuple[Any, ...]:
-    """The first row of the last statement."""
+    """Run statements; return the first row of the last one."""
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -332,7 +335,7 @@ def _cut(side: str, world: World, random: Random) -> None:
 
 
 def flap(world: World, random: Random) -> None:
-    """Packets are lost, in bursts, on all sides of a host."""
+    """Lose packets in bursts on all networks of a host."""
     machine = random.choice(list(MACHINE_OF.values()))
     for _ in range(8):
         with ExitStack() as stack:
@@ -343,14 +346,17 @@ def flap(world: World, random: Random) -> None:
 
 
 def kill_clients(world: World, _random: Random) -> None:
-    """The machine of some is gone: nothing of theirs closes, nothing answers."""
+    """Cut off a machine of some clients, and reset their sockets.
+
+    The server gets no packet of theirs: nothing closes and nothing answers.
+    """
     with world.network.without("far", "outside"):
         world.lose_far_sockets()
         time.sleep(1)
 
 
 def step_clock(world: World, random: Random) -> None:
-    """A host's clock jumps, and back."""
+    """Let a host's clock jump, and jump back."""
     host = _host(random)
     world.set_clock(host, random.choice([-3600, -7, 7, 3600]))
     time.sleep(random.uniform(1, 5))
@@ -396,6 +402,6 @@ MACHINES: dict[str, Nemesis] = {
     "clients die": kill_clients,
     "clock steps": step_clock,
 }
-#: Those that nothing may strike beside: a worker that dies no longer knows what it stored.
+#: Faults during which no other may strike, because a worker that dies forgets what it stored.
 ALONE = frozenset({LOSES_TAIL})
 NEMESES = PROCESSES | REDIS | MYSQL | MACHINES

@@ -1,4 +1,4 @@
-"""One round: people talk, come and go while a nemesis strikes; then the laws are held against it."""
+"""One round: users talk, come and go while nemeses strike; then the laws are checked."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from tests.faults.laws import breaches, friends_are_seen_right, nothing_is_lost
 from tests.faults.nemeses import ALONE, NEMESES
 from tests.faults.world import World
 
-#: Seconds: between what one person says, and in the suite, where other tests run beside it; in which all
-#: must be settled after the last fault; in which the presence of everyone must be right then.
+#: Seconds between two messages of one user.
+#: The same in the test suite, where other tests run at the same time.
+#: Seconds in which all must be settled after the last fault.
+#: Seconds in which all presence must be right then.
 _PAUSE, _BESIDE_OTHERS, _SETTLED, _PRESENT = 0.05, 0.25, 40.0, 10.0
 
 
 class Bots(NamedTuple):
-    """Messages that bots were given, and were given `again` in their next life; how many of those were `done`
-    before, and `confirmed` for certain. `told`: acknowledgements that came as events."""
+    """The counts of bots.
+
+    `given`: messages that they were given. `again`: those that came again in the next life. `done`: those of
+    `again` that the bot had handled. `confirmed`: those of `again` that the server knew to be handled.
+    `told`: acknowledgements that came as events.
+    """
 
     lives: int
     given: int
@@ -60,10 +66,13 @@ class Bots(NamedTuple):
 
 @dataclass
 class Report:
-    """What a round came to; `broken` by the law's name. `excused`: what was acknowledged, and was lost with
-    a primary as its replica had not got it. Seconds: the longest that someone was without a
-    session, and the longest until something said by someone online was acknowledged, however often sent.
-    `bots`: what became of these."""
+    """The results of a round.
+
+    `broken`: breaches by the name of the law. `excused`: acknowledged messages that were lost with a primary,
+    because its replica lacked them. `longest_outage`: the most seconds of a client without a session.
+    `longest_wait`: the most seconds until a message of an online client was acknowledged, including all
+    resends. `bots`: the counts of the bots.
+    """
 
     seed: int
     acknowledged: int
@@ -96,8 +105,11 @@ class Report:
 
 class Round:
     def __init__(self, world: World, seed: int, name: str, patience: float = _SETTLED, pause: float = _PAUSE):
-        """`name` begins those of its people: no two rounds of a world may have the same. `patience` is
-        how many seconds all may take to be settled, `pause` is between what one person says."""
+        """Make the users of a round.
+
+        `name`: the beginning of their names, unique among the rounds of a world. `patience`: seconds in which
+        all must be settled. `pause`: average seconds between two messages of one user.
+        """
         self.history = History(losses=world.losses)
         self._world = world
         self._seed = seed
@@ -111,12 +123,12 @@ class Round:
         self._bots = [
             Bot(f"{name}bot{n}", seed + 40 + n, self.history, at, iterates=n == 0) for n in range(2)
         ]
-        self._friends: list[Modern | Bot] = [*people, *self._bots, *far]  # each of the next one
+        self._friends: list[Modern | Bot] = [*people, *self._bots, *far]  # each is a friend of the next
         self._classic = [Classic(f"{name}old{n}", seed + 30 + n, self.history, at) for n in range(4)]
         self._struck: list[str] = []
 
     async def run(self, plan: Iterable[str], calm: float, strikers: int = 1) -> Report:
-        """The nemeses of the plan strike, so many at a time, with up to `calm` seconds between them."""
+        """Run the round. `strikers` nemeses of the plan strike at a time, up to `calm` seconds apart."""
         people: list[Person] = [*self._friends, *self._classic]
         await asyncio.gather(*(person.start() for person in people))
         try:
@@ -139,7 +151,7 @@ class Round:
             await asyncio.gather(*(person.stop() for person in people))
 
     async def _meet(self) -> None:
-        """Pairs, two groups, friends all around."""
+        """Set up pairs, two groups, and a circle of friends."""
         modern, classic, friends = self._modern, self._classic, self._friends
         for bot in self._bots:
             bot.names = {person.id: person.name for person in friends}
@@ -162,10 +174,10 @@ class Round:
                     await member.join(group)
                 member.targets.append({"groupid": group})
 
-    # What people do beside talking.
+    # Actions besides talking.
 
     async def _wander(self, over: asyncio.Event) -> None:
-        """One leaves a group and joins it again; one is sent away from it, let in and joins it again."""
+        """Let one user leave a group and rejoin it, and another be removed, readmitted and rejoin."""
         leaver, outcast = self._modern[2], self._modern[3]
         while not over.is_set():
             group = self._random.choice(self._groups)
@@ -182,7 +194,7 @@ class Round:
 
     @asynccontextmanager
     async def _membership(self) -> AsyncIterator[None]:
-        """Members change. Nobody else forbids it meanwhile."""
+        """Hold the lock under which memberships change."""
         await asyncio.to_thread(self._world.membership.acquire)
         try:
             yield
@@ -190,13 +202,13 @@ class Round:
             self._world.membership.release()
 
     async def _switch(self, over: asyncio.Event) -> None:
-        """Someone goes on at another device, without a word at the first."""
+        """Let a user log in from another device, without logging out at the first."""
         while not over.is_set():
             await self._restarted(self._modern[4].take_over)
             await asyncio.sleep(self._random.uniform(0.5, 2))
 
     async def _nap(self, over: asyncio.Event) -> None:
-        """Someone is gone for a while; for good at the end."""
+        """Let a user go offline for a while, again and again."""
         person = self._modern[5]
         while not over.is_set():
             await person.stop()
@@ -205,7 +217,7 @@ class Round:
             await asyncio.sleep(self._random.uniform(0, 2))
 
     async def _perish(self, bot: Bot, over: asyncio.Event) -> None:
-        """A bot is killed, and started again."""
+        """Kill a bot and start it again, until the round is over."""
         while not over.is_set():
             await asyncio.sleep(self._random.uniform(1, 4))
             await bot.die()
@@ -213,7 +225,7 @@ class Round:
             await self._restarted(bot.start)
 
     async def _restarted(self, start: Callable[[], Awaitable[None]]) -> None:
-        with suppress(TimeoutError):  # it goes on trying
+        with suppress(TimeoutError):  # it keeps trying
             await start()
 
     # The faults.
@@ -231,7 +243,7 @@ class Round:
 
     @asynccontextmanager
     async def _turn(self, is_alone: bool) -> AsyncIterator[None]:
-        """Beside other strikers, or without them."""
+        """Wait until a fault may strike: beside others, or, if `is_alone`, when no other does."""
         shares = self._strikers if is_alone else 1
         async with self._queue:
             for _ in range(shares):
@@ -243,7 +255,10 @@ class Round:
                 self._shares.release()
 
     async def _whisper(self) -> None:
-        """Pairs who speak during faults alone: nothing comes later to show that something is missing."""
+        """Let each user send to another, to whom they write only during faults.
+
+        No later message in these pairs reveals a missing one.
+        """
         for n, person in enumerate(self._friends):
             await asyncio.sleep(0.01)
             person.utter({"toid": self._friends[n - 5].id})
@@ -251,7 +266,7 @@ class Round:
     # The end.
 
     async def _settle(self) -> None:
-        """Wait, but not for ever, until all is acknowledged and shown, then until presence is right."""
+        """Wait until all is acknowledged and shown, then until presence is right; each with a deadline."""
         gone = self._modern[6]
         await asyncio.gather(*(person.is_online.wait() for person in (*self._friends, *self._classic)))
         await self._agree()
@@ -267,7 +282,7 @@ class Round:
         await self._until(lambda: not any(nothing_is_lost(self.history)), self._patience)
 
     async def _read(self) -> None:
-        """Each conversation as it is kept, read by someone who wrote in it and may still read it."""
+        """Read each conversation as it is stored, by a user who wrote in it and may still read it."""
         readers: dict[str, Modern | Bot] = {
             f"g{group}": self._modern[n] for n, group in enumerate(self._groups)
         }
@@ -278,7 +293,7 @@ class Round:
         await asyncio.gather(*(person.read(conv) for conv, person in readers.items()))
 
     def _waited(self, message: Message) -> float:
-        """Seconds until it was acknowledged, from when its sender was online."""
+        """Return the seconds from the sending, or the sender's later login, to the acknowledgement."""
         acked = message.acks[0].at
         return acked - self.history.available(message.sender, message.begun, acked)
 
@@ -313,7 +328,7 @@ class Round:
 
 
 def strike(world: World, plan: list[str], patience: float = _SETTLED, strikers: int = 1) -> Report:
-    """A round in which these strike, in a random order."""
+    """Run a round in which these nemeses strike in a random order; return its report."""
     seed = random.randrange(2**32)
     random.Random(seed).shuffle(plan)
     game = Round(world, seed, f"{seed}x", patience, _BESIDE_OTHERS)

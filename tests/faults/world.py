@@ -1,4 +1,4 @@
-"""Where a round takes place: the cluster of etc/, its parts on machines of their own."""
+"""The place of a round: the cluster of etc/, with its parts on machines of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.replication import administer, following
 from tests.server import ROOT, until
 from tests.talk import QUIET
 
-#: nginx and supervisor, two hosts, MySQL and Redis, and two machines of people.
+#: Networks by machine: nginx and supervisor, two hosts, MySQL and Redis, and two machines of users.
 _MACHINES = {
     "front": ("outside", "inside"),
     "a": ("inside", "redis", "mysql"),
@@ -44,24 +44,27 @@ GRANT ALL ON forkchat.* TO forkchat;
 CREATE USER IF NOT EXISTS repl IDENTIFIED BY 'repl';
 GRANT REPLICATION SLAVE ON *.* TO repl;
 """
-#: Ports of the two MariaDB servers, and of the two Redis servers, on the machine `data`. Their addresses,
-#: which have the usual ports, lead to the primaries.
+#: Ports of the two MariaDB servers and the two Redis servers on the machine `data`.
+#: Clients connect to addresses with the usual ports, which lead to the primaries.
 PORTS = {"mariadb": 3307, "mariadb-2": 3308, "redis": 6380, "redis-2": 6381}
 _GATEWAYS = {"mariadb": 3306, "redis": 6379}
 _BINARY_LOG = "--log-bin=binlog --binlog-format=ROW --log-slave-updates --gtid-strict-mode --skip-slave-start"
-#: Whose host a machine is.
+#: Machines by host.
 MACHINE_OF = dict(zip(HOSTS, "ab", strict=True))
 
 
 class World(Cluster):
-    """As a context manager; who is in it is at `people`. Its server may be broken (see `broken`)."""
+    """A context manager that runs the cluster; the code in it runs on the machine `people`.
+
+    Its server may be broken on purpose (see `broken`).
+    """
 
     def __init__(self, breakage: str = "") -> None:
         super().__init__()
         self._stack = ExitStack()
         self._far_sockets: list[socket.socket] = []
-        self.roles = threading.RLock()  # held while a server is meant because it is the primary
-        self.membership = threading.Lock()  # held while members of groups change, or must not
+        self.roles = threading.RLock()  # held by tasks that need a certain server to stay the primary
+        self.membership = threading.Lock()  # held while memberships change, or must not change
         self.losses: list[Loss] = []
         self.network = Network(_MACHINES)
         mysql, redis_ = self.network.address("data", "mysql"), self.network.address("data", "redis")
@@ -74,7 +77,7 @@ class World(Cluster):
         conf = "supervisord.conf"
         self.edit(conf, "mysql://root@/forkchat?unix_socket=%(ENV_CLUSTER)s/run/mysql.sock", self.mysql_url)
         self.edit(conf, "unix://%(ENV_CLUSTER)s/run/redis.sock", self.redis_url)
-        self.edit(conf, "user=%(ENV_CLUSTER_USER)s", "user=root")  # it takes root to change the machine
+        self.edit(conf, "user=%(ENV_CLUSTER_USER)s", "user=root")  # only root may enter a network namespace
         mariadb = f"--bind-address=127.0.0.1 --port={PORTS['mariadb']} --init-file={self.root}/users.sql"
         mariadb += f" --server-id={PORTS['mariadb']} {_BINARY_LOG} --user=%(ENV_CLUSTER_USER)s"
         self.edit(conf, "--skip-networking", mariadb)
@@ -84,7 +87,7 @@ class World(Cluster):
         self.edit("nginx.conf", "listen 127.0.0.1:", f"listen {self.address}:")
         self._place("command=mariadbd", "data")
         self._place("command=redis-server", "data")
-        self.serving = {"mariadb": "mariadb", "redis": "redis"}  # which programs are the primaries
+        self.serving = {"mariadb": "mariadb", "redis": "redis"}  # the server that is the primary, by program
         for program, address in {"mariadb": mysql, "redis": redis_}.items():
             self._add_second(program)
             self._add_gateway(program, address)
@@ -94,7 +97,7 @@ class World(Cluster):
             self.edit("nginx.conf", f"server {was}:", f"server {inside}:")
             command = f"command=%(here)s/../bin/forkchat -c %(here)s/cluster.toml -b {was}"
             self._place(command, machine, self._clocks[host].env)
-            self.edit(conf, f"-b {was}", "-b 0.0.0.0")  # so nothing but their machines tells them apart
+            self.edit(conf, f"-b {was}", "-b 0.0.0.0")  # so that only the machines distinguish the hosts
         self._breakage = self.root / "breakage"
         if breakage:
             self._breakage.write_text(breakage)
@@ -103,12 +106,12 @@ class World(Cluster):
             self.edit(conf, "%(here)s/../bin/forkchat", broken)
 
     def break_it(self, breakage: str) -> None:
-        """From now on its server, which is broken, is so in this way."""
+        """Switch the server, which was started broken, to this breakage."""
         self._breakage.write_text(breakage)
         self.control("restart", *HOSTS)
 
     def _add_second(self, program: str) -> None:
-        """A second server beside the program's, of the same settings."""
+        """Add a second server with the same settings to the program's."""
         path = self.root / "etc/supervisord.conf"
         text = path.read_text()
         section = re.search(rf"\[program:{program}\].*?\n\n", text, re.DOTALL)
@@ -120,7 +123,7 @@ class World(Cluster):
         path.write_text(f"{text}\n\n{second}")
 
     def _add_gateway(self, program: str, address: str) -> None:
-        """The address that leads to the program's primary."""
+        """Add the gateway: the address that leads to the program's primary."""
         self.lead_to(program, program)
         path = self.root / "etc/supervisord.conf"
         path.write_text(
@@ -131,39 +134,39 @@ class World(Cluster):
         )
 
     def lead_to(self, program: str, server: str) -> None:
-        """From now on new connections to the program's address come to this one of its servers."""
+        """Lead new connections to the program's address to this one of its servers."""
         path = self.root / f"{program}.port"
         path.with_suffix(".new").write_text(str(PORTS[server]))
         path.with_suffix(".new").rename(path)
         self.serving[program] = server
 
     def pid(self, program: str = "") -> int:
-        """Of the primary, for MariaDB and Redis."""
+        """Return the program's process id; for MariaDB and Redis, that of the primary."""
         return super().pid(self.serving.get(program, program))
 
     def snapshot(self) -> Path:
-        """The file of Redis's snapshots."""
+        """Return the path of Redis's snapshot."""
         return self.state / "run" / f"{self.serving['redis']}.rdb"
 
     def set_clock(self, host: str, seconds: int) -> None:
-        """Have a host's wall clock off by so much."""
+        """Set a host's wall clock off by this many seconds."""
         self._clocks[host].step(seconds)
 
     def _place(self, command: str, machine: str, env: dict[str, str] | None = None) -> None:
-        """Have what begins so in supervisord.conf run on that machine."""
+        """Run the programs whose line in supervisord.conf begins with `command` on that machine."""
         variables = "".join(f"{key}={value} " for key, value in (env or {}).items())
         into = f"command=ip netns exec {self.network.namespace(machine)} /usr/bin/env {variables}"
         self.edit("supervisord.conf", command, command.replace("command=", into))
 
     def far_socket(self) -> socket.socket:
-        """One on the machine `far`, which may be cut off."""
+        """Return a new socket on the machine `far`, which may be cut off."""
         with self.network.at("far"):
             sock = socket.socket()
         self._far_sockets.append(sock)
         return sock
 
     def lose_far_sockets(self) -> None:
-        """Have them reset, which the others hear of only if they can be reached."""
+        """Reset the sockets of the machine `far`. The server learns of it only if it can be reached."""
         sockets, self._far_sockets = self._far_sockets, []
         for sock in sockets:
             with suppress(OSError):
@@ -198,13 +201,13 @@ class World(Cluster):
 
     @contextmanager
     def redis(self, server: str = "") -> Iterator[redis.Redis]:
-        """The primary, or one of the two."""
+        """Connect to the primary, or to the named server."""
         port = PORTS[server or self.serving["redis"]]
         with self.network.at("data"), redis.Redis(port=port, socket_timeout=5) as client:
             yield client
 
     def copy_mysql(self, primary: str, replica: str) -> None:
-        """Give one server what the other one has, in place of what it had, and make it its replica."""
+        """Replace one server's data by the other's, and make it that server's replica."""
         dump = "mariadb-dump --no-defaults --user=root --single-transaction --gtid --master-data=1"
         load = "mariadb --no-defaults --user=root"
         emptied = (
@@ -229,8 +232,10 @@ class World(Cluster):
 
     @contextmanager
     def mysql(self, server: str = "") -> Iterator[Connection]:
-        """The primary, or one of the two. As root, whom neither a read-only nor a full server keeps out;
-        waited for."""
+        """Connect to the primary, or to the named server; wait up to 30 s for an answer.
+
+        The user is root, which can log in to a read-only or full server.
+        """
 
         url = f"mysql://root@/mysql?unix_socket={quote(str(self._mysql_socket(server)))}"
 

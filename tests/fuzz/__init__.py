@@ -1,1 +1,1 @@
-"""Inputs that nobody would think of, in great number."""
+"""Fuzzing: large numbers of random inputs."""

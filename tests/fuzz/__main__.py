@@ -1,4 +1,4 @@
-"""`make fuzz`: inputs in great number, for the parsers and then for a running server."""
+"""`make fuzz`: large numbers of random inputs, first for the parsers and then for a running server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def attack(seed: int, requests: int) -> tuple[str, int]:
-    """What went wrong in a server of its own ("": nothing), and how much it was sent."""
+    """Fuzz a private server; return the failure, "" if there was none, and the number of inputs."""
     with Server("-w", "2", config=UNLIMITED) as server:
         workers = children(server.pid).keys()
         fuzzer = Fuzzer(server.port, seed)

@@ -1,7 +1,7 @@
-"""Random bytes, guided by coverage, for all that reads what strangers send: `python -m tests.fuzz.messages`.
+"""Coverage-guided random bytes for all parsers of untrusted input: `python -m tests.fuzz.messages`.
 
-Takes libFuzzer's flags (`-runs=100000`, `-max_total_time=600`, `-seed=7`). Ends with an error, and the input
-in a file, when anything but a refusal is raised.
+Takes libFuzzer's flags (`-runs=100000`, `-max_total_time=600`, `-seed=7`). Exits with an error, and writes
+the input to a file, if anything other than a refusal is raised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KNOWN = sorted(value for name, value in vars(m).items() if name.isupper() and i
 
 
 def one_input(data: bytes) -> None:
-    """The first byte says how the rest is cut and read."""
+    """Parse one input. Its first byte says how the rest is split and parsed."""
     how, rest = data[0] if data else 0, data[1:]
     if how & 1:
         with suppress(BadProxyHeader):

@@ -1,4 +1,4 @@
-"""Many sessions that send a running server what is right, almost right, out of order, and garbage."""
+"""Sessions that send a running server valid, almost valid, out-of-order and garbage frames."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ _PASSWORD = "correct horse"
 
 
 class Fuzzer:
-    """`inputs` counts what was sent. The same seed sends the same, as far as the server answers alike."""
+    """Many sessions with random frames. `inputs` counts them.
+
+    The same seed sends the same frames, as far as the server's answers are the same.
+    """
 
     def __init__(self, port: int, seed: int):
         self.inputs = 0
         self._port = port
         self._random = random.Random(seed)
-        self._tokens: dict[str, str] = {}  # of those who logged in: their passwords need no hashing
+        self._tokens: dict[str, str] = {}  # tokens by name, because a login by token needs no hashing
         self._names = [f"f{seed}-{n}" for n in range(8)]
 
     async def run(self, inputs: int, sessions: int = 20) -> None:
@@ -38,7 +41,7 @@ class Fuzzer:
             await asyncio.gather(*(self._session() for _ in range(sessions)))
 
     async def _session(self) -> None:
-        """One connection, to its end, which either side may bring about."""
+        """Run one connection until either side ends it."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         name = self._random.choice(self._names)
         reading = asyncio.create_task(self._read_all(reader, name))
@@ -57,7 +60,7 @@ class Fuzzer:
                 writer.write_eof()
                 await asyncio.wait([reading], timeout=self._random.random())
         except OSError:
-            return  # the server has had enough of it, as it may
+            return  # the server may close the connection
         finally:
             reading.cancel()
             writer.transport.abort()
@@ -81,7 +84,7 @@ class Fuzzer:
         return self._random.randbytes(self._random.choice([1, 10, 100, 5000])) + b"\n"
 
     def _message(self) -> Json:
-        """Every field anyone knows, some of them, of the right type or not."""
+        """Return a message with most of the known fields, one of them perhaps of a wrong type."""
         pick, number = self._random.choice, self._random.randrange(1, 12)
         conv = pick([f"g{number}", f"d{number}-{number + 1}", f"d{number + 1}-{number}", "d1", ""])
         right: Json = {
@@ -114,7 +117,7 @@ class Fuzzer:
         return {"msgid": self._msgid(), **message}
 
     def _msgid(self) -> int:
-        """Passwords are hashed for a tenth of a second: seldom."""
+        """Choose a msgid; rarely one for which the server hashes a password, which takes 0.1 s."""
         if self._random.random() < 0.05:
             return self._random.randrange(-1, 200)
         cheap = [each for each in _MSGIDS if each not in (m.LOGIN, m.REG, m.ACCOUNT)]

@@ -1,7 +1,8 @@
-"""chatcli, killed while somebody types: `python -m tests.kills`.
+"""Kills of chatcli while a user types: `python -m tests.kills`.
 
-It is killed after each key of fifty lines and started again, with a server and without; and at each step of
-its event loop after Enter. Ends with 1 when something was lost, doubled or at the wrong person.
+chatcli is killed and restarted after each key of fifty lines, with and without a server. It is also killed at
+each step of its event loop after Enter. Exits with 1 if a line was lost, duplicated or delivered to the wrong
+user.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tests.kills.lines import KINDS, line, lines
 from tests.kills.typist import ENDINGS, Typist
 from tests.pane import tmux_server
 
-#: Steps after which nothing of a line is left to be done.
+#: Steps of the event loop after which nothing is left to do for a line.
 _MAX_STEPS = 200
 
 
@@ -41,7 +42,7 @@ def _keys(typist: Typist, number: int) -> None:
 
 
 def _keys_offline(typist: Typist, number: int) -> None:
-    """The server is away for five lines at a time."""
+    """Kill after each key, with the server stopped for five lines at a time."""
     endings = cycle(ENDINGS)
     for count, each in enumerate(lines(typist.bo, number)):
         if count % 5 == 0:
@@ -52,7 +53,7 @@ def _keys_offline(typist: Typist, number: int) -> None:
 
 
 def _steps(typist: Typist, number: int) -> None:
-    """By each kind of line, and each signal."""
+    """Kill at each step, for each kind of line and each signal."""
     count = 0
     for kind in range(min(KINDS, number)):
         for ending in ("KILL", "TERM", "HUP"):

@@ -1,4 +1,4 @@
-"""What is typed: fifty lines, and who gets them."""
+"""The fifty lines to type, and their recipients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from itertools import islice
 
 @dataclass(frozen=True)
 class Line:
-    """`place`: the conversation that it is typed in, "" for the home page; `text`: as it is typed, with the
-    key for a new line in place of each of its ends; `to`: who gets it, and then sees `said`.
+    """One line.
+
+    `place`: the conversation to type it in, "" for the home page. `text`: the text to type; each newline
+    stands for the key that makes one. `to`: its recipient, who then sees `said`.
     """
 
     place: str
@@ -19,7 +21,7 @@ class Line:
     said: str
 
 
-#: Place, text and who gets it; `%s` is what they see.
+#: Place, text, recipient, and the text that the recipient sees; `%s` in the text stands for the latter.
 _KINDS = (
     ("bo", "%s", "bo", "{} plain"),
     ("bo", "%s", "bo", "{} naïve 漢字 é🙂"),
@@ -38,7 +40,7 @@ _KINDS = (
 
 
 def lines(bo: int, number: int = 50) -> Iterator[Line]:
-    """`bo`: that one's id."""
+    """Yield `number` lines. `bo`: the id of the user bo."""
     for count in islice(range(10**9), number):
         yield line(count % len(_KINDS), count, bo)
 

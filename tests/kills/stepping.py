@@ -1,8 +1,8 @@
 """chatcli that ends itself: `python -m tests.kills.stepping FILE ARGUMENTS…`.
 
-FILE has a number of steps and a signal, "7 TERM". When USR1 comes it is read: after so many steps more of the
-event loop, each of which is what a coroutine does between two awaits, or a callback, it sends itself that
-signal.
+FILE has a number of steps and a signal, "7 TERM". The process reads it when USR1 comes. After that many more
+steps of the event loop it sends itself the signal. A step is a callback, or the part of a coroutine between
+two awaits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A person who types into chatcli, which is killed again and again, and starts it again each time."""
+"""A user who types into chatcli, and restarts it each time that it is killed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.pane import Pane, Tmux
 from tests.server import Server, is_alive, make_data_dir, until
 from tests.talk import PASSWORD, UNLIMITED, Modern
 
-#: How chatcli ends: by these signals, or because its window is closed.
+#: The ways to end chatcli: these signals, and closing its window.
 ENDINGS = ("KILL", "TERM", "HUP", "QUIT", "close")
-#: Seconds in which a line must have come to its reader, or be before the user again.
+#: Seconds in which a line must be delivered, or be in the input line again.
 _PATIENCE = 20.0
-#: Seconds after which nothing is done any more for a line that has come to its reader.
+#: Seconds after the delivery of a line in which chatcli is done with it.
 _QUIET = 1.0
 #: The conversation, and the rows of the input line.
 Input = tuple[str | None, list[str]]
@@ -34,7 +34,7 @@ _PROMPT = re.compile(r"^(\[?\w*\]?)>( .*|)$")
 
 @dataclass
 class Report:
-    """`again`: lines that were before the user again, and were entered from there."""
+    """The results. `again`: lines that were restored to the input line, and entered from there."""
 
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDINGS, 0))
     keys: int = 0
@@ -51,7 +51,7 @@ class Report:
 
 
 class Reader:
-    """Someone who is written to: what of it the server has, in order."""
+    """A recipient, with the texts that the server stored for them, in order."""
 
     def __init__(self, person: Modern, conv: str, port: int):
         self._person = person
@@ -63,7 +63,7 @@ class Reader:
     def look(self) -> list[str]:
         try:
             self._fetch()
-        except (OSError, EOFError):  # the server was away, or has not heard from them for long
+        except (OSError, EOFError):  # the server was away, or has heard nothing from this client for too long
             name = self._person.name
             self._person = Modern(self._port)
             self._person.login(name=name, password=PASSWORD, takeover=True)
@@ -77,7 +77,7 @@ class Reader:
 
 
 class Typist:
-    """li, who talks to bo, mei and [ops] on a server of its own. A context manager."""
+    """The user li, who talks to bo, mei and [ops] on a private server. A context manager."""
 
     def __init__(self, tmux: Tmux):
         self.report = Report()
@@ -95,7 +95,7 @@ class Typist:
             "mei": Reader(mei, pair_key(li.id, mei.id), self._port),
             "[ops]": Reader(ann, group_key(group), self._port),
         }
-        self._waiting = 0  # said since the server is away
+        self._waiting = 0  # lines entered since the server stopped
         self._said: dict[str, list[str]] = {name: [] for name in self._readers}
         self._steps = self._data_dir / "steps"
         self._program = (sys.executable, "-m", "tests.kills.stepping", str(self._steps))
@@ -114,7 +114,7 @@ class Typist:
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
     def walk(self, line: Line, endings: Iterator[str]) -> None:
-        """Type it; after each key chatcli is killed and started again, and what was typed stands there."""
+        """Type a line; after each key kill and restart chatcli, and check that the text is still there."""
         self._go(line.place)
         for at, key in enumerate(line.text, 1):
             cursor = self._pane.state()[0]
@@ -131,7 +131,10 @@ class Typist:
         self._settle(line)
 
     def step(self, line: Line, steps: int, ending: str) -> bool:
-        """Type it; chatcli ends itself so many steps after Enter. Whether it came to that."""
+        """Type a line; have chatcli end itself `steps` steps after Enter.
+
+        Return False if chatcli was done before that many steps.
+        """
         self._go(line.place)
         for part in re.split("(\n)", line.text):
             self._pane.press("M-Enter") if part == "\n" else self._pane.write(part)
@@ -158,14 +161,14 @@ class Typist:
         self._waiting = 0
 
     def go_online(self) -> None:
-        """What was entered meanwhile comes to its readers."""
+        """Restart the server, and wait until the lines entered meanwhile are delivered."""
         self._server = self._serve(str(self._port))
         self.is_online = True
         for name, texts in self._said.items():
             until(partial(self._have_come, name, texts), f"{texts} for {name}", 30.0)
 
     def finish(self) -> Report:
-        """Every line is with its reader, once, and in the order in which they were typed."""
+        """Check that each line was delivered once, in the order of typing; return the report."""
         for name, texts in self._said.items():
             found = self._readers[name].look()
             self.report.lines += len(texts)
@@ -178,7 +181,7 @@ class Typist:
         return Server("-w", "1", "-p", port, config=UNLIMITED, data_dir=self._data_dir).__enter__()
 
     def _start(self) -> None:
-        with suppress(subprocess.CalledProcessError):  # it may have been closed
+        with suppress(subprocess.CalledProcessError):  # the window may be closed already
             self._pane.close()
         self._pane = Pane(self._tmux, self._port, home=self._pane.home, program=self._program)
         self._pane.shows(lambda screen: re.search("li ●|offline:", screen), "it has begun")
@@ -187,7 +190,7 @@ class Typist:
         if ending == "close":
             self._pane.close()
         else:
-            with suppress(ProcessLookupError):  # it may have come to its step just now
+            with suppress(ProcessLookupError):  # it may just have ended itself
                 os.kill(pid, signal.Signals[f"SIG{ending}"])
         until(lambda: not is_alive(pid), f"it is dead by {ending}")
         self.report.kills[ending] += 1
@@ -195,7 +198,11 @@ class Typist:
             self.report.breaches.append(f"by {ending}: {errors}")
 
     def _go(self, place: str) -> None:
-        """By keys from elsewhere: from then on what was entered leads nowhere."""
+        """Go to a conversation by keys.
+
+        If it is open already, go elsewhere first. After that, a line entered before no longer changes the
+        conversation.
+        """
         is_there = _input(self._pane.screen())[0] == place
         for each in ["bo" if place == "mei" else "mei", place] if is_there else [place]:
             self._pane.press("C-g")
@@ -213,12 +220,12 @@ class Typist:
         return set(texts) <= set(self._readers[name].look())
 
     def _stands(self, line: Line, text: str) -> None:
-        """It is before the user."""
+        """Wait until the text is in the input line."""
         wanted = line.place, text.rstrip().split("\n")
         self._pane.shows(lambda screen: _input(screen) == wanted, f"{wanted}")
 
     def _settle(self, line: Line) -> None:
-        """Entered: it comes to its reader, or is before the user, who enters it again."""
+        """Wait until an entered line is delivered. If it is in the input line again, enter it again."""
         self._said[line.to].append(line.said)
         self._waiting += 1
         wanted = line.place, line.text.split("\n")
@@ -242,14 +249,14 @@ class Typist:
         self.report.breaches.append(f"{line} is nowhere:\n{self._pane.screen()}")
 
     def _is_safe(self, line: Line, screen: str) -> bool:
-        """With its reader, or among what is sent once the server is there."""
+        """Return True if the line was delivered, or, without a server, if it is queued on the screen."""
         if self.is_online:
             return line.said in self._readers[line.to].look()
         return f" {self._waiting} not sent yet" in screen
 
 
 def _input(screen: str) -> Input:
-    """The conversation, and what stands in the input line; None while it is something else."""
+    """Return the conversation and the rows of the input line; None for another kind of line."""
     rows = screen.splitlines()
     for at in range(len(rows) - 1, -1, -1):
         if match := _PROMPT.match(rows[at]):

@@ -1,1 +1,1 @@
-"""A server that spoils what it sends, at each step of the protocol and in each way."""
+"""A server whose frames are spoiled, at each step of the protocol and in each way."""

@@ -1,4 +1,4 @@
-"""`python -m tests.spoiled`: spoil each frame that a server sends, and see what the client makes of it."""
+"""`python -m tests.spoiled`: spoil each frame that a server sends, and check the client's reaction."""
 
 from __future__ import annotations
 

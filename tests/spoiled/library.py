@@ -1,4 +1,4 @@
-"""A person on the library behind the proxy, their friends with an honest connection, and what must hold."""
+"""A user of the library connected through the proxy, friends with honest connections, and the laws."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from tests.talk import PASSWORD
 
 #: Seconds after the strike in which all must be well again.
 LIMIT = 20.0
-#: What a client may do in one strike before we call it a loop.
+#: Connections of one strike above which the client counts as looping.
+#: Requests of one strike above which it does.
 MAX_CONNECTIONS, MAX_REQUESTS = 40, 400
 #: Steps that come only when nothing else does.
+#: Seconds to wait for such a step.
 _QUIET = ("PING", "PONG", "PRESENCE")
 _QUIET_TIME = 9.0
 
 
 class NotMet(Exception):
-    """The step did not come."""
+    """A step that did not come."""
 
 
 class Breach(Exception):
@@ -48,7 +50,7 @@ def _ignore(_event: Event) -> None:
 
 
 async def register(port: int, name: str) -> Account:
-    """A new account, with a token."""
+    """Register a new account, and get a token for it."""
     async with Client("127.0.0.1", port, on_event=_ignore) as client:
         account = Account(f"{name}-{secrets.token_hex(4)}")
         account.id = await client.register(account.name, PASSWORD)
@@ -58,7 +60,7 @@ async def register(port: int, name: str) -> Account:
 
 
 async def come_and_go(port: int, visitor: Account) -> None:
-    """Be online for a moment, and away for long enough to be offline, for ever."""
+    """Log in for a moment, and stay away long enough to be offline, again and again."""
     while True:
         async with Client("127.0.0.1", port, on_event=_ignore) as client:
             await client.login(visitor.name, PASSWORD, token=visitor.token, takeover=True)
@@ -66,7 +68,10 @@ async def come_and_go(port: int, visitor: Account) -> None:
 
 
 class Table:
-    """Three people in one group: li behind the proxy, bo and eve, her friends. So is the visitor."""
+    """Three users in one group: li, who connects through the proxy, and her friends bo and eve.
+
+    The visitor is a friend of li's, too.
+    """
 
     def __init__(self, port: int, visitor: Account):
         self.port = port
@@ -112,7 +117,7 @@ class Run:
     client: Client = field(init=False)
 
     async def play(self) -> None:
-        """Raises Breach."""
+        """Play the scene and check the laws. Raises Breach, and NotMet if the strike's step did not come."""
         for key in self.table.convs():
             self.due[key], self.sent[key] = [], []
         async with Proxy(self.table.port, self.strike) as proxy:
@@ -124,7 +129,8 @@ class Run:
             finally:
                 staying.cancel()
                 await asyncio.gather(staying, return_exceptions=True)
-                eve = self.table.convs()["eve"]  # read, so that the next login does not tell of it: SYNC does
+                # Mark it as read, so that only SYNC tells of this conversation, and not the next login.
+                eve = self.table.convs()["eve"]
                 with suppress(TooLarge):
                     self.client.read(eve, self.last.get(eve, 0))
                 await asyncio.wait_for(self.client.close(), 10)
@@ -178,7 +184,7 @@ class Run:
         self.seconds = self._now() - (self.proxy.honest_at or self._now())
 
     async def _ask(self) -> None:
-        """What a person looks up and lists, until it is answered."""
+        """Look up a user, and list friends, groups and members, until all are answered."""
         client, table = self.client, self.table
         found = await self._insist(lambda: client.request(m.LOOKUP, name=table.bo.name))
         if found:
@@ -200,7 +206,7 @@ class Run:
             await asyncio.sleep(0.2)
 
     async def _stir(self) -> None:
-        """The friends type, read, leave the group and come back."""
+        """Let the friends type, read, leave the group and come back."""
         bo, eve = self.table.clients["bo"], self.table.clients["eve"]
         bo.typing(self.table.convs()["bo"])
         standing = (await bo.request(m.FETCH, conv=self.table.convs()["bo"], limit=1))["last"]
@@ -209,14 +215,14 @@ class Run:
         await eve.request(m.ADD_GROUP, groupid=self.table.group)
 
     async def _tell(self, who: str, key: str) -> None:
-        """An honest line to li."""
+        """Send li a line from a friend with an honest connection."""
         text = f"{self.tag} {key} {len(self.due[key])}"
         to = f"g{self.table.group}" if key == "group" else self.table.li.id
         self.due[key].append(text)
         await self.table.clients[who].send(to, text)
 
     def _say(self, key: str, to: int | str) -> None:
-        """li's line."""
+        """Send a line from li."""
         text = f"{self.tag} from li to {key} {len(self.sent[key])}"
         self.sent[key].append(text)
         try:
@@ -226,7 +232,7 @@ class Run:
             self.said.append(str(error))
 
     async def _stay(self) -> None:
-        """Log in, and again whenever it says that it is out."""
+        """Log in, and again whenever the client is logged out."""
         while True:
             if not self.client.session.is_wanted:
                 try:
@@ -256,7 +262,7 @@ class Run:
         return self.strike is not None and law in self.strike.way.excuses
 
     def _has_all(self) -> bool:
-        """In a lie that hides messages, only the last ones need to come."""
+        """Return True if all due lines came; after a lie that hides messages, if the last ones came."""
         convs = self.table.convs()
         return all(
             not texts
@@ -287,7 +293,7 @@ class Run:
         return f"{session.state.value}, unsent {session.unsent}, missing {missing}, said {self.said[-3:]}"
 
     async def _check(self) -> None:
-        """The laws, asked of honest connections."""
+        """Check the laws by requests on honest connections. Raises Breach."""
         convs = self.table.convs()
         for conv, texts in self.got.items():
             known = [key for key, each in convs.items() if each == conv]

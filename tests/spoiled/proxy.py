@@ -1,4 +1,4 @@
-"""A proxy before a good server that spoils one frame, or all of its kind for a while, and is honest then."""
+"""A proxy for a good server. It spoils one frame, or all of a kind for a while, and is then honest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 
 #: Seconds for which a lasting strike spoils each frame of its kind.
 LASTING = 3.0
-#: The names of what a server sends; those that are used twice are answers here.
+#: Names of the messages by msgid.
 _NAMES = {value: name for name, value in vars(m).items() if name.isupper() and isinstance(value, int)}
 
 
 def step_of(message: Json) -> str:
-    """Which step of the protocol a frame of the server's is."""
+    """Return the step of the protocol that a frame of the server belongs to."""
     name = _NAMES.get(message["msgid"], "?")
     if message["msgid"] == m.ACK:
         return f"ACK of {_NAMES.get(message['re'], '?')}"
@@ -31,8 +31,10 @@ def step_of(message: Json) -> str:
 
 @dataclass(frozen=True)
 class Way:
-    """How a frame is spoiled. `excuses`: the laws that nobody can keep after this lie; `slow`: seconds that
-    the client may take longer, because it was asked to.
+    """A way to spoil a frame.
+
+    `excuses`: the laws that no client can keep after this lie. `slow`: seconds that the client may take
+    longer, because the lie asks it to.
     """
 
     group: str
@@ -44,7 +46,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Strike:
-    """The `number`th frame of a step, from 1, is spoiled so; if `is_lasting`, later ones for a while, too."""
+    """A plan to spoil the `number`th frame of a step, counted from 1.
+
+    `is_lasting`: later frames of the step are spoiled, too, for a while.
+    """
 
     step: str
     number: int
@@ -77,7 +82,7 @@ class Relay:
             await self.writer.drain()
 
     def cut(self) -> None:
-        """Both sides lose the connection; the client gets what was said before."""
+        """Close both connections. The client still gets what was sent before."""
         self.writer.close()
         if self.upstream and not self.upstream.is_closing():
             self.upstream.transport.abort()
@@ -89,8 +94,10 @@ class Relay:
 
 
 class Proxy:
-    """`steps` counts the frames of each step, `samples` has them; `connections`, `requests`: what clients
-    made. `honest_at`: since when the proxy is honest again; None before the strike has begun.
+    """A proxy for the server on `port`.
+
+    `steps` counts the frames of each step, and `samples` has them. `connections` and `requests` count those
+    of the clients. `honest_at`: when the proxy became honest again; None before the strike.
     """
 
     def __init__(self, port: int, strike: Strike | None = None):
@@ -108,7 +115,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, strike: Strike | None) -> None:
-        """Anew, with another strike or none."""
+        """Start again, with another strike or none."""
         self.cut_all()
         self.steps.clear()
         self.connections = self.requests = self.strikes = 0
@@ -152,21 +159,21 @@ class Proxy:
                 up.cancel()
                 await asyncio.wait([up])
         except (OSError, asyncio.CancelledError):
-            pass  # a connection's end is all that is to be seen of it
+            pass  # the client sees only that the connection ended
         finally:
             self._relays.discard(relay)
             self._tasks.discard(task)
             relay.cut()
 
     async def _up(self, relay: Relay) -> None:
-        """What the client says goes on as it is. Of its end the server hears when it has answered."""
+        """Forward the client's data unchanged. The server learns of the client's end after its answers."""
         assert relay.upstream
         with suppress(OSError):
             while data := await relay.reader.read(1 << 16):
                 self.requests += data.count(b"\n")
                 relay.upstream.write(data)
                 await relay.upstream.drain()
-        relay.upstream.close()  # what was said last is still read
+        relay.upstream.close()  # data sent before is still read
         relay.writer.close()
 
     async def _down(self, relay: Relay, upstream: asyncio.StreamReader) -> None:

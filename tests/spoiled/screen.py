@@ -1,4 +1,4 @@
-"""chatcli in a terminal behind the proxy: one way of each kind at each step, and what its user sees."""
+"""chatcli in a terminal, connected through the proxy: one way of each group at each step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.spoiled.library import Breach, NotMet, Table
 from tests.spoiled.proxy import Proxy, Strike
 from tests.talk import PASSWORD
 
-#: Seconds for all to be well again: the longest time-out of the client, and what comes after it.
+#: Seconds for all to be well again: the client's longest timeout, and the recovery after it.
 LIMIT = 50.0
-#: Seconds for it to leave.
+#: Seconds for the client to exit.
 LEAVE_TIME = 5.0
-#: Steps that a user's session has.
+#: Steps that occur in a user's session.
 STEPS = (
     "HELLO_ACK",
     "LOGIN_ACK",
@@ -35,7 +35,7 @@ STEPS = (
 
 
 def chosen(strikes: list[Strike]) -> list[Strike]:
-    """One way of each kind at each step."""
+    """Return one way of each group at each step."""
     firsts: dict[tuple[str, str], Strike] = {}
     for strike in strikes:
         if strike.step in STEPS and strike.number == 1 and not strike.is_lasting:
@@ -43,16 +43,16 @@ def chosen(strikes: list[Strike]) -> list[Strike]:
     return list(firsts.values())
 
 
-#: What the client says after some lies, by the group of the way.
+#: The client's error texts after some lies, by the group of the way.
 _REFUSALS = {"limits": "a request may have 1 bytes", "other id": "this is yourself"}
 
 
 class Refusal(Exception):
-    """The client says that it cannot be done, as is right after this lie."""
+    """The client's statement that something cannot be done, which is right after this lie."""
 
 
 class Seat:
-    """A user of a table before a terminal of their own; logged in once, so that a token is there."""
+    """A user of a table with a terminal. The user logs in once beforehand, so that the client has a token."""
 
     def __init__(self, tmux: Tmux, table: Table):
         self.table = table
@@ -73,7 +73,7 @@ class Seat:
         return await asyncio.to_thread(Pane, self._tmux, self.proxy.port, home=self._home)
 
     async def play(self, strike: Strike) -> float:
-        """Seconds until all was well. Raises Breach, NotMet."""
+        """Play one strike; return the seconds until all was well. Raises Breach and NotMet."""
         self.proxy.begin(strike)
         pane = await self.pane()
         try:
@@ -119,7 +119,7 @@ class _Visit:
         await self._hear(is_waited=False)
         await self._line(is_waited=False)
         await self._come_in()
-        if self._strike.way.group == "epoch":  # all is read anew, from the home page on
+        if self._strike.way.group == "epoch":  # all is read again, beginning at the home page
             await self._type(f"/msg {self._table.bo.name}")
         await self._sees(*self._due, *self._sent)
         await self._hear()
@@ -131,7 +131,7 @@ class _Visit:
         return await asyncio.to_thread(self._pane.screen)
 
     async def _come_in(self) -> None:
-        """Wait for the login, and do what the client asks for when it is out."""
+        """Wait for the login, and do what the client asks for when it is logged out."""
         began = asyncio.get_running_loop().time()
         tried = 0.0
         while f"{self._table.li.name} ●" not in (screen := await self._screen()):
@@ -157,7 +157,7 @@ class _Visit:
             raise Breach("it has ended")
 
     async def _sees(self, *texts: str) -> None:
-        """Each is there; of a line that was refused that it was."""
+        """Wait until all texts are on the screen; a refused line may be marked as refused instead."""
         began = asyncio.get_running_loop().time()
         while True:
             screen = await self._screen()
@@ -207,7 +207,7 @@ class _Visit:
             try:
                 page = await self._table.clients[who].request(m.FETCH, conv=conv, limit=60)
             except NotMember:
-                continue  # they have not talked
+                continue  # they have no conversation
             found = [each["msg"] for each in page["msgs"] if each["msg"].startswith(self._tag)]
             if who == "eve" and found and "place" not in self._strike.way.excuses:
                 raise Breach(f"at the wrong person: {found}")

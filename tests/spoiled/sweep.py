@@ -1,4 +1,4 @@
-"""All strikes at the library, several at a time, and what came of them."""
+"""All strikes at the library and at chatcli, several at a time, and their results."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.spoiled.screen import Seat, chosen
 from tests.spoiled.ways import believed, fields, lies, unseen, whole
 from tests.talk import QUIET
 
-#: The server asks for a sign of life soon, so that there are some.
+#: Settings of the server. A heartbeat of 1 s makes PINGs come during a run.
 CONFIG = f"{QUIET}\n[session]\nheartbeat = 1\n[passwords]\nmemory = 1024\ntime = 1\n"
-#: The client's time-outs here, in seconds: what takes longer in earnest need not here.
+#: Shorter timeouts of the client, in seconds, to save time.
 TIMES = {"HELLO_TIME": 2.0, "ANSWER_TIME": 2.0, "HASHING_TIME": 2.0, "DEAD_TIME": 8.0}
-#: Of frames that come again and again in a session so many are struck at.
+#: Frames of one step that are struck, at most, if it recurs in a session.
 _MOST = 3
-#: MiB that the process may have.
+#: MiB that the process may use.
 MAX_MEMORY = 500.0
 
 
-#: Which strikes, in the order from the last to the first.
+#: A function that chooses the strikes. They are run from the last to the first.
 Choose = Callable[[list[Strike]], list[Strike]]
 
 
@@ -48,7 +48,7 @@ def hurried() -> Iterator[None]:
 
 @dataclass
 class Report:
-    """`cells`: strikes by step and by the group of their way."""
+    """The results. `cells`: strikes by step and by the group of their way."""
 
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
     breaches: list[str] = field(default_factory=list)
@@ -90,7 +90,11 @@ class Report:
 
 
 def strikes(samples: dict[tuple[str, int], Json]) -> list[Strike]:
-    """Every way for the first of each step; the whole-frame ways and the lies for the next ones, too."""
+    """Return the strikes: every way for each of the first frames of a step.
+
+    Lasting strikes begin at the first frame. They use every whole-frame way but the delays, and one way for
+    each other group and place.
+    """
     found = []
     for (step, number), sample in samples.items():
         if number > _MOST:
@@ -108,7 +112,7 @@ def strikes(samples: dict[tuple[str, int], Json]) -> list[Strike]:
 
 
 def _one_each(ways: Sequence[Way]) -> list[Way]:
-    """The first of each place and group."""
+    """Return the first way of each group and place."""
     firsts: dict[tuple[str, str], Way] = {}
     for way in ways:
         firsts.setdefault((way.group, way.name.split(" = ")[0]), way)
@@ -116,7 +120,7 @@ def _one_each(ways: Sequence[Way]) -> list[Way]:
 
 
 async def learn(table: Table) -> dict[tuple[str, int], Json]:
-    """What a good server sends in one session, heartbeats with it."""
+    """Play without a strike; return the frames of a good server in one session, heartbeats included."""
     run = Run(table, Strike("PONG", 10**9, next(whole(1.0))))
     run.strike = None
     await run.play()
@@ -129,7 +133,10 @@ async def learn(table: Table) -> dict[tuple[str, int], Json]:
 
 
 async def sweep(port: int, report: Report, choose: Choose, tables: int, minutes: float = 1e6) -> None:
-    """The library, at so many tables at a time. What the event loop was told of is a breach."""
+    """Strike at the library, at `tables` tables at a time.
+
+    An exception that reaches the event loop counts as a breach.
+    """
     began = time.monotonic()
 
     def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -154,7 +161,7 @@ async def sweep(port: int, report: Report, choose: Choose, tables: int, minutes:
 
 
 async def sweep_screen(port: int, report: Report, choose: Choose, seats: int, minutes: float = 1e6) -> None:
-    """chatcli, in so many terminals at a time."""
+    """Strike at chatcli, in `seats` terminals at a time."""
     began = time.monotonic()
     with tmux_server() as tmux:
         async with AsyncExitStack() as stack:

@@ -1,7 +1,8 @@
-"""The error sweep: each statement, command and script fails in each way, and afterwards all is well.
+"""The error sweep: each statement, command and script fails in each way, and the server must recover.
 
-`python -m tests.sweep` sweeps all; `--minutes 5` a part, chosen by `--seed`; `--only KIND --fault F --k 2` is
-one strike. Prints a line for each breach, and a table at the end. Ends with 1 when there was one.
+`python -m tests.sweep` sweeps all. `--minutes 5` sweeps a part, chosen by `--seed`.
+`--only KIND --fault F --k 2` is one strike. Prints a line for each breach, and a table at the end.
+Exits with 1 if there was a breach.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=-1.0, help="all occurrences for so long")
     parser.add_argument("--list", action="store_true", help="the kinds that were seen, and no strikes")
     args = parser.parse_args()
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of writing to those whom a strike has cut off
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # else it warns of writes to clients cut off
     print(f"seed {args.seed}", flush=True)
     with ExitStack() as stack:
         owners = [stack.enter_context(Server("-w", "1")) for _ in range(args.worlds)]

@@ -12,12 +12,12 @@ from tests.sweep.source import Statement, statements
 from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, Seen, Strike
 
 _QUERY, _PING, _QUIT = 3, 14, 1
-#: Seconds of silence after which a local server has said all that it has to say to a statement.
+#: Seconds of silence after which a local server has sent its whole answer to a statement.
 _ANSWERED = 0.1
 
 
 class MySQLProxy(Proxy["_Link"]):
-    """Listens on a port of its own, for the server at a Unix socket."""
+    """A proxy on a TCP port, for the server at a Unix socket."""
 
     def __init__(self, socket_path: str, seen: Seen):
         super().__init__(socket_path, seen)
@@ -32,11 +32,11 @@ class MySQLProxy(Proxy["_Link"]):
         return _Link(self, *streams)
 
     def cut(self) -> None:
-        """Lose every connection."""
+        """Cut every connection."""
         self.cut_links()
 
     def kind(self, sql: str) -> str:
-        """The name of a statement, which is the source's where it is there."""
+        """Return the name of a statement, as found in the source, or made from its text."""
         for each in self._statements:
             if each.matches(sql):
                 return each.name
@@ -96,7 +96,7 @@ class _Link(Link):
         await self._strike(strike, header + data)
 
     def _kind(self, sql: str) -> str:
-        """A transaction's end is named for what it is the end of."""
+        """Return the kind of a statement. COMMIT and ROLLBACK are named after the statement before them."""
         upper = sql.strip().upper()
         if upper in ("COMMIT", "ROLLBACK"):
             return f"{upper} ({self._latest})"
@@ -128,7 +128,7 @@ def _packet(sequence: int, payload: bytes) -> bytes:
 
 
 def _merged(found: list[Statement]) -> list[Statement]:
-    """Functions that send the same text are one kind."""
+    """Keep one of several statements with the same text, because the proxy cannot tell them apart."""
     by_parts: dict[tuple[str, ...], Statement] = {}
     for each in found:
         by_parts.setdefault(each.parts, each)

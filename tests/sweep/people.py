@@ -1,4 +1,4 @@
-"""The people of a sweep: those of a round, who also note how long they waited and who hung up on them."""
+"""The users of a sweep: those of a round, who also record their waits and unexpected disconnects."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _TOLD = (m.BYE, m.ERROR)
 
 
 class Guest(clients.Modern):
-    """Notes each request's wait, and connections that end with a request unanswered."""
+    """A modern client that records the wait of each request, and disconnects with a request unanswered."""
 
     def __init__(self, name: str, seed: int, history: History, port: int):
         super().__init__(name, seed, history, ("127.0.0.1", port))
-        self.waits: list[tuple[float, float, str]] = []  # from, until, for what
+        self.waits: list[tuple[float, float, str]] = []  # begin, end, request
         self.hung_up: list[str] = []
-        self._refusals: list[str] = []  # of what is asked
+        self._refusals: list[str] = []  # of the current request
         self.password = PASSWORD
         self._other_password = (
-            PASSWORD  # what it is if a change whose answer was lost came through, or did not
+            PASSWORD  # the other password that may be valid, after a change whose answer was lost
         )
         self._was_told = False
         self._is_leaving = False
 
     async def insist(self, msgid: int, *errnos: int, **fields: Any) -> Json:
-        """The answer, which must be 0 or one of `errnos`, however often it takes."""
+        """Return the answer, whose errno must be 0 or one of `errnos`, after as many retries as it takes."""
         begun = time.monotonic()
         answer = await self.ask({"msgid": msgid, **fields})
         self.waits.append((begun, time.monotonic(), f"{msgid} {fields.get('op', '')}"))
@@ -57,14 +57,17 @@ class Guest(clients.Modern):
         self._refusals.append(f"{answer['msgid']} {answer['code']} {answer['retry_after']}")
 
     async def change_password(self, new: str) -> None:
-        """An attempt whose answer was lost may have been the one that did it."""
+        """Change the password.
+
+        Errno 1 is accepted, because an attempt whose answer was lost may have changed it.
+        """
         self._other_password = new
         answer = await self.insist(m.ACCOUNT, 1, op="password", old=self.password, new=new)
         self.password = self._other_password = new
         self._token = answer.get("token", "")
 
     async def log_out(self) -> None:
-        """And in again by password: the token is gone."""
+        """Log out, and log in again by password, because the token is no longer valid."""
         await self.is_online.wait()
         with suppress(ConnectionError):
             await self._request({"msgid": m.LOGINOUT})
@@ -72,7 +75,7 @@ class Guest(clients.Modern):
         await self.come_again()
 
     async def come_again(self) -> None:
-        """A new connection and login."""
+        """Reconnect and log in again."""
         await self.stop()
         begun = time.monotonic()
         with suppress(TimeoutError):
@@ -110,7 +113,7 @@ class Guest(clients.Modern):
         if message["msgid"] in _TOLD:
             self._was_told = True
         if message["msgid"] in (m.ONE_CHAT, m.GROUP_CHAT) and "seq" not in message:
-            return  # ephemeral
+            return  # it is ephemeral
         super().on_frame(message)
 
     def on_lost(self) -> None:
@@ -120,7 +123,7 @@ class Guest(clients.Modern):
 
 
 async def try_login(port: int, **who: Any) -> Json:
-    """The answer to one login on a connection of its own, without taking over; {} if there is none."""
+    """Return the answer to one login on a new connection, without takeover; {} if there is none."""
     guest = Guest("", 0, History(), port)
     with suppress(OSError, ConnectionError, TimeoutError):
         reader, guest._writer = await asyncio.open_connection("127.0.0.1", port)
@@ -135,7 +138,7 @@ async def try_login(port: int, **who: Any) -> Json:
 
 
 class SlowReader:
-    """Logs in and reads nothing for a while."""
+    """A client that logs in and then does not read for a while."""
 
     def __init__(self, port: int):
         self._port = port
@@ -156,8 +159,10 @@ class SlowReader:
             errno = answer["errno"]
 
     async def drain(self, number: int) -> None:
-        """Read on until the 112 comes that says where the conversations stand; or all so many messages: the
-        kernels may hold them."""
+        """Read until a CONVS tells the state of the conversations, or until all messages have come.
+
+        All may come, because the kernels can buffer them.
+        """
         shown: set[int] = set()
         while len(shown) < number and (frame := await self._frame())["msgid"] != m.CONVS:
             if frame["msgid"] == m.ONE_CHAT and "rid" not in frame:

@@ -1,4 +1,4 @@
-"""What the proxies for MySQL and Redis have in common: connections that can be cut or fall silent."""
+"""The common part of the proxies for MySQL and Redis: connections that can be cut or muted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.sweep.strikes import Seen
 
 
 class Link(ABC):
-    """One connection of a client, and that to the server's Unix socket."""
+    """A client's connection to the proxy, and the proxy's connection to the server's Unix socket."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class Link(ABC):
 
     @abstractmethod
     async def forward(self) -> None:
-        """Pass on what the client sends, one thing at a time, until the connection ends."""
+        """Forward the client's data, one command at a time, until the connection ends."""
 
     @abstractmethod
     async def back(self) -> None:
-        """Pass on what the server says."""
+        """Forward the server's data."""
 
     async def run(self) -> None:
         back = asyncio.create_task(self.back())
@@ -46,7 +46,7 @@ class Link(ABC):
         self._upstream.transport.abort()
 
     async def swallow(self) -> None:
-        """Give no answer any more, until the client gives up."""
+        """Answer nothing more until the client gives up."""
         with suppress(OSError):
             while await self._reader.read(65536):
                 pass

@@ -13,12 +13,12 @@ from tests.sweep.proxy import Link, Proxy
 from tests.sweep.source import scripts
 from tests.sweep.strikes import REDIS_FAULTS, Seen, Strike
 
-#: Commands that are answered by pushes alone.
+#: Commands that are answered only by pushes.
 _PUSHED = (b"SUBSCRIBE", b"UNSUBSCRIBE")
 
 
 class RedisProxy(Proxy["_Link"]):
-    """Listens at a Unix socket, for the server at another."""
+    """A proxy at a Unix socket, for the server at another one."""
 
     def __init__(self, path: str, upstream: str, seen: Seen):
         super().__init__(upstream, seen)
@@ -32,7 +32,7 @@ class RedisProxy(Proxy["_Link"]):
         return _Link(self, *streams)
 
     def cut(self, is_subscriber: bool | None = None) -> None:
-        """Lose every connection; or those of subscribers, or the others."""
+        """Cut every connection, or only those of subscribers, or only the others."""
         self.cut_links(lambda link: is_subscriber in (None, link.is_subscriber))
 
     def kind(self, command: list[bytes]) -> str:
@@ -45,7 +45,7 @@ class RedisProxy(Proxy["_Link"]):
 
 
 def _pattern(key: bytes) -> str:
-    """A key or a channel without what is one user's, one worker's, one address's."""
+    """Replace the parts of a key or channel that belong to one user, worker or address."""
     text = key.decode(errors="replace")
     text = re.sub(r"^(lease|users|reap|w|rate:\w+):.*", r"\1:*", text)
     return re.sub(r"\d+", "#", text)
@@ -57,8 +57,8 @@ class _Link(Link):
         self._proxy = proxy
         self.is_subscriber = False
         self._is_mute = False
-        #: What answers the commands that were sent, in order: the server (None), or we in its place; with
-        #: True the server's reply is swallowed first.
+        #: The sources of the answers to the commands sent, in order. None: the server. Otherwise our reply;
+        #: with True, the server's reply is swallowed first.
         self._answers: deque[tuple[bytes, bool] | None] = deque()
 
     async def forward(self) -> None:
@@ -90,7 +90,7 @@ class _Link(Link):
         if reply is None:
             if is_forwarded:
                 self._is_mute = True
-                await asyncio.sleep(0.05)  # it is carried out before the server hears of the end
+                await asyncio.sleep(0.05)  # Redis runs the command before it notices the end
             self.cut()
         elif not reply:
             self._is_mute = True
@@ -101,7 +101,7 @@ class _Link(Link):
         strike.ended = time.monotonic()
 
     def _flush(self) -> None:
-        """Say what we say in the server's place, as soon as it is its turn."""
+        """Send our own replies whose turn it is."""
         while self._answers and (answer := self._answers[0]) is not None and not answer[1]:
             self._writer.write(answer[0])
             self._answers.popleft()
@@ -133,7 +133,7 @@ async def _command(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
 
 
 async def _reply(reader: asyncio.StreamReader) -> bytes:
-    """One whole reply, or a push, as it came (RESP3)."""
+    """Return one whole reply or push, unparsed (RESP3)."""
     line = await reader.readuntil(b"\r\n")
     kind = line[:1]
     if kind in b"$=!" and line[1:2] != b"-":

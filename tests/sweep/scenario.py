@@ -1,4 +1,4 @@
-"""The scenario: everything that users do, in a few seconds, on two hosts; and what must hold afterwards."""
+"""The scenario: all that users do, in a few seconds, on two hosts; and the laws for afterwards."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from tests.faults.laws import breaches, friends_are_seen_right, nothing_is_lost
 from tests.sweep.people import PASSWORD, Guest, SlowReader, try_login
 from tests.sweep.world import World
 
-#: Seconds: in which everything must be served after the last fault; in which the acts must be over.
+#: Seconds after the last fault in which everything must work again.
+#: Seconds in which the acts must be done.
 RECOVERED, _PLAYED = 10.0, 45.0
-#: Seconds that the proof itself may take: whoever has just left is announced after five.
+#: Seconds that the proof may take. A friend's logout is announced only after 5 s.
 _SERVED = 15.0
-#: What a law's breach means nothing for here: the faults do not stop.
+#: The law that is not checked, because the faults do not stop.
 _NOT_HELD = {"soon"}
 
 
 class Scenario:
-    """People who stay from one wave to the next."""
+    """The users, who stay from one wave to the next."""
 
     _names = count(1)
 
@@ -46,7 +47,7 @@ class Scenario:
         self._passing: list[Guest] = []
         self._group = 0
         self._begun = 0.0  # when the wave began
-        self._is_rough = False  # connections are lost by what the scenario itself does
+        self._is_rough = False  # the scenario itself cuts connections
 
     async def start(self) -> None:
         await asyncio.gather(*(person.start() for person in (*self.people, *self.classic)))
@@ -76,7 +77,7 @@ class Scenario:
     # A wave.
 
     async def play(self, specials: set[str]) -> list[str]:
-        """All acts once, at the same time; what went wrong in them, in words."""
+        """Run all acts once, at the same time; return their failures as text."""
         acts: list[Callable[[], Awaitable[None]]] = [
             self._chat,
             self._lists,
@@ -94,7 +95,10 @@ class Scenario:
         return await self._gather(acts, _PLAYED)
 
     async def prove(self, since: float) -> list[str]:
-        """See that all are served and every law holds; what is not, in words. `since`: of the last fault."""
+        """Check that all users are served and every law holds; return the failures as text.
+
+        `since`: when the last fault ended.
+        """
         wrong = await self._gather([self._serve], max(_SERVED, since + RECOVERED + 5 - time.monotonic()))
         wrong += [text for guest in (*self.people, *self._passing) for text in self._hung_up(guest)]
         broken = breaches(self.history)
@@ -105,8 +109,10 @@ class Scenario:
         return wrong
 
     def longest_wait(self, ends: list[float]) -> tuple[float, str]:
-        """The longest that anybody waited for anything, counted from the last fault before it came; for
-        what was begun in this wave."""
+        """Return the longest wait for an answer or acknowledgement, and what it was for.
+
+        A wait counts from the last fault before its end. Only waits that began in this wave count.
+        """
         waits = [wait for guest in (*self.people, *self._passing) for wait in guest.waits]
         waits += [
             (self.history.available(msg.sender, msg.begun, msg.acks[0].at), msg.acks[0].at, "acknowledged")
@@ -200,7 +206,7 @@ class Scenario:
         await b.leave(group)
 
     async def _visit(self) -> None:
-        """Somebody new registers, is seen, changes the password, logs out and in, is gone and owes."""
+        """Register a user, who chats, changes the password, logs out and in, and leaves with writes due."""
         a, b, *_ = self.people
         number = next(self._numbers)
         port = self.world.hosts[number % 2].port
@@ -212,7 +218,7 @@ class Scenario:
         guest.utter({"toid": b.id})
         other = self.world.hosts[1 - number % 2].port
         answer = await try_login(other, name=guest.name, password=PASSWORD)
-        is_lost = self._is_rough or not guest.is_online.is_set()  # then nobody is in the way
+        is_lost = self._is_rough or not guest.is_online.is_set()  # then no session is in the way
         assert answer.get("errno", 11) in (2, 8, 11) or is_lost, answer
         answer = await try_login(other, name=guest.name, password="wrong")
         assert answer.get("errno", 11) in (1, 8, 11), answer
@@ -228,11 +234,11 @@ class Scenario:
             await asyncio.sleep(0.05)
         await guest.insist(m.PING)
         guest.send({"msgid": m.RECV, "c": {f"g{10_000 + n}": 1 for n in range(4000)}})
-        await guest.stop()  # owing for it
-        self.history.shown.pop(guest.id, None)  # nobody waits for what they are shown
+        await guest.stop()  # its confirmations are still to be written
+        self.history.shown.pop(guest.id, None)  # nobody waits for messages to this user
 
     def _grow_old(self, user: int, password: str) -> None:
-        """An account with many tokens and addresses, and a hash of earlier parameters."""
+        """Give an account many tokens and addresses, and a password hash with outdated parameters."""
         insert = "INSERT INTO token (digest, user, expires) VALUES (%s, %s, UTC_TIMESTAMP() + INTERVAL 1 DAY)"
         for _ in range(20):
             self.world.execute(insert, secrets.token_bytes(32), user)
@@ -246,15 +252,15 @@ class Scenario:
         self.world.execute("DELETE FROM known_address WHERE user = %s AND seen < '2030-01-01'", user)
 
     def _use_up(self, name: str) -> None:
-        """An account's logins of this minute."""
+        """Use up the login rate of an account for 2 s."""
         with self.world.redis_client() as client:
             client.set(f"rate:login:account:{name}", 1 << 30, ex=2)
 
     async def _offline(self) -> None:
-        """A classic client is gone while something is said to it; another one registers."""
+        """Send to an offline classic client; register another one."""
         old = self.classic[0]
         while self._unshown(old):
-            await asyncio.sleep(0.05)  # what its machine has taken, and it has not read, nobody sends again
+            await asyncio.sleep(0.05)  # a message in its kernel, not read yet, would be lost
         await old.stop()
         self.people[1].utter(old.targets[0] | {"toid": old.id})
         await self._acknowledged()
@@ -266,13 +272,13 @@ class Scenario:
         await self.people[2].take_over()
 
     def _unshown(self, old: Classic) -> list[Message]:
-        """What was acknowledged and not shown to a classic client."""
+        """Return the acknowledged messages that a classic client was not shown."""
         shown = set(self.history.classic.get(old.id, []))
         said = self.history.messages.values()
         return [each for each in said if each.acks and each.recipient == old.id and each.cid not in shown]
 
     async def _housekeeping(self) -> None:
-        """What time brings: retention is due, the epoch is to be read."""
+        """Trigger the periodic jobs: make retention due, and have the epoch read."""
         await asyncio.to_thread(self._make_due)
 
     def _make_due(self) -> None:
@@ -290,7 +296,7 @@ class Scenario:
             client.publish("all", "epoch")
 
     async def _contend(self) -> None:
-        """Somebody else holds the lock of a conversation in which something is said."""
+        """Send to a conversation while another session holds its lock."""
         a, b, *_ = self.people
         holding = asyncio.create_task(asyncio.to_thread(self._hold_lock, pair_key(a.id, b.id)))
         await asyncio.sleep(0.1)
@@ -307,11 +313,13 @@ class Scenario:
     # Special acts.
 
     async def cut(self) -> None:
-        """Every connection to MySQL and Redis is lost, the subscribers' first. What was stored is looked
-        for."""
+        """Cut every connection to MySQL and Redis, those of subscribers first.
+
+        The messages of the time between make workers look for what they stored.
+        """
         await asyncio.sleep(0.3)
         self.world.redis.cut(is_subscriber=True)
-        await asyncio.sleep(1.5)  # after `restore`, which has workers forget what they stored
+        await asyncio.sleep(1.5)  # after `restore`, which makes workers forget what they stored
         for a, b in (self.people[:2], self.people[1::-1]):  # a worker of each host
             a.utter({"toid": b.id})
         await self._acknowledged()
@@ -319,13 +327,13 @@ class Scenario:
         self.world.redis.cut()
 
     async def kill(self) -> None:
-        """A worker is killed; its next generation clears up."""
+        """Kill a worker. Its next generation clears up its lease."""
         await asyncio.sleep(0.3)
         await asyncio.to_thread(self.world.kill_worker, 1)
         await asyncio.sleep(1.0)
 
     async def forget(self) -> None:
-        """Redis loses all that it knows."""
+        """Delete all data in Redis."""
         await asyncio.sleep(1.0)
         await asyncio.to_thread(self._flush)
         await asyncio.sleep(4.0)
@@ -335,7 +343,10 @@ class Scenario:
             client.flushdb()
 
     async def restore(self) -> None:
-        """A conversation of two strangers stands lower than it did, as in an older database."""
+        """Reset a conversation of two strangers to an earlier number, as in an older database.
+
+        Wait until the epoch has changed.
+        """
         async with self._strangers() as (one, two):
             answers = [await one.insist(m.ONE_CHAT, toid=two.id, msg="x", cid=f"r{n}") for n in range(3)]
             conv = answers[-1]["conv"]
@@ -361,7 +372,7 @@ class Scenario:
         return value
 
     async def slow(self) -> None:
-        """A client that reads nothing is told afterwards where its conversations stand."""
+        """Send to a client that does not read. It must be told the state of its conversations afterwards."""
         async with self._strangers() as (one, two):
             await two.stop()
             while True:
@@ -381,7 +392,7 @@ class Scenario:
 
     @asynccontextmanager
     async def _strangers(self) -> AsyncIterator[tuple[Guest, Guest]]:
-        """Two whom nobody here knows, one on each host."""
+        """Log in two new users, one on each host, whom no other user knows."""
         number = next(self._numbers)
         one, two = (
             Guest(f"{self._stem}{stem}{number}", number, History(), host.port)
@@ -408,7 +419,7 @@ class Scenario:
         await self._acknowledged()
         await self._shown()
         await asyncio.gather(*(person.come_again() for person in self.people))
-        a._token = b._token = ""  # by password
+        a._token = b._token = ""  # log in by password
         await asyncio.gather(a.come_again(), b.come_again())
         for person in everybody:
             person.utter(person.targets[0])
@@ -419,7 +430,10 @@ class Scenario:
             await asyncio.sleep(0.2)
 
     async def _read(self) -> None:
-        """What is kept of each conversation of those who stay; others were read when it ended."""
+        """Read the stored messages of each conversation of the users who stay.
+
+        Other conversations were read when they ended.
+        """
         convs = {ack.conv for msg in self.history.messages.values() for ack in msg.acks}
         readers = {f"g{self._group}": self.people[0]}
         for person in self.people:
@@ -432,7 +446,7 @@ class Scenario:
 
 
 def _where(task: asyncio.Task[None]) -> str:
-    """What it waits for, from the outermost call in."""
+    """Return the functions and lines in which a task waits, from the outermost call inwards."""
     at: list[str] = []
     waits: Any = task.get_coro()
     while frame := getattr(waits, "cr_frame", None):

@@ -1,4 +1,4 @@
-"""The statements, commands and scripts that the source sends: what a sweep has to cover, and their names."""
+"""The statements, commands and scripts in the source, with their names: all that a sweep has to cover."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from tests.server import ROOT
 
-#: Modules whose statements are sent at the start alone, before any user is there.
+#: Modules that send statements only at the start, before any user is there.
 _START_ONLY = {"schema"}
 _ANYTHING = "\0"
 
 
 class Statement(NamedTuple):
-    """A statement of the store: the text between its parameters, in order."""
+    """A statement of the store. `parts`: the texts between its parameters, in order."""
 
     name: str
     parts: tuple[str, ...]
@@ -40,7 +40,7 @@ class Statement(NamedTuple):
 
 
 def statements() -> list[Statement]:
-    """Every statement that `forkchat.store` executes, named `module.function text`."""
+    """Return every statement that `forkchat.store` executes, named `module.function: text`."""
     found = []
     for path in sorted((ROOT / "forkchat/store").glob("*.py")):
         if path.stem not in _START_ONLY:
@@ -49,7 +49,7 @@ def statements() -> list[Statement]:
 
 
 def scripts() -> dict[str, str]:
-    """The Lua scripts of `forkchat.bus` by their text; `module.NAME`."""
+    """Return the names (`module.NAME`) of the Lua scripts of `forkchat.bus`, by their text."""
     found = {}
     for path in (ROOT / "forkchat/bus").glob("*.py"):
         module = importlib.import_module(f"forkchat.bus.{path.stem}".removesuffix(".__init__"))
@@ -60,7 +60,7 @@ def scripts() -> dict[str, str]:
 
 
 def commands() -> set[str]:
-    """The commands of `forkchat.bus`, but for scripts."""
+    """Return the commands that `forkchat.bus` sends, without EVAL."""
     sent = set()
     for path in (ROOT / "forkchat/bus").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -75,7 +75,7 @@ def commands() -> set[str]:
 
 
 def _sent(found: dict[str, str]) -> dict[str, str]:
-    """Without those that are parts of others."""
+    """Leave out scripts that are parts of others."""
     return {text: name for text, name in found.items() if not any(text != o and text in o for o in found)}
 
 
@@ -105,7 +105,7 @@ def _of_module(path: Path) -> Iterator[Statement]:
 
 
 def _texts(node: ast.expr, constants: dict[str, ast.expr]) -> list[str]:
-    """What an expression may come to; what is not known before the run is anything."""
+    """Return the possible values of an expression. A part that is unknown before the run matches anything."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [node.value]
     if isinstance(node, ast.Name) and node.id in constants:

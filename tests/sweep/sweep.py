@@ -1,4 +1,4 @@
-"""Discovery, waves of strikes, and what they came to."""
+"""Discovery of the kinds, waves of strikes, and their results."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tests.sweep.strikes import CONNECT, CONNECT_FAULTS, MYSQL_FAULTS, REDIS_FAU
 from tests.sweep.world import World
 
 _OCCURRENCES = ((1, 0.0), (2, 0.0), (1, 3.0))
-#: Seconds that a strike may be late: announcements come after a logout, sweeps every few seconds.
+#: Seconds that a strike may be late: announcements follow a logout, and sweeps run every few seconds.
 _LATE = 6.0
-#: A wave that takes longer is printed with its strikes.
+#: Seconds of recovery above which a wave is printed with its strikes.
 _LONG = 5.0
-#: Waves of a world, at most. The laws go through its whole history, in the process that all traffic passes.
+#: Waves of a world, at most. The laws check its whole history, in the process that relays all traffic.
 _WAVES = 15
 
 
 @dataclass
 class Wave:
-    """What became of some strikes at once."""
+    """The results of some strikes at the same time."""
 
     strikes: list[Strike]
     wrong: list[str]
     wait: float = 0.0
     waited_for: str = ""
     traces: list[str] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)  # of the hosts, if something is wrong
+    logs: list[str] = field(default_factory=list)  # of the hosts, if a law was broken
 
 
 class Sweep:
@@ -43,9 +43,9 @@ class Sweep:
         self._owners = owners
         self._random = random.Random(seed)
         self._size = size
-        self.kinds: dict[str, str] = {}  # and the special act that each needs
+        self.kinds: dict[str, str] = {}  # the special act that triggers the kind
         self._of_redis: set[str] = set()
-        self._at_start: set[str] = set()  # what a worker sends before it serves
+        self._at_start: set[str] = set()  # kinds that a worker sends before it serves
         self.missing: list[str] = []
         self.waves: list[Wave] = []
         self.breaches: list[Wave] = []
@@ -57,7 +57,7 @@ class Sweep:
         return not self.breaches and not self.missing
 
     async def discover(self) -> Counter[str]:
-        """Play the scenario without a fault, then with each special act, and note what is sent."""
+        """Play the scenario without a fault, then with each special act; count the kinds that are sent."""
         total: Counter[str] = Counter()
         async with World(self._owners[0]) as world:
             total += world.seen.counts
@@ -69,7 +69,7 @@ class Sweep:
                 world.seen.counts.clear()
                 wrong = await scenario.play({special} - {""})
                 wrong += await scenario.prove(time.monotonic())
-                await asyncio.sleep(0 if special else 6)  # those who left are announced, channels dropped
+                await asyncio.sleep(0 if special else 6)  # until logouts are announced, and channels dropped
                 assert not wrong, f"without a fault{' but ' + special if special else ''}: {wrong}"
                 for kind in world.seen.counts:
                     self.kinds.setdefault(kind, special)
@@ -100,7 +100,7 @@ class Sweep:
         watch.cancel()
 
     async def _watch(self) -> None:
-        """Measure how late this process is: all of the hosts' traffic passes it."""
+        """Measure how late this process runs, because it relays all traffic of the hosts."""
         while True:
             due = time.monotonic() + 0.1
             await asyncio.sleep(0.1)
@@ -117,12 +117,15 @@ class Sweep:
         return [Strike(kind, fault, k, span) for fault in faults for k, span in occurrences]
 
     async def _share(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
-        """Strike what is left, beside the others. Worlds of one owner would share channels: one at a time."""
+        """Run the remaining strikes, together with the other owners, in one world after another.
+
+        An owner has one world at a time, because two worlds would share Redis channels.
+        """
         while strikes and time.monotonic() < deadline:
             await self._with_world(owner, strikes, deadline)
 
     async def _with_world(self, owner: Server, strikes: list[Strike], deadline: float) -> None:
-        """Some waves in one world, as long as nothing breaks."""
+        """Run some waves in one world, until one breaks a law."""
         async with World(owner) as world:
             scenario = Scenario(world)
             await scenario.start()
@@ -149,7 +152,7 @@ class Sweep:
         await self._confirm(owner, wave)
 
     async def _confirm(self, owner: Server, wave: Wave) -> None:
-        """Repeat each strike of a wave that went wrong, alone in a world of its own."""
+        """Repeat each strike of a failed wave by itself, in a new world."""
         if len(wave.strikes) == 1:
             self._note(wave)
             return
@@ -176,7 +179,7 @@ class Sweep:
     async def _wave(self, scenario: Scenario, strikes: list[Strike]) -> Wave:
         specials = {self.kinds[strike.kind] for strike in strikes} - {""}
         if any(strike.kind.startswith("conversations.of") for strike in strikes):
-            specials.add("slow")  # what is read for a slow reader is read at each login too
+            specials.add("slow")  # a slow reader and each login cause the same statements
         if any(strike.seconds and strike.kind in self._at_start for strike in strikes):
             specials.add("kill")  # a worker starts meanwhile
         return await wave(scenario, strikes, specials)
@@ -214,7 +217,10 @@ class Sweep:
 
 
 async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) -> Wave:
-    """The scenario is played while these strike, once; then everything must be served, and every law hold."""
+    """Play the scenario while these strikes wait for their kinds.
+
+    Then check that all is served, and every law.
+    """
     seen = scenario.world.seen
     before = len(scenario.world.traces())
     seen.strikes = strikes
@@ -234,7 +240,7 @@ async def wave(scenario: Scenario, strikes: list[Strike], specials: set[str]) ->
 
 
 def _take(strikes: list[Strike], size: int) -> list[Strike]:
-    """The next few, of different kinds."""
+    """Take the next strikes, of different kinds."""
     taken: list[Strike] = []
     for strike in list(strikes):
         if len(taken) < size and strike.kind not in {each.kind for each in taken}:
@@ -244,7 +250,7 @@ def _take(strikes: list[Strike], size: int) -> list[Strike]:
 
 
 def missing(seen: set[str]) -> list[str]:
-    """What the source has and nobody sent."""
+    """Return the kinds of the source that were not seen."""
     proxy = MySQLProxy("", Seen())
     named = {proxy.kind("?".join(each.parts)) for each in statements()}
     found = sorted(named - seen)

@@ -1,4 +1,4 @@
-"""Two hosts of one worker each, whose MySQL and Redis are behind proxies."""
+"""Two hosts of one worker each, connected to MySQL and Redis through proxies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _numbers = count(1)
 
 
 class World:
-    """As an asynchronous context manager. `owner` has the services."""
+    """An asynchronous context manager. `owner` is the server with the services."""
 
     def __init__(self, owner: Server):
         run = run_dir(owner.data_dir)
@@ -86,14 +86,17 @@ class World:
         connection.close()
 
     def connection(self) -> Connection:
-        """To MySQL itself. It waits longer than the program does, whatever a strike holds."""
+        """Connect to MySQL without the proxy.
+
+        This connection waits longer for locks than the server does, because a strike may hold some.
+        """
         url = f"mysql://root@/{self._database}?unix_socket={quote(self._mysql_socket)}"
         connection = connect(url, read_timeout=90)
         connection.query("SET SESSION lock_wait_timeout = 60, innodb_lock_wait_timeout = 60")
         return connection
 
     def redis_client(self) -> redis.Redis:
-        """Of Redis itself."""
+        """Return a client of Redis, without the proxy."""
         return redis.Redis(unix_socket_path=self._redis_socket, db=self._number)
 
     def execute(self, sql: str, *args: object) -> None:
@@ -107,7 +110,7 @@ class World:
             os.kill(pid, signal.SIGKILL)
 
     def traces(self) -> list[str]:
-        """Tracebacks in the logs of the hosts."""
+        """Return the tracebacks in the logs of the hosts, as the place and the exception."""
         found = []
         for host in self.hosts:
             for part in host.log().split("Traceback (most recent call last)")[1:]:
