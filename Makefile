@@ -38,10 +38,11 @@ bench: setup  ## measure speed, overload, floods, crowds, storms, the screen (so
 figures: setup  ## take the last figures into docs/speed.md
 	@$(PY) -m tests.bench.page
 
-lint: setup  ## check format, style and types
+lint: setup  ## check format, style, types and English
 	@$(PY) -m ruff format --check
 	@$(PY) -m ruff check
 	@$(PY) -m mypy
+	@$(PY) -m tests.english
 
 format: setup  ## format the code, and repair what ruff can
 	@$(PY) -m ruff format

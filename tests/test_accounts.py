@@ -23,7 +23,9 @@ from tests.bench.accounts import database
 from tests.server import Server, limit, until
 from tests.talk import PASSWORD, PROXY, Classic, Message, Modern, new_name
 
-#: Of failed logins: per account and address, per address, per account.
+#: Failed logins a minute to one account from one address, at most.
+#: Failed logins a minute from one address, at most.
+#: Failed logins an hour to one account from all addresses, at most.
 PAIR, ADDRESS, ACCOUNT = 5, 20, 10
 LIMITS = f"""
 [limits]
@@ -38,14 +40,14 @@ tokens = 3
 [listen]
 proxy_from = ['{PROXY}']
 """
-#: What hashes were made with before.
+#: Hasher with the parameters of earlier versions.
 OLD = PasswordHasher(time_cost=3, memory_cost=65536, parallelism=1)
 
 _last = iter(range(1, 65536))
 
 
 def new_address() -> str:
-    """One that nobody has used."""
+    """Return an address that no test has used yet."""
     high, low = divmod(next(_last), 250)
     return f"198.18.{high}.{low + 1}"
 
@@ -120,7 +122,7 @@ def test_changing_a_password_is_no_way_to_guess_it(server: Server) -> None:
     assert [answer["errno"] for answer in tries] == [1] * PAIR
     late = li.ask(m.ACCOUNT, op="password", old=PASSWORD, new="another horse")
     assert late["errno"] == 8 and 0 < late["retry_after"] <= 60
-    assert guess(server, here, name=li.name)["errno"] == 8  # the same bucket
+    assert guess(server, here, name=li.name)["errno"] == 8  # logins share the bucket
 
 
 def test_a_right_password_is_not_counted(server: Server) -> None:
@@ -137,7 +139,10 @@ def test_a_right_password_is_not_counted(server: Server) -> None:
 
 
 def test_a_school_that_logs_in_at_once(server: Server) -> None:
-    """More than the limit of its address: the places come back while the rest wait."""
+    """More users log in at once than the limit of their address.
+
+    Each correct password gives its place back, while the other logins wait for one.
+    """
     school = new_address()
     people = [at(server).register() for _ in range(ADDRESS + 10)]
     clients = [at(server, school) for _ in people]
@@ -192,7 +197,7 @@ def test_network(host: str, expected: str) -> None:
 
 
 def test_a_stranger_does_not_keep_the_owner_out(server: Server) -> None:
-    """Neither from where the owner has been, nor from anywhere else."""
+    """Guesses of a stranger do not lock the owner out, at a known address or anywhere else."""
     home, stranger = new_address(), new_address()
     li = at(server, home).register()
     assert guesses(server, stranger, PAIR + 1, name=li.name) == [1] * PAIR + [8]
@@ -203,7 +208,10 @@ def test_a_stranger_does_not_keep_the_owner_out(server: Server) -> None:
 
 
 def test_many_addresses_that_try_one_account(server: Server) -> None:
-    """They are held back; the owner is not, at an address of before. A new one has to wait."""
+    """Beyond the account's limit, guesses from new addresses are refused.
+
+    The owner logs in from a known address. At a new address the owner has to wait.
+    """
     home = new_address()
     with at(server, home).join_in() as li:
         token = li.token
@@ -226,7 +234,10 @@ def test_a_single_stranger_makes_up_a_fifth_of_an_accounts_limit(server: Server)
 
 
 def test_a_stranger_with_a_whole_site_is_a_single_one(server: Server) -> None:
-    """65,536 networks of IPv6 are no more than one address to the owner of an account, and guess no more."""
+    """The 65,536 networks of an IPv6 site count as one stranger.
+
+    They fill no more than a fifth of the account's limit, and their guesses are limited in total.
+    """
     li = at(server).register()
     site = [guess(server, f"2001:db8:51:{n:x}::1", name=li.name)["errno"] for n in range(1, 2 * PAIR + 3)]
     assert site == [1] * 2 * PAIR + [8] * 2
@@ -235,7 +246,7 @@ def test_a_stranger_with_a_whole_site_is_a_single_one(server: Server) -> None:
 
 
 def test_the_owner_has_no_limit_of_a_site(server: Server) -> None:
-    """A stranger of the same provider does not keep them out at home."""
+    """A stranger of the same provider does not lock the owner out at home."""
     li = at(server, "2001:db8:52:1::1").register()
     for n in range(2, 2 * PAIR + 3):
         guess(server, f"2001:db8:52:{n:x}::1", name=li.name)
@@ -258,7 +269,10 @@ def test_addresses_are_remembered_up_to_a_bound_and_in_no_readable_form(server: 
 
 
 def test_whoever_guesses_takes_as_long_as_whoever_is_unknown(server: Server, cursor: Any) -> None:
-    """An account that is there is checked by a hash of the same parameters as one that is not."""
+    """A check takes as long for an existing account as for an unknown name.
+
+    Both compute a hash with the same parameters.
+    """
     li, unknown = at(server).register(), new_name()
 
     def seconds(name: str) -> float:
@@ -267,7 +281,7 @@ def test_whoever_guesses_takes_as_long_as_whoever_is_unknown(server: Server, cur
         assert client.ask(m.LOGIN, name=name, password="a guess")["errno"] == 1
         return time.monotonic() - began
 
-    # On a busy machine each may take longer than it needs: the shortest of a few comes near to that.
+    # Compare the shortest times, because a busy machine delays some of the checks.
     there, nowhere = [], []
     for _ in range(PAIR):
         there.append(seconds(li.name))
@@ -288,7 +302,10 @@ def test_registering_is_limited_by_network(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Server]:
-    """One worker, one registration a minute for an address, and no limit for failed logins to an account."""
+    """A server with one worker that allows one registration a minute for each address.
+
+    It does not limit failed logins to one account from one address.
+    """
     config = LIMITS.replace("register_rate = 8", "register_rate = 1")
     with Server("-w", "1", config=config.replace(f"login_rate = {PAIR}", "login_rate = 0")) as server:
         yield server
@@ -303,7 +320,10 @@ def test_registering_is_limited_by_site(narrow: Server) -> None:
 
 
 def test_logins_to_one_account_do_not_fill_the_queue_of_hashes(narrow: Server) -> None:
-    """With the right password, which is not counted, from as many connections as one likes."""
+    """Many connections log in to one account with the correct password, which is not counted.
+
+    A login to another account is served meanwhile.
+    """
     li, bo = (at(narrow).register() for _ in range(2))
     crowd = [at(narrow) for _ in range(70)]
     mine = at(narrow)
@@ -340,7 +360,7 @@ def test_weak_passwords_are_refused(server: Server, password: str, why: str) -> 
 
 @pytest.mark.parametrize("password", ["4@8({[<36%9#!1|0$5+7", "|!7!6($4+951|<[@", "49665/153A755101$165"])
 def test_rating_a_password_takes_little(password: str) -> None:
-    """The worker does nothing else meanwhile."""
+    """Rating takes less than 10 ms, because the worker does nothing else meanwhile."""
 
     def seconds() -> float:
         began = time.thread_time()
@@ -395,7 +415,7 @@ def stored_password(cursor: Any, client: Modern) -> str:
 
 
 def test_an_old_hash_is_renewed_at_the_next_login() -> None:
-    """The default parameters are OWASP's."""
+    """A login with the correct password replaces an old hash. The default parameters are OWASP's."""
     with Server("-w", "1", config="[passwords]\n") as server:
         li = Modern(server.port).register()
         with closing(database(server)) as connection, connection.cursor() as cursor:
@@ -437,7 +457,10 @@ def test_parameters_may_change_while_the_server_runs() -> None:
 
 
 def test_no_memory_to_hash() -> None:
-    """Logins go on with hashes that fit; for the rest the server is unavailable, and nothing is counted."""
+    """Logins whose hashes fit into memory succeed.
+
+    Requests that need larger hashes are answered `unavailable`, and are not counted.
+    """
     with Server("-w", "1", config="[limits]\nlogin_rate = 1\n") as server:
         li = Modern(server.port).register()
         (worker,) = server.workers().values()
@@ -556,7 +579,10 @@ def test_a_name_is_found_however_it_is_typed(server: Server) -> None:
 
 
 def test_accounts_from_before_keep_their_names() -> None:
-    """Look-alikes, and names that no new account may have, all log in. New look-alikes are refused."""
+    """Accounts with look-alike names, or with names that are now forbidden, can log in.
+
+    New look-alikes are refused.
+    """
     old = ["Li", "li", "bo\u3164", "日本 😀"]
     with Server("-w", "1") as server:
         data_dir = server.data_dir

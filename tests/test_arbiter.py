@@ -1,4 +1,4 @@
-"""The master and its workers: who is started, replaced and ended, and what each signal does."""
+"""The master and its workers: how workers are started, replaced and ended, and what each signal does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shared() -> Iterator[Server]:
 
 @pytest.fixture
 def server(shared: Server) -> Server:
-    """A server with workers 1 and 2, whatever the last test has done to it."""
+    """The shared server, with workers 1 and 2 and an empty configuration again."""
     until(lambda: sorted(shared.workers()) == [1, 2], "two workers")
     shared.config_path.write_text("")
     return shared
@@ -115,7 +115,10 @@ def test_hup_with_a_bad_file_changes_nothing(server: Server) -> None:
 
 
 def test_a_pause_of_the_whole_server_kills_no_one() -> None:
-    """As Ctrl-Z and `fg` do: no one could beat, and no one is to blame."""
+    """A pause of all processes, as by Ctrl-Z and `fg`, kills no worker.
+
+    Missing heartbeats do not count, because the master was stopped too.
+    """
     with Server("-w", "1", config="[server]\nworker_timeout = 2.0\n") as server:
         family = [server.pid, *server.workers().values()]
         for pid in family:
@@ -163,7 +166,7 @@ def test_it_ends_and_leaves_nothing_behind(tmp_path: Path, signum: signal.Signal
         family = children(server.pid)
         with connect(server) as client:
             client.sendall(b'{"msgid":100}\n')
-            assert client.recv(4096)  # a worker has it: what still waits to be accepted is reset
+            assert client.recv(4096)  # accepted now; the end resets connections in the backlog
             server.send(signum)
             assert server.wait() == 0
             client.settimeout(5)
@@ -191,7 +194,7 @@ def test_who_does_not_drain_in_time_is_killed_and_clients_are_refused_meanwhile(
 
 
 def test_a_crash_loop_ends_the_server(tmp_path: Path) -> None:
-    """A broken installation: the workers cannot even import what they need."""
+    """The server ends if its workers cannot import a module, as in a broken installation."""
     (tmp_path / "orjson.py").write_text("raise ImportError('broken')")
     with Server("-w", "2", env={"PYTHONPATH": str(tmp_path)}, wait=False) as server:
         assert server.wait() == 1
@@ -202,7 +205,7 @@ def test_a_crash_loop_ends_the_server(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_quickly_is_replaced_ever_more_slowly() -> None:
-    """Once it was ready, it is no crash loop: the server goes on."""
+    """Workers that die after they were ready are no crash loop, so the server goes on."""
     with Server("-w", "1") as server:
         for generation in range(1, 6):
             server.wait_log(rf"worker\.fork slot=1 pid=\d+ generation={generation}\s", 8.0)
@@ -213,7 +216,10 @@ def test_a_worker_that_dies_quickly_is_replaced_ever_more_slowly() -> None:
 
 
 def test_it_listens_when_all_workers_are_ready() -> None:
-    """Until then clients are refused, so that they go elsewhere; the port is taken."""
+    """The port is bound at once, but listens only when all workers are ready.
+
+    Until then clients are refused, so that they go to another host.
+    """
     with Server("-w", "2", wait=False) as server:
         server.wait_log(r"worker\.fork slot=2")
         title = Path(f"/proc/{server.pid}/cmdline").read_text()
@@ -232,7 +238,7 @@ def test_it_listens_when_all_workers_are_ready() -> None:
             with pytest.raises(ConnectionRefusedError):
                 connect(server)
             assert "master.ready" not in server.log()
-            # epoll reports a socket that does not listen as hung up, over and over: nobody waits for it
+            # Workers do not poll the socket yet, because epoll reports a hang-up until the socket listens.
             after = sum(map(int, used.read_text().rpartition(")")[2].split()[11:13]))
             assert after - before < 20
         finally:
@@ -272,7 +278,10 @@ def test_it_ends_before_it_listens() -> None:
 
 
 def test_workers_that_cannot_start_end_the_server() -> None:
-    """Not for a dependency that is away: that is waited for."""
+    """The server ends if its workers fail to start again and again.
+
+    A dependency that is away does not end the server, because workers wait for it.
+    """
     data_dir = make_data_dir()
     with Server("-w", "1", data_dir=data_dir) as server:
         with closing(
@@ -292,7 +301,7 @@ def test_workers_that_cannot_start_end_the_server() -> None:
 
 
 def test_a_person_at_a_terminal_is_told_how_to_join() -> None:
-    """With the port that it has, from here and from other machines."""
+    """The terminal shows how to join from this machine and from others, with the actual port."""
     reader, writer = os.openpty()
     into = ["sh", "-c", f'exec "$@" 2>/proc/{os.getpid()}/fd/{writer}', "sh", *FORKCHAT]
     for host, local in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")):
@@ -312,7 +321,10 @@ def test_a_person_at_a_terminal_is_told_how_to_join() -> None:
 
 
 def test_a_connection_is_taken_by_another_when_one_worker_is_stopped() -> None:
-    """Also by one that has more than its share, and would rather leave it to others."""
+    """Another worker accepts the connections of a stopped worker.
+
+    It does so even if it has more than its share, and would leave them to other workers.
+    """
     with Server("-w", "2", config=UNLIMITED) as server:
         stopped = server.workers()[1]
         os.kill(stopped, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Bad input: each gets the answer that the protocol names, or none; nothing crashes, no one else notices."""
+"""Bad input gets the answer that the protocol defines, or none. Nothing crashes, and no one else notices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.server import Server, limit, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Message, Modern, Wire, come_back, elsewhere, new_name
 
 NOBODY = 4294967295
-#: Seconds that someone has to log in, on the strict server.
+#: Seconds within which a stranger must finish a frame, on the strict server.
 LOGIN_TIME = 1.0
 
 STRICT = f"""
@@ -33,7 +33,7 @@ register_rate = 6
 
 
 class Strict(NamedTuple):
-    """A server with narrow limits, and two who came in before anyone had exhausted them."""
+    """A server with narrow limits, and two clients that logged in before the limits were exhausted."""
 
     port: int
     modern: Modern
@@ -48,7 +48,10 @@ def strict() -> Iterator[Strict]:
 
 @pytest.fixture(scope="module")
 def bystanders(server: Server) -> Iterator[tuple[Modern, Classic]]:
-    """Two who chat while others misbehave, on different workers, none of which ends or meets an error."""
+    """Two clients that chat, on different workers, while others misbehave.
+
+    No worker may end or log an error meanwhile.
+    """
     workers, before = server.workers(), len(server.log())
     ann = Modern(server.port).join_in(new_name("ann"))
     ben = elsewhere(server, ann, lambda: Classic(server.port)).join_in(new_name("ben"))
@@ -59,7 +62,7 @@ def bystanders(server: Server) -> Iterator[tuple[Modern, Classic]]:
 
 @pytest.fixture(autouse=True)
 def undisturbed(bystanders: tuple[Modern, Classic]) -> Iterator[None]:
-    """Each test leaves the bystanders' chat as it was: the next message is the next one shown."""
+    """A check after each test that the bystanders' chat goes on: their next message is the next one shown."""
     yield
     ann, ben = bystanders
     word = secrets.token_hex(4)
@@ -80,7 +83,7 @@ def classic(server: Server, modern: Modern) -> Classic:
     return Classic(server.port).join_in()
 
 
-# What is no request at all.
+# Frames that are not requests.
 
 GARBAGE = {
     "not JSON": b"hello",
@@ -108,7 +111,7 @@ GARBAGE = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 def test_garbage(server: Server, modern: Modern, classic: Classic, garbage: bytes) -> None:
-    """Modern ones get 105 and go on; classic ones get nothing, and go on; so before and after login."""
+    """Modern clients get 105, classic clients get nothing. All stay connected, before and after a login."""
     for client in (modern, Modern(server.port)):
         client.send(garbage + b"\n")
         answer = client.push(m.ERROR)
@@ -122,7 +125,7 @@ def test_garbage(server: Server, modern: Modern, classic: Classic, garbage: byte
 
 
 def answered_next(classic: Classic, modern: Modern) -> None:
-    """Nothing that the logged-in classic client sent was answered; what comes next is."""
+    """Check that nothing was answered that the classic client sent, and that it still sends and receives."""
     word = secrets.token_hex(4)
     classic.say(m.ONE_CHAT, toid=modern.id, msg=word)
     assert modern.push(m.ONE_CHAT)["msg"] == word
@@ -130,7 +133,7 @@ def answered_next(classic: Classic, modern: Modern) -> None:
     assert classic.hear()["msg"] == word
 
 
-# Requests that cannot be.
+# Malformed requests.
 
 BAD_ID: list[Any] = [None, 0, -1, True, 1.5, "1", "", [], {}, NOBODY + 1, 2**63, 10**300]
 BAD_TEXT: list[Any] = [None, 1, True, [], {}]
@@ -168,7 +171,7 @@ def test_bad_fields(
 
 
 def encoded(fields: dict[str, Any]) -> bytes:
-    """The inside of a JSON object; numbers that orjson cannot write are sent all the same."""
+    """Encode the inside of a JSON object, including integers that orjson cannot write."""
     return b",".join(
         b"%b:%b" % (orjson.dumps(key), str(value).encode() if type(value) is int else orjson.dumps(value))
         for key, value in fields.items()
@@ -190,7 +193,7 @@ def test_bad_registrations(server: Server, field: str) -> None:
     ["x", "李" * 45, "'; DROP TABLE user; --", '" OR ""="', "%s%n{0}", "\\' \\", "😀"],
 )
 def test_odd_names_are_names(server: Server, bystanders: tuple[Modern, Classic], name: str) -> None:
-    """Of people and of groups: kept, found and shown as they are."""
+    """Odd names of users and groups are stored, found and shown unchanged."""
     name = (
         name[: 50 - 5] + "-" + secrets.token_hex(2)
         if len(name) > 1
@@ -240,7 +243,7 @@ def test_odd_texts_arrive_as_they_are(modern: Modern, classic: Classic, text: st
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])
 def test_deep_extra_keys(server: Server, bystanders: tuple[Modern, Classic], depth: int) -> None:
-    """Stored and relayed, or refused: never the end of the connection."""
+    """A message with deeply nested keys is stored and relayed, or refused. The connection stays open."""
     ann, ben = bystanders
     nested = b'"x":' + b"[" * depth + b"]" * depth
     modern, classic = Modern(server.port).join_in(), Classic(server.port).join_in()
@@ -253,7 +256,7 @@ def test_deep_extra_keys(server: Server, bystanders: tuple[Modern, Classic], dep
     answered_next(classic, modern)
 
 
-# Requests at the wrong time, or about what is not there.
+# Requests at the wrong time, or about missing objects.
 
 
 def test_unknown_msgid(server: Server, modern: Modern, classic: Classic) -> None:
@@ -323,12 +326,12 @@ def test_friends_twice(server: Server, modern: Modern) -> None:
     assert [each["id"] for each in client.login()["friends"]] == [modern.id]
 
 
-# Too much.
+# Limits of size, rate and descriptors.
 
 
 @pytest.mark.parametrize("is_bytewise", [False, True], ids=["whole", "in pieces"])
 def test_frame_over_the_limit_before_login(server: Server, is_bytewise: bool) -> None:
-    """A modern one is told, then closed; a classic one is closed."""
+    """A modern client is told why before it is closed. A classic client is only closed."""
     modern, classic = Modern(server.port), Classic(server.port)
     for client in (modern, classic):
         overflow(client, 4096, is_bytewise)
@@ -352,7 +355,7 @@ def test_frame_over_the_limit_after_login(server: Server) -> None:
 
 
 def test_frame_far_over_the_limit(server: Server) -> None:
-    """What the server does not read any more does not cost the client the answer."""
+    """The client gets the answer although the server does not read the rest of the frame."""
     client = Modern(server.port)
     client.send(b"x" * 4_000_000)
     answer = client.push(m.ERROR)
@@ -368,19 +371,19 @@ def test_frame_limit_is_small_again_after_logout(server: Server) -> None:
 
 
 def overflow(client: Wire, limit: int, is_bytewise: bool) -> None:
-    """One byte more than the limit, and no delimiter."""
+    """Send one byte more than the limit, and no delimiter."""
     for size in [1] * (limit + 1) if is_bytewise else [limit + 1]:
         client.send(b"x" * size)
 
 
 def test_who_sends_too_fast(strict: Strict) -> None:
-    """A modern one is told when to go on; a classic one is closed."""
+    """A modern client that sends too fast is told when to retry. A classic client is closed."""
     _, modern, classic = strict
     answers = [modern.answer(rid) for rid in [modern.say(m.PING) for _ in range(50)]]
     assert answers[0]["errno"] == 0
     late = answers[-1]
     assert (late["errno"], late["code"]) == (8, "rate_limited")
-    assert 1 < late["retry_after"] < 10  # those that were refused are spread: 5 a second
+    assert 1 < late["retry_after"] < 10  # retries are spread, 5 a second
     until(lambda: modern.ask(m.PING)["errno"] == 0, "it may send again", 2.0)
     classic.send(classic.encode(m.ONE_CHAT, toid=modern.id, msg="x") * 50)
     assert classic.wait_closed() == b""
@@ -398,7 +401,10 @@ def test_a_new_session_has_no_new_burst(strict: Strict) -> None:
 
 
 def test_descriptors_used_up() -> None:
-    """Newcomers wait; those inside notice nothing, though MySQL is only now connected to."""
+    """New connections wait, and users who are online notice nothing.
+
+    The worker connects to MySQL only when descriptors are used up.
+    """
     with Server("-w", "1", config=UNLIMITED) as server:
         inside = [Modern(server.port).join_in() for _ in range(6)]
         ann, ben, *others = inside
@@ -415,14 +421,14 @@ def test_descriptors_used_up() -> None:
 
 
 def test_the_longest_silent_stranger_gives_way_when_descriptors_are_used_up() -> None:
-    """People who come get in, however many connect and say nothing; those inside notice nothing."""
+    """New clients are served, however many silent ones connect. Users who are online notice nothing."""
     with Server("-w", "1", config=UNLIMITED) as server:
         ann, ben = Modern(server.port).join_in(), Classic(server.port).join_in()
         limit(server.workers()[1], "nofile", 70)
         first, busy = Modern(server.port), Classic(server.port)
         silent = [Wire(server.port) for _ in range(2)]
         until(lambda: server.log().count("peer.connected") >= 6, "the worker is full")
-        assert busy.login(ann.id, "wrong")["errno"] == 1  # heard later than the others
+        assert busy.login(ann.id, "wrong")["errno"] == 1  # busy has been silent for less time
         newcomers = []
         for _ in range(3):
             newcomers.append(Classic(server.port).register())
@@ -467,11 +473,14 @@ def test_who_makes_too_many_accounts(strict: Strict) -> None:
     )
 
 
-# Too slow.
+# Slow clients.
 
 
 def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
-    """However slowly it goes on, they are closed; those who finish theirs, or say nothing, stay."""
+    """A stranger with an unfinished frame is closed, even if the frame goes on slowly.
+
+    Strangers that are silent or finish their frames stay connected.
+    """
     silent, modern = Classic(strict.port), Modern(strict.port)
     idle = [(Classic(strict.port, b"\n" if drip == b"\n" else b"\0"), drip) for drip in (b"\0", b"\n", b" ")]
     halves = {Classic(strict.port): drip for drip in (b"x", b'{"msgid":1,', b'{"msgid":1}\0{"m', b'"\\')}
@@ -491,7 +500,7 @@ def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
                 del halves[client]
         for client, drip in idle:
             client.send(drip)
-        if not has_begun or len(halves) == 4:  # it would be reset if more came when it is closed
+        if not has_begun or len(halves) == 4:  # stop early: input after the close would cause a reset
             late.send(b'{"msgid"')
             has_begun = True
     assert late.push(m.BYE) == {"msgid": m.BYE, "reason": "idle"}
@@ -502,7 +511,10 @@ def test_a_frame_that_a_stranger_does_not_finish(strict: Strict) -> None:
 
 
 def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
-    """Others go on. When it reads at last it has what was sent, each event, then 112; the rest it fetches."""
+    """A modern client that does not read does not disturb others.
+
+    When the client reads at last, it gets what was sent so far, each event, then 112. It fetches the rest.
+    """
     ann, ben = bystanders
     eve, slow = Modern(server.port).join_in(), Modern(server.port, receive_buffer=4096).join_in()
     late = Modern(server.port).register()
@@ -511,7 +523,7 @@ def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Mode
     group = eve.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     slow.done(m.ADD_GROUP, groupid=group)
     conv, sent = pair_key(eve.id, slow.id), 0
-    for _ in range(16):  # 6 MB: the kernel's buffers take 3, the server 1
+    for _ in range(16):  # 6 MB: the kernel's buffers hold 3 MB, the server 1 MB
         rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg="x" * 8000) for _ in range(50)]
         assert [eve.answer(rid)["errno"] for rid in rids] == [0] * 50
         sent += 50
@@ -538,17 +550,20 @@ def test_modern_client_that_does_not_read(server: Server, bystanders: tuple[Mode
 
 
 def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Modern, Classic]) -> None:
-    """It is closed. When it comes again, and reads, it has all, what comes meanwhile behind the rest."""
+    """A classic client that does not read is closed.
+
+    After the next login it gets everything that it missed, and new messages after that.
+    """
     ann, ben = bystanders
     eve, slow = Modern(server.port).join_in(), Classic(server.port, receive_buffer=4096).join_in()
-    rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1150)]  # of 1 KiB each
+    rids = [eve.say(m.ONE_CHAT, toid=slow.id, msg=f"{n}") for n in range(1150)]  # 1 KiB each
     assert {eve.answer(rid)["errno"] for rid in rids} == {0}
     ann.done(m.ONE_CHAT, toid=ben.id, msg="meanwhile")
     assert ben.hear()["msg"] == "meanwhile"
     more = count(1150)
 
     def is_closed() -> bool:
-        eve.done(m.ONE_CHAT, toid=slow.id, msg=f"{next(more)}")  # there is too much for it
+        eve.done(m.ONE_CHAT, toid=slow.id, msg=f"{next(more)}")  # until its output is over the limit
         return f"session.end user={slow.id} reason=slow" in server.log()
 
     until(is_closed, "it is closed")
@@ -566,7 +581,10 @@ def test_classic_client_that_does_not_read(server: Server, bystanders: tuple[Mod
 
 
 def test_whoever_hangs_up_has_no_password_checked() -> None:
-    """Nor counted: those who have gone would take the time of those who wait, and lock the account."""
+    """A password is neither checked nor counted once the client has disconnected.
+
+    Otherwise disconnected clients would take time from waiting clients, and lock the account.
+    """
     slow = f"{STRICT}[passwords]\ntime = 16\n"
     with Server("-w", "1", config=slow) as server, Modern(server.port).register() as li:
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""Whether the laws would notice: the server, broken on purpose."""
+"""The server, broken on purpose, to check that the laws notice."""
 
 from __future__ import annotations
 

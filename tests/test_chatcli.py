@@ -1,4 +1,4 @@
-"""The real client in pipes, against real servers, and against scripted bad ones."""
+"""Tests of the real client in pipes, against real servers and against scripted bad servers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.server import CHATCLI, CLIENT_ENV, ROOT, Server, until
 from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD, Modern
 
-#: A word that is no UTF-8, as a shell hands it over.
+#: An argument that is not valid UTF-8, as Python decodes it from the shell.
 BROKEN = os.fsdecode(b"\xff")
 
 
@@ -42,7 +42,7 @@ def chatcli(port: int, *lines: str, password: str = PASSWORD, **env: str) -> sub
 
 
 def said(output: str) -> list[str]:
-    """The messages in it, without their times."""
+    """Return the messages in `output`, without their times."""
     return [text[9:] for text in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", text)]
 
 
@@ -85,7 +85,10 @@ class TestPipes:
         "leading", ["/msg nobody-there one", "/mgs bo one", "/join 999999", "/group create \t"]
     )
     def test_behind_a_command_that_failed(self, server: Server, leading: str) -> None:
-        """Nobody knows whom the text was for: not the one whom the lines before it went to."""
+        """A text after a failed command is not sent, because its recipient is unknown.
+
+        The previous recipient does not get it either.
+        """
         li, bo = unique("li"), unique("bo")
         Modern(server.port).register(bo)
         lines = [f"/register {li}", f"/msg {bo} hi", "/who nobody-there", "and", leading, "SECRET"]
@@ -340,7 +343,7 @@ class TestPipes:
 
 
 def test_a_bot(server: Server) -> None:
-    """The client as a library: answers what it is told, until it is told to stop."""
+    """A bot built on the library answers each message, until a message tells it to stop."""
     li, bot = unique("li"), unique("bot")
     Modern(server.port).register(bot)
 
@@ -416,11 +419,14 @@ class TestBadServer:
 
 
 class TestWhoLogsIn:
-    """Those whom a script names, else who did last on this machine."""
+    """The choice of the user who logs in.
+
+    A script's choice comes first, then the last login on this machine.
+    """
 
     @pytest.fixture
     def li(self, server: Server, tmp_path: Path) -> str:
-        """Has logged in on this machine, and waits to do so again."""
+        """A user with an account on this machine, whose kept token logs in again."""
         li = unique("li")
         registered = chatcli(server.port, f"/register {li}")
         found = re.search(r"your id is (\d+)", registered.stdout)
@@ -478,7 +484,7 @@ class TestWhoLogsIn:
         assert done.stdout.count("logged in as") == 1
 
     def test_one_after_the_other(self, server: Server, tmp_path: Path, li: str) -> None:
-        """The first one's token is good for the next time."""
+        """The first user's token is good for the next start, although another user has logged in since."""
         Modern(server.port).register(bo := unique("bo"))
         lines = (f"/msg {bo} hi", f"/login {bo}", "to nobody", "/friends")
         done = self.run(server, tmp_path, *lines, password=PASSWORD, FORKCHAT_USER=li)
@@ -489,7 +495,7 @@ class TestWhoLogsIn:
 
 
 class TestAlone:
-    """One thing, without a line of input: `chatcli send`, `tail`, `history`."""
+    """Commands that do a single job without lines of input: `chatcli send`, `tail`, `history`."""
 
     def test_send_and_history(self, server: Server) -> None:
         li, bo = unique("li"), unique("bo")
@@ -593,7 +599,7 @@ class TestAlone:
             while not seen.endswith(b"password: "):
                 seen += os.read(ours, 1024)
             os.write(ours, f"{PASSWORD}\n".encode())
-            assert process.wait(15) == REJECTED  # it has logged in
+            assert process.wait(15) == REJECTED  # the login succeeded, because only the job is rejected
         seen += os.read(ours, 1024)
         os.close(ours)
         assert b"not in this conversation" in seen
@@ -625,7 +631,7 @@ class TestAlone:
                 assert tail.wait(10) == 128 + signal.SIGINT
 
     def test_what_waits_goes_on_waiting(self, server: Server) -> None:
-        """But in the conversation that was followed."""
+        """Waiting messages keep waiting, except in the conversation that `tail` follows."""
         li = unique("li")
         Modern(server.port).register(li)
         where = ("-s", f"127.0.0.1:{server.port}", "-u", li)
@@ -648,7 +654,7 @@ class TestAlone:
                 assert tail.stdout.readline().endswith(": the last\n")
                 tail.send_signal(signal.SIGINT)
             waiting = said(chatcli(server.port, f"/login {li}").stdout)
-        if f"[ops] {bo}: the last" in waiting:  # interrupted as it showed it: it comes again
+        if f"[ops] {bo}: the last" in waiting:  # SIGINT came while it was shown, so it comes again
             waiting.remove(f"[ops] {bo}: the last")
         assert waiting == [f"{bo}: for you", f"{li} → {bo}: hi"]
 

@@ -1,4 +1,4 @@
-"""Classic clients, written against the original, must work unchanged: its dialogues, byte for byte."""
+"""Classic clients, written for the original server, work unchanged. Its dialogues match byte for byte."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 ENDS = {"NUL": b"\0", "LF": b"\n", "nothing": b""}
 
 
-#: What was recorded has short passwords.
+#: Passwords may be short, because those of the recorded dialogues are.
 LAX = f"{UNLIMITED}[passwords]\nminimum = 1\nrefuse_common = false\nmemory = 1024\ntime = 1\n"
 
 
@@ -38,13 +38,13 @@ def course_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def friend(server: Server) -> Modern:
-    """Someone for the others to talk with."""
+    """A modern user with whom the classic clients talk."""
     return Modern(server.port).join_in(new_name("friend"))
 
 
 @pytest.fixture(params=["notes", "course", "course, fixed"])
 def numbered(request: pytest.FixtureRequest) -> tuple[Server, str]:
-    """A server, and the numbering that its classic clients use: it is told, or laid down."""
+    """A server, and the numbering of its classic clients, which the server detects or has configured."""
     numbering, _, is_fixed = request.param.partition(",")
     return request.getfixturevalue("course_server" if is_fixed else "server"), numbering
 
@@ -53,7 +53,7 @@ def numbered(request: pytest.FixtureRequest) -> tuple[Server, str]:
 
 
 class Play:
-    """Acts a transcript out: says what it says, and compares what comes with what it has."""
+    """Replay of a transcript: it sends the recorded requests, and compares the frames that come."""
 
     def __init__(self, server: Server, numbering: str):
         self._server = server
@@ -76,12 +76,12 @@ class Play:
                 self._online.discard(who)
             if (next_who, next_direction) != (who, "<"):
                 self._settle(who)
-        for who in self._online:  # and nothing else came
+        for who in self._online:  # check that nothing else came
             self._witness.done(m.ONE_CHAT, toid=int(self._values[f"{who.strip('2')}.id"]), msg="the end")
             assert self._actors[who].hear()["msg"] == "the end"
 
     def _actor(self, who: str) -> Classic:
-        """Whoever is not alice is on another worker than she is."""
+        """Return the client of `who`. All others are on another worker than alice."""
 
         def connect() -> Classic:
             return Classic(self._server.port, numbering=self._numbering)
@@ -95,7 +95,7 @@ class Play:
         return re.sub(r"<([\w.]+)>", lambda match: self._values[match[1]], text).encode()
 
     def _hear(self, who: str, text: str) -> None:
-        """The next frame but signs of life is `text`; values that are new in it are kept."""
+        """Check that the next frame except probes is `text`. Keep the values that are new in it."""
         frame = self._actor(who).frame()
         while frame == b'{"msgid":99}'.ljust(PADDED_SIZE - 1) + b"\0":
             frame = self._actor(who).frame()
@@ -124,7 +124,10 @@ class Play:
         return f'"msgid":{3 if self._numbering == "course" else 10}}}' in text
 
     def _settle(self, who: str) -> None:
-        """Wait until what `who` said last has been done, which nothing answers: the next request is."""
+        """Wait until the last request of `who` is handled, by sending another that has a visible effect.
+
+        The last request itself has no answer.
+        """
         actor = self._actors[who]
         if who in self._online:
             word = secrets.token_hex(4)
@@ -142,7 +145,7 @@ def test_recorded_dialogue(numbered: tuple[Server, str]) -> None:
     Play(server, numbering).act(lines)
 
 
-# What is allowed of the bytes.
+# Framing.
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
@@ -161,7 +164,7 @@ def test_byte_by_byte(server: Server, end: bytes) -> None:
 
 @pytest.mark.parametrize("end", [b"\0", b"\n"], ids=["NUL", "LF"])
 def test_coalesced(server: Server, friend: Modern, end: bytes) -> None:
-    """Everything in one write; what comes later sees what was before it."""
+    """Each request of one write sees the effects of the requests before it."""
     client, name = Classic(server.port, end), new_name()
     frames = [
         client.encode(m.REG, name=name, password=PASSWORD),
@@ -182,7 +185,7 @@ def test_coalesced(server: Server, friend: Modern, end: bytes) -> None:
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_answers_are_framed_as_the_peer_frames(server: Server, friend: Modern, end: bytes) -> None:
-    """`Classic.hear` looks at every byte: a text of 5000 is one line, or parts of 1024."""
+    """A long text is one line, or parts of 1024 bytes. `Classic.hear` checks every byte."""
     client, text = Classic(server.port, end).join_in(), '你好 "ok" 😀 ' * 200
     friend.done(m.ONE_CHAT, toid=client.id, msg=text)
     heard = [client.hear()]
@@ -220,13 +223,13 @@ def test_login_by_name(server: Server) -> None:
 
 def test_second_login_is_refused_while_the_first_lives(server: Server, friend: Modern) -> None:
     first = Classic(server.port).join_in()
-    for port in range(2):  # on this worker or that
+    for port in range(2):  # on any worker, then on another one than the first client's
         second = elsewhere(server, first, lambda: Classic(server.port)) if port else Classic(server.port)
         assert second.login(first.id)["errno"] == 2
     friend.done(m.ONE_CHAT, toid=first.id, msg="still there?")
     assert first.hear()["msg"] == "still there?"
     first.say(m.LOGINOUT, id=first.id)
-    assert first.login(friend.id, "wrong")["errno"] == 1  # the logout before it is done
+    assert first.login(friend.id, "wrong")["errno"] == 1  # the logout has been handled
     assert second.login(first.id)["errno"] == 0
 
 
@@ -261,7 +264,7 @@ def test_what_a_client_claims_is_not_believed(server: Server) -> None:
 
 
 def test_group(server: Server, friend: Modern) -> None:
-    """Every other member gets it, however they frame theirs; the sender and strangers do not."""
+    """Every other member gets a group message, in the member's own framing. Sender and strangers do not."""
     people = [Classic(server.port, end).join_in() for end in (b"\0", b"\n", b"\0", b"\n")]
     alice, bob, carol, stranger = people
     alice.say(m.CREATE_GROUP, groupname="ops", groupdesc="a group")
@@ -297,11 +300,11 @@ def test_group(server: Server, friend: Modern) -> None:
         assert each.hear()["msg"] == "only this"
 
 
-# Coming back.
+# Missed messages.
 
 
 def shown(answer: Message, client: Classic, count: int) -> list[str]:
-    """The texts of `count` missed messages: those in the login answer, then those behind it."""
+    """Return the texts of `count` missed messages, in the login answer and after it."""
     inside = [each["msg"] for each in answer.get("offlinemsg", [])]
     return inside + [client.hear()["msg"] for _ in range(count - len(inside))]
 
@@ -317,7 +320,7 @@ def test_missed_messages_come_in_order_once(
     bob.say(m.ADD_GROUP, groupid=group)
 
     def leave() -> Classic:
-        """Bob is gone; the client that he comes back with."""
+        """End bob's session. Return the client for bob's next login."""
         if not is_crash:
             bob.say(m.LOGINOUT, id=bob.id)
             return bob
@@ -327,7 +330,7 @@ def test_missed_messages_come_in_order_once(
         return client
 
     bob = leave()
-    assert bob.login(friend.id, "wrong")["errno"] == 1  # what bob said before is done
+    assert bob.login(friend.id, "wrong")["errno"] == 1  # bob's earlier requests have been handled
     for n in range(15):
         friend.done(m.ONE_CHAT, toid=bob.id, msg=f'{n} it\'s "ok"')
         friend.done(m.GROUP_CHAT, groupid=group, msg=f"{n} 你好")
@@ -346,7 +349,10 @@ def test_missed_messages_come_in_order_once(
 
 
 def test_hundreds_of_missed_messages_come_as_they_were_said(server: Server, friend: Modern) -> None:
-    """More than is read at once, from several people in turn."""
+    """Missed messages of several senders come in order, even if there are more than one read returns.
+
+    Only messages of different senders in about the same millisecond may swap.
+    """
     bob = Classic(server.port).register()
     said: list[str] = []
     with Modern(server.port) as other:
@@ -359,7 +365,7 @@ def test_hundreds_of_missed_messages_come_as_they_were_said(server: Server, frie
     assert sorted(texts, key=said.index) == said
     for name in (friend.name, other.name):
         assert [t for t in texts if t.startswith(name)] == [t for t in said if t.startswith(name)]
-    assert max(abs(at - said.index(text)) for at, text in enumerate(texts)) < 20  # in a millisecond
+    assert max(abs(at - said.index(text)) for at, text in enumerate(texts)) < 20  # swaps within a millisecond
 
 
 def test_a_long_missed_text_and_those_behind_it(server: Server, friend: Modern) -> None:
@@ -377,7 +383,7 @@ def test_a_long_missed_text_and_those_behind_it(server: Server, friend: Modern) 
 
 @pytest.mark.parametrize("end", [b"\0", b"\n"], ids=["NUL", "LF"])
 def test_long_login_answer(server: Server, end: bytes) -> None:
-    """More friends, groups and messages than 1024 bytes hold: a padded peer gets the first of each list."""
+    """An answer of 1024 bytes holds the first friends, groups and messages. A line holds all of them."""
     alice = Modern(server.port).join_in("𠀀" * 46 + secrets.token_hex(2))
     bob = Classic(server.port, end).join_in()
     bob.say(m.ADD_FRIEND, friendid=alice.id)

@@ -1,4 +1,4 @@
-"""The command: what it says, and how it ends."""
+"""The command `forkchat`: its output and its exit status."""
 
 from __future__ import annotations
 

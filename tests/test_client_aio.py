@@ -1,4 +1,4 @@
-"""The client's transport: one connection at a time, and when it is made again."""
+"""Tests of the client's transport: it keeps one connection at a time, and reconnects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestOneConnection:
             assert client.session.me == 12
             await client.close()
             async with Client("127.0.0.1", port):
-                pass  # the server takes them in turn: it has seen those before
+                pass  # the scripted server accepts in order, so it has seen the earlier connections
 
         with scripted(play) as port:
             asyncio.run(run(port))
@@ -76,7 +76,7 @@ class TestLag:
 
 
 async def happens(events: list[Event], *wanted: Event | type[Event]) -> None:
-    """Wait until there was an event that equals, or is of the type of, each of those."""
+    """Wait until each of `wanted` has matched an event, by equality or by type."""
     async with asyncio.timeout(15):
         while not all(any(each in (event, type(event)) for event in events) for each in wanted):
             await asyncio.sleep(0.01)
@@ -86,7 +86,10 @@ class TestComingBack:
     def test_who_slept_while_another_client_logged_in_ends_no_session(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its loop stands still meanwhile, as that of a process that is stopped."""
+        """A client that was stopped does not end the session of a client that logged in meanwhile.
+
+        The test blocks the first client's event loop, so it resembles a stopped process.
+        """
         monkeypatch.setattr(logins, "OWN_SESSION_TIME", 1.0)
         config = "[session]\nheartbeat = 0.2\ndead_after = 0.5\n"
         events: list[Event] = []
@@ -109,7 +112,10 @@ class TestComingBack:
             asyncio.run(run(server))
 
     def test_what_is_left_of_its_own_session_does_not_keep_it_out(self) -> None:
-        """The machines between have forgotten the connection: the server still believes in it."""
+        """A client logs in again although the server still holds its old session.
+
+        The server learns nothing of the loss, as when machines in between have forgotten the connection.
+        """
         events: list[Event] = []
 
         async def run(server: Server) -> None:
@@ -130,7 +136,10 @@ class TestComingBack:
 
 
 def test_an_id_of_another_epoch_is_not_asked_for() -> None:
-    """By the time that there is a connection again it is somebody else's."""
+    """A request that names an id fails with Stranded after a change of the epoch.
+
+    The id belongs to someone else by the time of the reconnect.
+    """
     heard = []
 
     def play(connection: socket.socket) -> None:
@@ -167,7 +176,7 @@ def _hang_up(_connection: socket.socket) -> None:
 
 
 def _say(*lines: bytes, after: int) -> Callable[[socket.socket], None]:
-    """Answer so many requests, say that, and hang up."""
+    """Return a script that answers `after` requests, sends `lines` and hangs up."""
 
     def play(connection: socket.socket) -> None:
         with connection.makefile("rwb") as stream:
@@ -186,7 +195,7 @@ def _bye(reason: str, retry_after: str) -> bytes:
 
 
 class TestPauses:
-    """Whatever the server does or says, it is not overrun, and not stayed away from for ever."""
+    """Pauses before a reconnect. No server can make the client retry too fast, or stay away for ever."""
 
     def test_they_grow(self) -> None:
         plays = [
@@ -214,7 +223,7 @@ class TestPauses:
         assert 60 < pause <= 60 + LAST
 
     async def _pauses(self, play: Callable[[socket.socket], None], number: int) -> list[float]:
-        """The first ones."""
+        """Return the first `number` pauses, in seconds."""
         events: list[Event] = []
         with scripted(play) as port:
             client = Client("127.0.0.1", port, on_event=events.append)

@@ -1,4 +1,4 @@
-"""What can be typed: the table, its parsing, its help."""
+"""Tests of the commands that users can type: their table, their parsing and their help."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ def test_whose_history(words: tuple[str, ...], expected: tuple[str, int]) -> Non
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=str)
 def test_table(command: object) -> None:
-    """Every command takes what its usage promises, and has a line of help."""
+    """Every command takes the parameters that its usage promises, and has a line of help."""
     found = next(c for c in COMMANDS.values() if c is command)
     _, *parameters = inspect.signature(found.run).parameters.values()
     optional = [parameter.default is not parameter.empty for parameter in parameters]
     given = found.parameters
-    if given[:1] == ["[GROUP]"] and found.required:  # it is "" when it is left out
+    if given[:1] == ["[GROUP]"] and found.required:  # the group is "" when it is left out
         given = ["GROUP", *given[1:]]
     assert optional == [word.startswith("[") for word in given]
     assert found.help

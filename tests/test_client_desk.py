@@ -1,4 +1,4 @@
-"""What the screen has before it, without a terminal: the server's other database, what is news."""
+"""Tests of the `Desk` without a terminal: the server's other database, and which messages are news."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.server import soon
 
 
 class Sitting(Desk):
-    """From one start of the client to its end, on one machine."""
+    """The desk of one run of the client, from its start to its end, on one machine."""
 
     def __init__(self, folder: Path):
         self.news: list[str] = []
@@ -64,13 +64,13 @@ class Sitting(Desk):
         return "\n".join(note.text for note in self.conversations[HOME].notes)
 
     async def come(self, user: int = 12, name: str = "li") -> None:
-        """They are here, and what is kept of them is read."""
+        """Restore the user's kept data, and wait until it is read."""
         self.inputs = None
         self.restore(user, name)
         await soon(lambda: self.inputs is not None, "what is kept is read")
 
     async def texts(self, conv: str = "g1") -> list[str]:
-        """Once everything is written."""
+        """Return the texts kept of `conv`, after all pending writes."""
         await soon(lambda: not self.history.unwritten(conv), "everything is written")
         found = await self.history.read(partial(History.before, conv=conv, seq=1 << 60, limit=100))
         return [message.text for message in found]
@@ -91,7 +91,7 @@ def message(seq: int, text: str) -> Message:
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
-    """The machine of li, who has read three messages here when the database was the one called a."""
+    """Data folder of li, who has read three messages here when the database was `a`."""
 
     async def sit() -> None:
         async with sitting(tmp_path) as desk:
@@ -120,8 +120,10 @@ class TestEpoch:
 
     @pytest.mark.parametrize("when", ["before", "while", "after"])
     def test_another(self, earlier: Path, when: str) -> None:
-        """A number that was here means another message now, whether the server says so before what is kept
-        is read, meanwhile, or after that."""
+        """Kept messages are forgotten when the epoch changes, because their numbers mean other messages now.
+
+        The server may announce the new epoch before, while or after the kept data is read.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -147,7 +149,10 @@ class TestEpoch:
         asyncio.run(sit())
 
     def test_what_chatcli_was_killed_before_forgetting(self, earlier: Path) -> None:
-        """The journal is written at once, the history a moment later."""
+        """The old history is forgotten although chatcli was killed before it did so.
+
+        The journal has the new epoch at once, and the history follows a moment later.
+        """
         journal = Journal(earlier / "@li" / "typed.jsonl")
         journal.begin("b")
         journal.close()
@@ -177,7 +182,7 @@ class TestEpoch:
         asyncio.run(sit())
 
     def test_each_user_has_their_own(self, earlier: Path) -> None:
-        """It changes while someone else is here."""
+        """Each user's old messages are forgotten, also if the epoch changes while another user is here."""
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -201,14 +206,17 @@ class TestEpoch:
                 desk.switch("g1")
                 desk.current.bottom = (2, 0), 0
                 desk.on_event(Greeted("b"))
-                assert desk.conversations.back() == HOME  # the key of the one before is another one's now
+                assert desk.conversations.back() == HOME  # the previous key is another conversation's now
                 assert (desk.current.conv, desk.current.bottom, desk.current.stand.last) == ("g1", None, 0)
 
         asyncio.run(sit())
 
 
 def test_news_in_the_backlog(earlier: Path) -> None:
-    """Also when the server has said how far the conversation goes before it sends what was said."""
+    """A message of the backlog is news once.
+
+    The server may have announced the conversation's last number before.
+    """
 
     async def sit() -> None:
         async with sitting(earlier) as desk:
@@ -225,7 +233,10 @@ def test_news_in_the_backlog(earlier: Path) -> None:
 
 class TestIgnored:
     def test_they_count_nowhere(self, earlier: Path) -> None:
-        """Not in the list, for the bell or Alt+a; others' messages do, before and behind."""
+        """Messages of ignored users do not count for the list, the bell or Alt+a.
+
+        Others' messages count, before and after them.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -253,7 +264,10 @@ class TestIgnored:
         asyncio.run(sit())
 
     def test_they_are_not_drawn(self, earlier: Path) -> None:
-        """However many there are in a row: what is above them can be scrolled to, and nothing is missing."""
+        """Messages of ignored users are not drawn, however many there are in a row.
+
+        The messages above them can be scrolled to, and none is missing.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -302,7 +316,10 @@ class TestIgnored:
 
 class TestNotes:
     def test_they_do_not_stay_among_the_messages(self, earlier: Path) -> None:
-        """They go when one leaves, and when they are far above. What someone said stays."""
+        """Notes go when the user leaves the conversation, and when they are far above.
+
+        The words of other users stay.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -374,7 +391,10 @@ class TestQuiet:
         asyncio.run(sit())
 
     def test_closed_until_there_is_news(self, earlier: Path) -> None:
-        """Also over a restart; what ignored people write is none, and to go there opens it again."""
+        """A closed conversation stays closed until there is news, also over a restart.
+
+        Messages of ignored users are no news. Switching to the conversation opens it again.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -399,7 +419,10 @@ class TestQuiet:
         asyncio.run(sit())
 
     def test_another_database(self, earlier: Path) -> None:
-        """Keys mean other conversations there; names mean the same people."""
+        """Mutes and closed conversations are forgotten, because their keys mean other conversations there.
+
+        Ignored users stay, because names mean the same people.
+        """
 
         async def sit() -> None:
             async with sitting(earlier) as desk:
@@ -418,7 +441,7 @@ class TestQuiet:
 
 
 class TestOnesOwn:
-    """What the user writes, here or elsewhere, reads nothing of what others wrote before it."""
+    """The user's own messages, sent here or elsewhere. They do not mark others' earlier messages as read."""
 
     class Recording(Client):
         def __init__(self) -> None:
@@ -430,7 +453,7 @@ class TestOnesOwn:
 
     @pytest.mark.parametrize("is_here", [True, False], ids=["here", "elsewhere"])
     def test_what_was_not_seen_stays_unread(self, earlier: Path, is_here: bool) -> None:
-        """Until it is seen, also in another run."""
+        """Others' messages stay unread until they are seen, also in a later run."""
 
         def own(seq: int) -> Sent | Message:
             if is_here:
@@ -444,7 +467,7 @@ class TestOnesOwn:
                 chat = desk.conversations["g1"]
                 desk.on_event(own(4))
                 assert (chat.unread, chat.stand.read) == (0, 4)
-                chat.stand.last = 8  # as the server has said
+                chat.stand.last = 8  # as the server has announced
                 desk.on_event(own(5))
                 assert chat.stand.read == 5
                 for seq in (6, 7):

@@ -1,4 +1,4 @@
-"""What a terminal may send: keys, answers, pastes, halves of all of them."""
+"""Tests of everything that a terminal may send: keys, answers, pastes, and halves of all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 
 
 class Typed:
-    """The keys that come of what is fed; `said`: the same as text, a paste in brackets."""
+    """A parser and the keys that it has found. `said` is the same as text, with pastes in brackets."""
 
     def __init__(self) -> None:
         self.keys: list[KeyPress] = []
@@ -29,7 +29,7 @@ class Typed:
         return "".join(f"[{key.data}]" if key.key is Keys.BracketedPaste else key.data for key in self.keys)
 
     def feed(self, *parts: str) -> Typed:
-        """None of them long after the one before."""
+        """Feed `parts` to the parser, without a pause in between."""
         for part in parts:
             self.parser.feed(part)
         return self
@@ -59,7 +59,7 @@ class Typed:
     ids=repr,
 )
 def test_half_of_something(half: str) -> None:
-    """Half a second later keys are keys."""
+    """Keys work again half a second after half of a sequence."""
     typed = Typed().feed(half).pause()
     began = len(typed.keys)
     typed.feed("\r").feed("\x03").feed("\x1b[A").pause()
@@ -71,7 +71,7 @@ def test_half_a_paste_is_in_the_line_before_the_next_key() -> None:
 
 
 def test_a_paste_that_stops_for_a_while() -> None:
-    """A cut line end is no Enter, which would send what was pasted so far."""
+    """A cut line end is no Enter, because Enter would send the text pasted so far."""
     typed = Typed().feed(_PASTE + "one\rtwo\r").pause().feed("three\rfour" + _PASTED, "\r")
     assert typed.said == "[one\rtwo][\rthree\rfour]\r"
 
@@ -100,7 +100,7 @@ def test_answers_of_the_terminal_are_not_typed(text: str, said: str, size: int) 
 
 @pytest.mark.parametrize("beginning", ["\x1b[", "\x1b[<", "\x1b]1;", "\x1bP", _PASTE], ids=repr)
 def test_without_end(beginning: str) -> None:
-    """It costs little, and keys are keys as soon as it pauses."""
+    """An endless sequence costs little, and keys work again as soon as it pauses."""
     typed = Typed().feed(beginning + "1")
     began = time.process_time()
     for _ in range(10_000):
@@ -118,7 +118,7 @@ def test_without_end(beginning: str) -> None:
     cuts=st.lists(st.integers(1, 40), max_size=5),
 )
 def test_keys_are_what_they_were(keys: list[str], cuts: list[int]) -> None:
-    """Everything that prompt_toolkit knows, wherever it is cut."""
+    """Every sequence that prompt_toolkit knows gives the same keys, wherever it is cut."""
     text = "".join(keys)
     wanted: list[KeyPress] = []
     theirs, ours = Vt100Parser(wanted.append), Typed()

@@ -1,4 +1,4 @@
-"""The history on its thread, and the window of it that is near the screen."""
+"""Tests of the history on its thread, and of the window of messages near the screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from client.protocol.events import Message
 from client.screen.window import END, Window
 from tests.server import soon
 
-#: Seconds that nothing in the loop may take.
+#: Longest time in seconds that a call may hold up the event loop.
 _LONGEST = 0.05
 
 
@@ -37,7 +37,7 @@ async def lane(path: Path, seconds: float = 5.0) -> AsyncIterator[HistoryLane]:
 
 @contextmanager
 def locked(path: Path, mode: str = "NORMAL") -> Iterator[None]:
-    """By another program: EXCLUSIVE keeps readers out too."""
+    """Lock the file as another program would. The mode EXCLUSIVE keeps readers out too."""
     with closing(sqlite3.connect(path)) as other:
         other.execute(f"PRAGMA locking_mode = {mode}")
         other.execute("BEGIN IMMEDIATE")
@@ -47,7 +47,7 @@ def locked(path: Path, mode: str = "NORMAL") -> Iterator[None]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A history with 1,000 messages."""
+    """Path of a history with 1,000 messages."""
     found = tmp_path / "history.sqlite"
     history, changes = History(found, 1, print), Changes()
     changes.add(message(seq) for seq in range(1, 1001))
@@ -70,7 +70,10 @@ def kept(path: Path) -> list[Message]:
 class TestLane:
     @pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
     def test_locked(self, path: Path, mode: str) -> None:
-        """What comes meanwhile is written when the file is free; all the time it is found."""
+        """Messages that come while the file is locked are written when it is free.
+
+        Until then they can be found.
+        """
 
         async def run() -> None:
             with ExitStack() as lock:
@@ -81,7 +84,7 @@ class TestLane:
                     history.save(Stand("g1", 1, 1001))
                     assert [each.seq for each in history.unwritten("g1")] == [1001]
                     assert time.monotonic() - began < _LONGEST
-                    if mode == "NORMAL":  # readers are not kept out
+                    if mode == "NORMAL":  # this mode lets readers in
                         assert await history.find("g1", "NEEDLE", END, print) == message(1001, "a needle")
                         assert len(await history.read(lambda kept: kept.before("g1", END, 5))) == 5
                     await soon(lambda: history.is_slow, "it says so")
@@ -94,7 +97,7 @@ class TestLane:
         assert kept(path)[-1] == message(1001, "a needle")
 
     def test_locked_until_it_ends(self, path: Path) -> None:
-        """The end does not wait for ever."""
+        """Closing does not wait for ever for a locked file."""
 
         async def run() -> None:
             async with lane(path, 0.3) as history:
@@ -115,7 +118,7 @@ class TestLane:
         assert kept(path)[-1] == message(1001)
 
     def test_a_search_lets_others_read(self, path: Path) -> None:
-        """And it ends when it is cancelled."""
+        """A search does not hold up other reads, and ends when it is cancelled."""
         history, changes = History(path, 1, print), Changes()
         for start in range(1001, 60_001, 10_000):
             changes.messages.clear()
@@ -156,7 +159,7 @@ class TestWindow:
                 )
 
                 async def near(seq: int) -> list[int]:
-                    """The numbers of the messages there, as soon as they are read."""
+                    """Return the numbers of the messages near `seq`, as soon as they are read."""
                     await soon(lambda: (found := window.near("g1", seq, 100)).is_read and full(seq), "read")
                     found = window.near("g1", seq, 100)
                     return [each.seq for each in found.before + found.after]
@@ -175,7 +178,7 @@ class TestWindow:
                 assert (await near(END))[-3:] == [1000, 1001, 1003]
                 assert await near(400) == list(range(301, 501))
                 assert not window.has_end
-                window.add([message(1004)])  # far below
+                window.add([message(1004)])  # far below the window
                 assert await near(50) == list(range(1, 151))
                 history.add([message(1002)])
                 assert (await near(END))[-2:] == [1000, 1002]
@@ -219,7 +222,10 @@ class TestWindow:
         asyncio.run(run())
 
     def test_what_is_written_between_reading_and_showing_is_seen(self, path: Path) -> None:
-        """The loop has other things to do meanwhile."""
+        """A message is seen although it was written between the read and its display.
+
+        The loop has other things to do in between.
+        """
 
         async def run() -> None:
             async with lane(path) as history:

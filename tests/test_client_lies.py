@@ -1,4 +1,4 @@
-"""A server that says what is not so: the session believes nothing that hides a message or confuses people."""
+"""Tests of a server that lies. The session believes nothing that hides a message or confuses people."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def wire() -> Wire:
 
 
 def fetched(wire: Wire, last: int, lie: Frame | None = None) -> list[int]:
-    """What is shown while each FETCH is answered as of a conversation of so many messages, the first one with
-    a lie."""
+    """Return the numbers shown while each FETCH is answered from a conversation of `last` messages.
+
+    The first answer has the fields of `lie`, in which "-" leaves a field out.
+    """
     got = []
     for _ in range(8):
         for fetch in wire.said(m.FETCH):
@@ -101,7 +103,10 @@ class TestPages:
 
     @pytest.mark.parametrize("start", [FAR, 6])
     def test_a_conversation_that_began_too_far_ahead(self, wire: Wire, start: int) -> None:
-        """At the next logins the server says where it is."""
+        """A conversation that began too far ahead shows its messages after the next logins.
+
+        At each login the server says where the conversation stands.
+        """
         wire.log_in()
         assert shown(wire.say(live(start))) == [start]
         for _ in range(2):
@@ -236,7 +241,10 @@ class TestWhoOneIs:
 
     @pytest.mark.parametrize("lie", [{"token": None}, {"id": 0}, {"convs": None}, {"msgid": m.ACK}])
     def test_coming_back_does_not_end_with_a_bad_answer(self, wire: Wire, lie: Frame) -> None:
-        """The server may have logged us in: that connection is of no use."""
+        """A bad answer to the login of a reconnect does not end the retries.
+
+        The session gives up that connection, because the server may have logged the user in.
+        """
         wire.log_in()
         wire.lose()
         wire.connect()

@@ -1,4 +1,7 @@
-"""Links: what is one in a text, and which cells of the terminal lead to it, whatever was drawn before."""
+"""Tests of links: which parts of a text are links, and which cells of the terminal lead to them.
+
+The cells are right after any earlier drawing.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def test_what_is_a_link(text: str, links: list[str]) -> None:
 
 
 class Terminal:
-    """What is in each cell, and where it leads."""
+    """A terminal that knows the character in each cell, and the link that the cell leads to."""
 
     def __init__(self) -> None:
         self.cells: Cells = {}
@@ -96,7 +99,7 @@ class Terminal:
 
 
 class Screen:
-    """A pane with messages, and perhaps something that floats above it."""
+    """A pane with messages, and perhaps a menu that floats above it."""
 
     def __init__(self, settings: Settings):
         self.rows: list[Row] = []
@@ -116,7 +119,7 @@ class Screen:
         )
 
     def draw(self, texts: list[str]) -> Cells:
-        """What should lead where."""
+        """Draw `texts`, and return the cells that should lead to a link, each with its link."""
         rows = [
             row
             for number, text in enumerate(texts)
@@ -159,10 +162,13 @@ WORDS = st.sampled_from(
 MESSAGES = st.lists(st.lists(WORDS, max_size=6).map(" ".join), min_size=1, max_size=8)
 
 
-@settings(max_examples=40)  # each draws up to five screens
+@settings(max_examples=40)  # each example draws up to five screens
 @given(frames=st.lists(st.tuples(MESSAGES, st.sampled_from(["", "a menu of https"])), min_size=1, max_size=5))
 def test_every_cell_of_a_link_leads_to_all_of_it(frames: list[tuple[list[str], str]]) -> None:
-    """After each drawing, though only what has changed is written; nothing else leads anywhere."""
+    """Each cell of a link leads to the whole link after each drawing, although only changes are written.
+
+    No other cell leads anywhere.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "xterm-256color")
         screen = Screen(Settings(Path("/nonexistent")))

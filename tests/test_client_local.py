@@ -1,4 +1,4 @@
-"""What is kept on this machine: settings, accounts, what was typed, the history."""
+"""Tests of the data kept on this machine: settings, accounts, the journal of typed text, the history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from client.protocol.outbox import Pending
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow."""
+    """Forbid the growth of any file, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
@@ -219,7 +219,7 @@ def vars_of(journal: Journal) -> dict[str, object]:
 class TestJournal:
     @given(steps=STEPS)
     def test_it_is_the_same_after_a_kill(self, steps: list[tuple[str, int, str]]) -> None:
-        """Whatever happened, a new start finds what the old one had, in the same order."""
+        """A new start finds what the old journal had in the same order, after any series of steps."""
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
@@ -253,7 +253,10 @@ class TestJournal:
             assert list(again.unsent) == sorted(journal.unsent, key=lambda cid: int(cid.split(".")[1]))
 
     def test_what_is_sent_or_entered_is_no_draft(self, tmp_path: Path) -> None:
-        """By one line of the file: a kill in between cannot leave both."""
+        """A text stops being a draft by the same journal line that sends or enters it.
+
+        A kill in between cannot leave both.
+        """
         path = tmp_path / "typed.jsonl"
         journal = Journal(path)
         drafts = {"g1": "said", "g2": "said", "": "/query bo", "g3": "/query bo", "g4": "begun"}
@@ -281,7 +284,7 @@ class TestJournal:
             journal.close()
 
     def test_garbage_at_the_beginning(self, tmp_path: Path) -> None:
-        """An empty dict takes anything for a key that it does not have."""
+        """Garbage is found even in the first line, where an empty dict takes anything for a missing key."""
         path = tmp_path / "typed.jsonl"
         path.write_text('{"done": []}\n')
         journal = Journal(path)
@@ -320,7 +323,10 @@ class TestJournal:
         journal.close()
 
     def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
-        """What is on disk is there, with what could not be read of it."""
+        """A start on a full disk finds the lines of the journal.
+
+        The unreadable lines stay, and are put aside at the end.
+        """
         path = tmp_path / "typed.jsonl"
         path.write_text('{"send": "c1", "conv": "g1", "text": "old"}\ngarbage\n')
         journal = Journal(path)
@@ -347,7 +353,7 @@ class TestJournal:
             assert journal.unkept == 2
             with pytest.raises(OSError, match="too large"):
                 journal.close()
-        Journal(path).close()  # nobody holds it any more
+        Journal(path).close()  # no journal holds the lock now
         journal = Journal(path)
         with full_disk(), pytest.raises(OSError, match="too large"):
             journal.send(Pending("c2", "g1", "text"))
@@ -418,7 +424,10 @@ class TestHistory:
         again.close()
 
     def test_a_damaged_page_in_the_middle(self, tmp_path: Path) -> None:
-        """Found only when it is read: what comes before it is used, the file put aside."""
+        """A damaged page in the middle is found only when it is read.
+
+        The messages before it are used, and the file is put aside.
+        """
         path = tmp_path / "history.sqlite"
         history = History(path, 1, print)
         history.write(changes(*(message(seq, "x" * 500) for seq in range(1, 1001))))
@@ -443,7 +452,7 @@ class TestHistory:
         new.close()
 
     def test_no_database(self, tmp_path: Path) -> None:
-        """It is put aside, and what comes is kept in a new one."""
+        """A file that is no database is put aside. New messages are kept in a new file."""
         path = tmp_path / "history.sqlite"
         path.write_bytes(b"this is no database" * 1000)
         problems: list[str] = []
@@ -469,7 +478,7 @@ class TestHistory:
         again.close()
 
     def test_a_start_on_a_full_disk(self, tmp_path: Path) -> None:
-        """What was seen is there, and in its file the next time."""
+        """A history opens on a full disk with its messages. They are still in the file at the next start."""
         path = tmp_path / "history.sqlite"
         problems: list[str] = []
         history = History(path, 1, problems.append)
@@ -497,7 +506,10 @@ class TestHistory:
         history.close()
 
     def test_locked(self, tmp_path: Path) -> None:
-        """Nothing is done, nothing is waited for, and nothing is wrong with it."""
+        """A locked history raises Busy without a wait, and counts as undamaged.
+
+        Nothing is written meanwhile.
+        """
         path = tmp_path / "history.sqlite"
         problems: list[str] = []
         history = History(path, 1, problems.append)
@@ -537,7 +549,7 @@ def test_nothing_of_these_is_for_others(tmp_path: Path) -> None:
 
 
 def test_whatever_the_locale(tmp_path: Path) -> None:
-    """Texts are UTF-8 on disk, also where the locale's encoding has no Chinese."""
+    """Texts are UTF-8 on disk, also if the locale's encoding has no Chinese."""
     script = """
 import locale, pathlib, sys
 from client.local.accounts import Account, Accounts
@@ -564,7 +576,7 @@ accounts.save(Account(1, accounts.known()[0].name, "t"))
 
 
 def test_a_new_file_is_there_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its content is on disk before its name, and its name before we go on."""
+    """A new file's content is on disk before its name, and its name before the call returns."""
     done: list[str] = []
     fsync, rename = os.fsync, Path.rename
 

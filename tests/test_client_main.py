@@ -1,4 +1,4 @@
-"""chatcli's start, in this process: its arguments, and what it leaves behind."""
+"""Tests of chatcli's start in this process: its arguments, and the state that it leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.server import until
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which nothing is kept."""
+    """A machine without any kept data."""
     monkeypatch.setattr(files, "SETTINGS", tmp_path / "chatcli.toml")
     monkeypatch.setattr(files, "DATA", tmp_path)
 
@@ -42,7 +42,7 @@ def test_no_program_that_is_started_gets_the_passwords(
 
 
 def test_who_has_logged_in_cannot_be_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nor which servers need TLS."""
+    """An unreadable file of accounts ends chatcli, because it also says which servers need TLS."""
     (tmp_path / "accounts.json").mkdir()
     with pytest.raises(SystemExit) as end:
         main(["send", "-s", "127.0.0.1:1", "-u", "li", "bo", "hi"])
@@ -71,7 +71,10 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def test_nobody_is_taken_for_another(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], job: list[str]
 ) -> None:
-    """Two people have logged in here, in turns: whose script this is nobody can know."""
+    """A job without a named user is refused if two users have logged in here.
+
+    chatcli cannot know whose script runs the job.
+    """
     accounts = Accounts(tmp_path / "accounts.json", "localhost:6000")
     accounts.save(Account(1, "li", "t1"))
     accounts.save(Account(2, "bo", "t2"))

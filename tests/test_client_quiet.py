@@ -1,4 +1,4 @@
-"""Whom one ignores and what is muted: kept, over in time, and read again."""
+"""Tests of ignored users and muted conversations: the file that keeps them, their ends, and durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names with several addresses, some of them dead: the client finds one that lives, or says what it tried."""
+"""Tests of names with several addresses, some of them dead.
+
+The client finds a live address, or says which addresses it tried.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ NAME = "chat.example.org"
 
 @contextmanager
 def black_hole(port: int, address: str = "127.0.0.2") -> Iterator[str]:
-    """An address there that does not answer: what listens has as many in its queue as it takes."""
+    """Yield `address`, where nothing answers on `port` because the listener's queue is full."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket(family))
@@ -45,7 +48,7 @@ def black_hole(port: int, address: str = "127.0.0.2") -> Iterator[str]:
 
 @pytest.fixture
 def resolves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What NAME resolves to, in this order."""
+    """The addresses that NAME resolves to, in this order."""
     addresses: list[str] = []
     look_up = socket.getaddrinfo
 
@@ -58,7 +61,7 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 async def connects(port: int, host: str = NAME) -> str:
-    """The address that was taken."""
+    """Connect, and return the address that the client took."""
     async with Client(host, port) as client:
         assert client._socket
         return str(client._socket.get_extra_info("peername")[0])
@@ -115,7 +118,10 @@ def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_comes_before_it_is_known_which_connection_is_taken(resolves: list[str]) -> None:
-    """A server that speaks first, and hangs up: nothing of that is lost, and nobody waits for more."""
+    """Bytes that a server sends before its connection is chosen are not lost.
+
+    The client does not wait for more after the server hangs up.
+    """
     resolves += ["127.0.0.1"]
 
     def play(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""The parts of the screen that need no terminal: rows, scrolling, the list, what mentions are."""
+"""Tests of the screen's parts that need no terminal: rows, scrolling, the list, mentions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestRows:
         )
 
     def test_what_someone_does(self) -> None:
-        """It cannot be taken for what someone says who has that name, nor the other way round."""
+        """An action (`/me`) cannot pass for a message, nor a message for an action, for any sender's name."""
         (row,) = message_rows(message(1, "/me waves"), 100, "", "", "")
         assert plain(row).endswith("     * │ bo waves")
         (row,) = message_rows(message(1, "/me waves"), 40, "", "", "")
@@ -101,7 +101,7 @@ class TestRows:
 
 
 def transcript(*messages: Message) -> Transcript:
-    """Of these, which are all that is kept."""
+    """Return a transcript of `messages`, which are all that is kept."""
     return Transcript(around(*messages), Journal(None), (1, "li"), Quiet(None))
 
 
@@ -189,7 +189,7 @@ class TestConversations:
         assert "d12-60" in found.listed()
 
     def test_natural_order(self) -> None:
-        """Numbers by their value, case and accents aside, Chinese by sound."""
+        """Names are listed in natural order: numbers by value, no case or accents, Chinese by sound."""
         names = [
             *(
                 "éclair",
@@ -244,7 +244,10 @@ class TestConversations:
     def test_what_is_unread_is_in_sight(
         self, unread: set[int], current: int, height: int, row: st.DataObject
     ) -> None:
-        """It is on the screen, or in the count at the edge that it is beyond; so is the current one."""
+        """Every unread conversation is on the screen, or in the count at the edge that it is beyond.
+
+        The current one is on the screen.
+        """
         directory = Directory()
         groups = [Group(number, f"team-{number}", "") for number in range(1, 31)]
         directory.note(LoggedIn(12, "li", [], groups, False))
@@ -425,7 +428,7 @@ class TestNotifier:
 
 
 def test_a_failure_is_told_of_once(tmp_path: Path) -> None:
-    """One in every drawing would fill the disk."""
+    """A failure is reported once, because a report in every drawing would fill the disk."""
     failures = Failures(tmp_path / "a/failures.log")
 
     def fail(number: int) -> str:

@@ -1,4 +1,7 @@
-"""Spellings of one server: one account, one folder, also for what was kept under another spelling."""
+"""Tests of different spellings of one server.
+
+They share one account and one folder, also with data kept under another spelling.
+"""
 
 from __future__ import annotations
 

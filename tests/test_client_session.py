@@ -1,4 +1,7 @@
-"""The client's session without sockets: dialogues, and the law that everything is shown once, in order."""
+"""Tests of the client's session without sockets: dialogues, and the law of messages.
+
+The law says that every message is shown once, in order.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +52,12 @@ from forkchat.wire.frames import line
 Frame = dict[str, Any]
 E = TypeVar("E", bound=Event)
 ME, OTHER, CONV = 12, 57, "d12-57"
-#: What a server may say of when to come again.
+#: Values of `retry_after` in a server's answer, in seconds. None leaves the field out.
 STAY_AWAY = [None, 0, 0.0001, -5, 1e9, "soon", True]
 
 
 class Wire:
-    """The session's peer: what it says is noted as frames, what a test says goes in as bytes."""
+    """The session's peer. It notes the session's output as frames, and passes a test's input on as bytes."""
 
     def __init__(self, session: Session | None = None):
         self.session = session or Session()
@@ -62,7 +65,7 @@ class Wire:
         self.frames: list[Frame] = []
 
     def said(self, msgid: int | None = None) -> list[Frame]:
-        """The frames that the session has sent since the last call, or those of one kind."""
+        """Return the frames that the session has sent since the last call, or only those with `msgid`."""
         self.frames += [orjson.loads(frame) for frame in self.session.data_to_send().splitlines()]
         taken = [frame for frame in self.frames if msgid in (None, frame["msgid"])]
         self.frames = [frame for frame in self.frames if frame not in taken]
@@ -72,7 +75,7 @@ class Wire:
         return self.session.receive(b"".join(line(frame) for frame in frames), self.now)
 
     def confirm(self, events: list[Event]) -> list[int]:
-        """Be done with the messages among them; which they are."""
+        """Confirm the messages among `events`, and return their numbers."""
         for event in events:
             if isinstance(event, Message):
                 self.session.confirm(event.conv, event.seq)
@@ -83,7 +86,7 @@ class Wire:
         return self.say({"msgid": msgid, "rid": request["rid"], "errno": 0} | fields)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Let time pass as a transport would: tick at every deadline."""
+        """Let time pass as a transport would, with a tick at every deadline."""
         end, events = self.now + seconds, []
         while (deadline := self.session.deadline) is not None and deadline <= end:
             self.now = max(deadline, self.now)
@@ -121,7 +124,7 @@ def live(seq: int, sender: int = OTHER, conv: str = CONV, **fields: Any) -> Fram
     return head | {"id": sender, "name": "bo", "msg": f"text {seq}", "ts": 1767225600123, "cid": "c"} | fields
 
 
-#: What a server tells those who are logged in.
+#: Frames that a server sends to logged-in users only.
 FOR_A_USER = [
     live(1),
     live(1, conv="g9"),
@@ -179,7 +182,7 @@ class TestLogin:
         with pytest.raises(BadRequest):
             wire.session.login("x" * 201, "secret")
         with pytest.raises(TooLarge):
-            wire.session.login("li", "\1" * 1000)  # six bytes each in JSON: over the frame limit
+            wire.session.login("li", "\1" * 1000)  # six bytes each in JSON, which is over the frame limit
 
     def test_again_by_token_after_a_loss(self, wire: Wire) -> None:
         wire.log_in()
@@ -197,7 +200,7 @@ class TestLogin:
         (login,) = wire.said(m.LOGIN)
         assert (login["password"], login["takeover"]) == ("secret", False)
         wire.answer(login, errno=13, errmsg="expired")
-        assert not wire.session.is_wanted  # a server that says so of every password is not asked for ever
+        assert not wire.session.is_wanted  # the server may call every password expired
 
     def test_again_later_when_unavailable(self, wire: Wire) -> None:
         wire.log_in()
@@ -237,7 +240,7 @@ class TestLogin:
         assert only(wire.welcome(), LoggedIn).is_resumed
 
     def test_another_session_is_not_ended_by_coming_back(self, wire: Wire) -> None:
-        """Not by a login that had taken over when the user wanted it, either."""
+        """A reconnect does not end another session, even if the user's last login was a takeover."""
         wire.connect()
         wire.session.login("li", "secret", takeover=True)
         wire.welcome()
@@ -319,7 +322,10 @@ class TestConnection:
 
     @pytest.mark.parametrize("frame", FOR_A_USER)
     def test_what_comes_before_a_login_is_for_nobody(self, wire: Wire, frame: Frame) -> None:
-        """The server may think that it has logged us in, and we that it has not."""
+        """Frames for a user are dropped before the login.
+
+        The server may believe that the user is logged in when the session does not.
+        """
         wire.connect()
         wire.session.login("li", "secret")
         wire.answer(wire.said(m.LOGIN)[0], errno=2, errmsg="already online")
@@ -446,11 +452,14 @@ class TestShowing:
         wire.log_in(standing(last=9, recv=2, first=6))
         (fetch,) = wire.said(m.FETCH)
         assert fetch["after"] == 5
-        page = [live(8), live(9)]  # more was cleared away in the meantime
+        page = [live(8), live(9)]  # more messages were cleared away in the meantime
         assert shown(wire.answer(fetch, conv=CONV, first=8, last=9, msgs=page, more=False)) == [8, 9]
 
     def test_what_the_server_does_not_have_is_not_waited_for(self, wire: Wire) -> None:
-        """It must say so twice: one false answer hides no message."""
+        """The session skips a missing message only if two answers lack it.
+
+        One false answer hides no message.
+        """
         wire.log_in(standing(last=5, recv=0))
         got, asked = [], 0
         for _ in range(10):
@@ -491,7 +500,7 @@ class TestShowing:
     def test_a_long_login_list_is_completed_by_sync(self, wire: Wire) -> None:
         wire.log_in(*(standing(1, 1, conv=f"g{n}") for n in range(1, 501)))
         (sync,) = wire.said(m.SYNC)
-        assert shown(wire.say(live(9, conv="g600"))) == []  # its start is not known yet
+        assert shown(wire.say(live(9, conv="g600"))) == []  # the start of g600 is not known yet
         wire.answer(sync, convs=[standing(1, 1, conv="g1")], more=True)
         (sync,) = wire.said(m.SYNC)
         assert sync["after"] == "g1"
@@ -545,7 +554,7 @@ class TestShowing:
 
 
 class TestFollowing:
-    """Who does one thing alone takes no messages that nobody would see."""
+    """Sessions of a single job (`follows_all=False`). They take no messages that no user would see."""
 
     @pytest.fixture
     def wire(self) -> Wire:
@@ -584,7 +593,10 @@ class TestFollowing:
 
     @pytest.mark.parametrize(("recv", "begins"), [(5, 1), (8, 1), (4, 6), (0, 6)])
     def test_what_was_seen_before_is_confirmed(self, wire: Wire, recv: int, begins: int) -> None:
-        """Nothing that waits was passed over: what was seen began there, or there is nothing before it."""
+        """Messages that were seen are confirmed if no waiting message was passed over.
+
+        Either the confirmed part reaches them, or nothing is left before them.
+        """
         wire.log_in()
         wire.session.follow(CONV, 6, 9)
         (sync,) = wire.said(m.SYNC)
@@ -595,7 +607,10 @@ class TestFollowing:
         assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 9}]
 
     def test_nothing_is_confirmed_over_a_hole(self, wire: Wire) -> None:
-        """A message before those that were seen waits, until it is confirmed elsewhere."""
+        """Messages that were seen are not confirmed over a hole.
+
+        The message before them waits until another client confirms it.
+        """
         wire.log_in(standing(9, recv=4))
         wire.session.follow(CONV, 6, 9)
         wire.answer(wire.said(m.SYNC)[0], convs=[standing(9, 4)], more=False)
@@ -621,7 +636,10 @@ class TestFollowing:
         assert [frame["c"] for frame in wire.said(m.RECV)] == [{CONV: 1}]
 
     def test_nothing_is_followed_in_another_epoch(self, wire: Wire) -> None:
-        """The same key is a conversation with somebody else."""
+        """The session follows nothing in another epoch.
+
+        The same key is a conversation with someone else there.
+        """
         wire.log_in()
         wire.session.follow(CONV, 6, 9)
         wire.lose()
@@ -676,7 +694,7 @@ class TestConfirming:
         assert [frame["seq"] for frame in wire.said(m.READ)] == [1]
 
     def test_after_a_logout_for_nobody(self, wire: Wire) -> None:
-        """Not for who logs in next, either."""
+        """Nothing is confirmed after a logout, not even for the next user who logs in."""
         wire.log_in()
         wire.say(live(1, conv="g9"))
         wire.session.request(m.LOGINOUT)
@@ -777,7 +795,10 @@ class TestSending:
         assert wire.answer(wire.said(m.ONE_CHAT)[0], conv=CONV, seq=2, ts=1, dup=True) == []
 
     def test_an_acknowledgement_overtakes_an_earlier_message(self, wire: Wire) -> None:
-        """Nothing is known of the conversation: the server is asked where it stands."""
+        """The session asks the server where an unknown conversation stands.
+
+        An acknowledgement has overtaken an earlier message there.
+        """
         wire.log_in()
         wire.session.send(OTHER, "hi")
         assert shown(wire.answer(wire.said(m.ONE_CHAT)[0], conv=CONV, seq=8, ts=1)) == []
@@ -796,10 +817,10 @@ class TestSending:
 
 
 class World:
-    """One conversation on a server that keeps its word, and a network that reorders and doubles.
+    """One conversation on a server that keeps its word, and a network that reorders and duplicates.
 
-    Of a `known` conversation anything may overtake anything; of another, live messages keep their
-    order and only acknowledgements overtake them.
+    Any frame of a `known` conversation may overtake any other. Otherwise live messages keep their order, and
+    only acknowledgements overtake them.
     """
 
     def __init__(self, chance: random.Random, known: bool):
@@ -818,7 +839,7 @@ class World:
         return [standing(len(self.log), self.recv)] if self.recv < len(self.log) else []
 
     def serve(self) -> None:
-        """Take in what the session has sent, and put the answers on their way."""
+        """Handle the frames that the session has sent, and put the answers on their way."""
         for frame in self.wire.said():
             answer: Frame = {"msgid": m.ANSWERS.get(frame["msgid"], m.ACK), "rid": frame.get("rid")}
             if frame["msgid"] == m.ONE_CHAT:
@@ -861,11 +882,11 @@ class World:
         self.serve()
 
     def pause(self) -> None:
-        """The user has no time for more messages, or has again."""
+        """Decide at random that the user has room for more messages, or has none."""
         self.wire.session.make_room(self.chance.random() < 0.5)
 
     def confirm(self) -> None:
-        """The user is done with some of what came."""
+        """Confirm a random number of the first messages that came."""
         some = self.events[: self.chance.randint(0, len(self.events))]
         self.wire.confirm(some)
 
@@ -875,7 +896,7 @@ class World:
         frame = self.chance.choice(self.flying)
         if not self.known and frame["msgid"] == m.ONE_CHAT:
             frame = next(f for f in self.flying if f["msgid"] == m.ONE_CHAT)
-        if self.chance.random() < 0.8:  # else it will come once more
+        if self.chance.random() < 0.8:  # otherwise the frame will come once more
             self.flying.remove(frame)
         self.events += self.wire.say(frame)
 
@@ -890,7 +911,7 @@ class World:
         self.events += self.wire.wait(self.chance.choice((0.1, 0.3, 1.0)))
 
     def lose(self) -> None:
-        """The connection ends, or a slow reader's deliveries are left out and it is told so."""
+        """Lose the connection, or leave out a slow reader's deliveries and say so with CONVS."""
         if self.chance.random() < 0.5:
             self.flying = [frame for frame in self.flying if frame["msgid"] != m.ONE_CHAT]
             self.events += self.wire.say({"msgid": m.CONVS, "convs": self.standings()})
@@ -915,7 +936,7 @@ class World:
 
 @given(st.randoms(use_true_random=False), st.integers(0, 60), st.booleans())
 def test_law(chance: random.Random, steps: int, known: bool) -> None:
-    """Everything after the start is shown once and in order, everything of one's own is sent once."""
+    """Every message after the start is shown once and in order. Every message of the user is sent once."""
     world = World(chance, known)
     for _ in range(steps):
         world.step()
@@ -942,11 +963,14 @@ def test_errno(errno: int, kind: type[Refused]) -> None:
 
 
 class TestAnotherEpoch:
-    """The same ids are other people's: what waits goes to those who have the names, or nowhere."""
+    """Unsent messages in another epoch.
+
+    The ids belong to other people, so a message goes to the user with the old name, or nowhere.
+    """
 
     def test_by_name(self, wire: Wire) -> None:
         wire.log_in()
-        wire.say(live(1))  # bo has said something: the name of 57 is known
+        wire.say(live(1))  # bo has said something, so the name of 57 is known
         wire.lose()
         cids = [wire.session.send(OTHER, text).cid for text in ("one", "two")]
         wire.connect(epoch="restored")
@@ -983,7 +1007,7 @@ class TestAnotherEpoch:
         assert wire.said() == []
 
     def test_asked_again(self, wire: Wire) -> None:
-        """The answer is lost with its connection, or comes later."""
+        """The name is looked up again if the answer is lost with its connection, or is "not now"."""
         wire.log_in()
         wire.lose()
         wire.session.send(OTHER, "hi", "bo")
@@ -1002,7 +1026,10 @@ class TestAnotherEpoch:
 
     @pytest.mark.parametrize("name", ["bo", ""])
     def test_written_before_the_login(self, wire: Wire, name: str) -> None:
-        """Whoever writes it knows the ids of before alone, their own among them."""
+        """A message written before the login is readdressed or stranded.
+
+        Its writer knows only the ids of the old epoch, the writer's own included.
+        """
         wire.log_in()
         wire.lose()
         wire.connect(epoch="restored")
@@ -1038,7 +1065,7 @@ class TestAnotherEpoch:
         assert [frame["toid"] for frame in wire.said(m.ONE_CHAT)] == [12]
 
     def test_of_an_earlier_run(self, wire: Wire) -> None:
-        """Kept on this machine while the server was another one."""
+        """A message kept from an earlier run is readdressed if the server has another epoch now."""
         kept = [Pending("c1", CONV, "hi", "bo", "before"), Pending("c2", "g9", "hi", "ops", "before")]
         wire.session.restore(ME, "li", kept, "before")
         wire.log_in()
@@ -1060,7 +1087,7 @@ class TestAnotherEpoch:
         wire.welcome()
         for text in ("since 1", "since 2"):
             wire.session.send(99, text)
-        (first,) = wire.said(m.ONE_CHAT)  # on its way
+        (first,) = wire.said(m.ONE_CHAT)  # sent before the lookup is answered
         wire.answer(wire.said(m.LOOKUP)[0], id=99, name="bo")
         texts = [first["msg"]]
         for seq in (1, 2, 3):

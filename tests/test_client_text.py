@@ -1,4 +1,4 @@
-"""What others write cannot move the cursor, hide, or pass for a line of the screen."""
+"""Tests of other users' texts. A text cannot move the cursor, hide, or pass for a line of the screen."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_further_lines_are_marked() -> None:
 
 
 def test_the_terminal_never_wraps_for_us() -> None:
-    """Blanks up to the edge would make the next row begin with what the sender likes."""
+    """The client breaks long rows itself.
+
+    If the terminal wrapped, blanks up to the edge would let the sender begin the next row.
+    """
     found = rows("22:01:00 bo: " + " " * 27 + "22:02:00 li: forged", 40)
     assert found == ["22:01:00 bo: " + " " * 27, CONTINUATION + "22:02:00 li: forged"]
 
@@ -129,7 +132,10 @@ class TestWording:
         assert wording.tell(failed) == ["NOT SENT to [ops]: hi (no)"]
 
     def test_failed_in_another_epoch(self, wording: Wording) -> None:
-        """The key is of a conversation with somebody else there."""
+        """A failed message is reported with the user's name.
+
+        Its key means another conversation in the new epoch.
+        """
         failed = SendFailed("d", "d12-57", "hi", Stranded("no mei", "mei"))
         assert wording.tell(failed) == ["NOT SENT to mei: hi (no mei)"]
 

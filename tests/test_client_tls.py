@@ -1,4 +1,4 @@
-"""The client over TLS: a listener here ends it, as nginx does, and passes on to the real server."""
+"""Tests of the client over TLS. A listener here ends TLS, as nginx does, and passes on to the real server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD
 from tests.test_chatcli import said, unique
 
-#: Who signed what a front shows is "ca"; "stranger" has signed itself.
+#: Host and days of validity of each certificate. "ca" has signed them, and "stranger" has signed itself.
 CERTIFICATES = {"good": ("localhost", 2), "elsewhere": ("example.org", 2), "expired": ("localhost", -1)}
 
 
@@ -74,8 +74,8 @@ def server_context(papers: Path, name: str) -> ssl.SSLContext:
 class Front:
     """A TLS listener on a free port, in a thread of its own, that passes on to `target`.
 
-    `context` may be changed for the handshakes to come. `arrivals`: handshakes begun, `connections`: those
-    that succeeded and have not ended.
+    `context` may be changed for later handshakes. `arrivals` counts the handshakes begun. `connections` holds
+    the connections that succeeded and have not ended.
     """
 
     def __init__(self, target: int, context: ssl.SSLContext):
@@ -99,7 +99,7 @@ class Front:
         assert not self._thread.is_alive()
 
     def cut(self) -> None:
-        """All connections are lost."""
+        """Abort all connections."""
         for connection in list(self.connections):
             self._loop.call_soon_threadsafe(connection.transport.abort)
 
@@ -139,14 +139,14 @@ chatcli = partial(run_chatcli, password=PASSWORD)
 
 
 def assert_no_connection(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It ended with one line that has these words."""
+    """Assert that chatcli ended with NETWORK and one line, which has all `words`."""
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (NETWORK, "", 1), done
     for word in words:
         assert word in done.stderr
 
 
 async def eventually(condition: Callable[[], Any], what: str) -> None:
-    """As `until`, in a coroutine."""
+    """Wait until `condition` holds, as `until` does, in a coroutine."""
     with suppress(TimeoutError):
         async with asyncio.timeout(15):
             while not condition():
@@ -219,7 +219,7 @@ class TestTrust:
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
     def test_tls_1_1_is_refused(self, server: Server, papers: Path, tmp_path: Path) -> None:
-        """Also where the system's configuration would allow it."""
+        """TLS 1.1 is refused, also where the system's configuration would allow it."""
         lenient = tmp_path / "openssl.cnf"
         lenient.write_text(
             "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n"
@@ -289,7 +289,7 @@ class TestUsage:
 
 
 class TestFromThenOn:
-    """An account that was used over TLS is used over TLS."""
+    """Accounts that were used over TLS. From then on they are used over TLS."""
 
     @pytest.mark.parametrize(
         ("arguments", "lines", "password"),
@@ -335,7 +335,7 @@ class TestFromThenOn:
             done = run_chatcli(*where, "--plain", "send", "bo", "hi", XDG_DATA_HOME=str(tmp_path))
             assert (done.returncode, done.stderr) == (OK, "")
             assert [each["token"] for each in heard if each["msgid"] == m.LOGIN] == ["the token of li"]
-            assert accounts.need_tls()  # it was said of this run alone
+            assert accounts.need_tls()  # --plain was said of this run only
 
     def test_on_the_screen(self, server: Server, papers: Path, tmux: Tmux) -> None:
         li = unique("li")
@@ -356,7 +356,7 @@ class TestFromThenOn:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are made by root alone")
 class TestToAnotherMachine:
-    """Without TLS: what is sent can be read on the way, and chatcli says so, once."""
+    """Connections to another machine without TLS. chatcli says once that others can read what is sent."""
 
     @pytest.fixture
     def network(self) -> Iterator[Network]:
@@ -428,7 +428,7 @@ class TestLostConnection:
         assert [next(word for word in told if word in row) for row in rows[1:]] == told * 2
 
     def test_the_session_ends_elsewhere(self, server: Server, papers: Path) -> None:
-        """It is the client that closes then."""
+        """The client closes its TLS connection when its session ends elsewhere."""
         events: list[Event] = []
 
         async def run(front: Front) -> None:

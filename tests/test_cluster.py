@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +40,7 @@ def answers(address: str, port: int, header: bytes = b"") -> bool:
 
 
 def await_answers(cluster: Cluster, seconds: float = 30) -> None:
-    """Wait until both hosts answer, and nginx."""
+    """Wait until both hosts and nginx answer."""
     for address in ("127.0.0.2", "127.0.0.3"):
         host = partial(answers, address, cluster.host_port, b"PROXY UNKNOWN\r\n")
         until(host, f"{address} answers", seconds)
@@ -46,9 +48,9 @@ def await_answers(cluster: Cluster, seconds: float = 30) -> None:
 
 
 def on_each_host(cluster: Cluster, connect: Callable[[], Modern | Classic]) -> list[Modern | Classic]:
-    """A logged-in client on each host."""
+    """Return a logged-in client on each host."""
     found: dict[str, Modern | Classic] = {}
-    with ExitStack() as tried:  # held meanwhile: nginx gives the next one to the other host
+    with ExitStack() as tried:  # kept open, so that nginx picks the other host next
         for _ in range(20):
             client = connect()
             if found.setdefault(cluster.host_of(client.id), client) is not client:
@@ -59,7 +61,10 @@ def on_each_host(cluster: Cluster, connect: Callable[[], Modern | Classic]) -> l
 
 
 def test_clients_of_the_course_that_leave_out_delimiters(cluster: Cluster) -> None:
-    """Through nginx; one that only logs in and listens is written to as it numbers, on whichever host."""
+    """Course clients that leave out delimiters chat through nginx.
+
+    A client that only logs in and listens is written to in its own numbering, on either host.
+    """
 
     def connect() -> Classic:
         return Classic(cluster.port, numbering="course")
@@ -104,6 +109,14 @@ def test_the_hosts_themselves_take_nothing_from_nginx_s_address_without_a_header
         assert direct.recv(100) == b""
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can start programs as another user")
+def test_only_masters_are_root(cluster: Cluster) -> None:
+    titles = cluster.processes()
+    roots = [titles[pid] for pid in titles if Path(f"/proc/{pid}").stat().st_uid == 0]
+    assert all("master" in title for title in roots), roots
+    assert {title.split()[0] for title in titles.values()} > {"mariadbd", "redis-server"}, titles
+
+
 def test_tls(cluster: Cluster) -> None:
     context = ssl.create_default_context(cafile=str(cluster.state / "server.crt"))
     with (
@@ -135,7 +148,7 @@ def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
     assert len(family) > 10
     cluster.control("stop", "all")
     assert not any(map(is_alive, family)), family
-    assert [path.name for path in cluster.sockets()] == ["supervisor.sock"]  # to start it again
+    assert [path.name for path in cluster.sockets()] == ["supervisor.sock"]  # kept for `start`
     with pytest.raises(OSError):
         Wire(cluster.port)
     cluster.control("start", "all")
@@ -144,7 +157,7 @@ def test_stop_all_leaves_no_process_and_no_socket(cluster: Cluster) -> None:
 
 
 def test_a_shutdown_ends_the_hosts_first(cluster: Cluster) -> None:
-    """So clients are told, and nginx has none left to wait for."""
+    """The hosts end before nginx. So clients are told, and nginx has no connection left to wait for."""
     client, family, supervisord = Modern(cluster.port).join_in(), cluster.processes(), cluster.pid()
     cluster.control("shutdown")
     assert client.push(m.BYE)["reason"] == "draining"

@@ -37,7 +37,7 @@ def test_a_path_that_cannot_be(name: str, says: str) -> None:
 
 
 def test_no_home() -> None:
-    """The user's list of users says where it is."""
+    """Without HOME, the home directory is the one in the user database."""
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
     (line,) = re.findall(r"^ *home=\$\{XDG.*?\}(?= )", (ROOT / "bin/cluster").read_text(), re.MULTILINE)
     shell = ["bash", "-euc", f"{line}; echo $home"]
@@ -73,7 +73,10 @@ def test_nginx_has_no_stream_module(cluster: Cluster) -> None:
 
 
 def test_what_a_host_says_that_cannot_start_is_passed_on(cluster: Cluster) -> None:
-    """And it is tried again: as soon as its configuration is mended, it runs."""
+    """The cluster's start shows why a host cannot start.
+
+    The host is tried again, and runs as soon as its configuration is corrected.
+    """
     cluster.edit("cluster.toml", "[listen]", "[limits]\nmessage_rate = 'often'\n[listen]")
     started = cluster.start()
     assert started.returncode == 1
@@ -86,7 +89,7 @@ def test_what_a_host_says_that_cannot_start_is_passed_on(cluster: Cluster) -> No
 
 
 def test_one_host_cannot_listen(cluster: Cluster) -> None:
-    """The other one serves."""
+    """The start names the host that cannot listen. The other host serves."""
     cluster.edit("supervisord.conf", "-b 127.0.0.3", "-b 192.0.2.1")
     started = cluster.start()
     assert started.returncode == 1
@@ -97,7 +100,10 @@ def test_one_host_cannot_listen(cluster: Cluster) -> None:
 
 
 def test_a_host_runs_and_does_not_answer(cluster: Cluster) -> None:
-    """The other one does, through nginx too: it is asked by itself."""
+    """The start names a host that does not answer, because it asks each host by itself.
+
+    The other host answers, through nginx too.
+    """
     cluster.edit("supervisord.conf", "-b 127.0.0.3", "-b 127.0.0.3 --redis-url redis://127.0.0.1:1")
     started = cluster.start()
     assert started.returncode == 1

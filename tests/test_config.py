@@ -132,7 +132,10 @@ def test_a_file_as_editors_on_windows_write_it(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path: Path) -> None:
-    """`-c <(…)` would be read as empty on HUP, and set every key to its default."""
+    """Only a regular file is accepted.
+
+    `-c <(…)` would be read as empty on HUP, which would set every key to its default.
+    """
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (fifo, Path("/dev/zero")):

@@ -1,4 +1,4 @@
-"""Connections to Redis, made by redis-py: what the rest of the bus takes for granted of them."""
+"""Tests of connections to Redis, made by redis-py. They check what the rest of the bus relies on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.server import until
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a Redis with a password."""
+    """Path of the socket of a Redis with a password."""
     path = tmp_path_factory.mktemp("redis") / "redis.sock"
     argv = [
         "redis-server",

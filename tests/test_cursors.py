@@ -1,4 +1,4 @@
-"""How far a member has read, as it is gathered and then written, against a real MariaDB."""
+"""Cursors of a member, gathered in memory and then written, against a real MariaDB."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.server import Server, children
 
 _USER, _CONV, _LAST = 7, "g1", 12
 
-#: What may happen: the client confirms or reads up to a number, its own message of the next number is
-#: acknowledged (or that of someone else is), all is written.
+#: Steps of a run: the client confirms or reads up to a number, or all cursors are written ("flush").
+#: With "own", the client's message of the next number is acknowledged; with "other", another user's.
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("confirm"), st.integers(1, _LAST + 3)),
@@ -35,7 +35,7 @@ _steps = st.lists(
 
 
 class Row:
-    """One membership in a conversation of `_LAST` messages."""
+    """A membership in a conversation of `_LAST` messages."""
 
     def __init__(self, url: str):
         self._loop = EventLoop()
@@ -48,7 +48,7 @@ class Row:
         self._loop.close()
 
     def reset(self) -> None:
-        """Nothing is confirmed, nor gathered."""
+        """Begin again with nothing confirmed and nothing gathered."""
         self.cursors = Cursors(self._loop, self._database)
         self.cursors.begin(self.epoch())
         conversation = "REPLACE INTO conversation (conv, last_seq, touched) VALUES (%s, %s, UTC_TIMESTAMP())"
@@ -56,13 +56,13 @@ class Row:
         self._execute("REPLACE INTO member (user, conv) VALUES (%s, %s)", (_USER, _CONV))
 
     def flush(self) -> tuple[int, int]:
-        """Write; what is there then: confirmed, read."""
+        """Write the cursors. Return those of the row as `(confirmed, read)`."""
         self._run(self.cursors.flush())
         query = "SELECT recv_seq, read_seq FROM member WHERE user = %s AND conv = %s"
         return self._execute(query, (_USER, _CONV))[0]
 
     def say(self, *ages: int) -> None:
-        """Store messages, from the first number on, that were said so many seconds ago."""
+        """Store messages, from number 1 on, that were sent `ages` seconds ago."""
         now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
         for seq, age in enumerate(ages, 1):
             self._execute(
@@ -76,14 +76,14 @@ class Row:
         return str(value)
 
     def renew(self) -> None:
-        """Have a new epoch, as a worker does that has found a loss."""
+        """Begin a new epoch, as a worker does that has found a loss."""
         self._run(self._database.run(epoch.renew, (self.epoch(),), True))
 
     def _run(self, work: Awaitable[object]) -> None:
         self.wait(spawn(_wait(work)))
 
     def wait(self, done: Future[None]) -> None:
-        """Until it is done, which it must be soon."""
+        """Run the loop until `done` is done. Raises AssertionError after 10 s."""
         done.add_done_callback(lambda _: self._loop.stop())
         late = self._loop.call_later(10.0, self._loop.stop)
         if not done.done():
@@ -114,8 +114,10 @@ def row() -> Iterator[Row]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=_steps)
 def test_law(row: Row, steps: list[tuple[str, int]]) -> None:
-    """Cursors never go back, nor beyond the last message, nor past what is neither confirmed nor one's own;
-    and they get where they were told to go."""
+    """Cursors get where they are told to go. They never move back or past the last message.
+
+    Beyond that position they pass only the member's own messages.
+    """
     row.reset()
     own: set[int] = set()
     stored, recv, read = 0, 0, 0
@@ -141,7 +143,7 @@ def test_law(row: Row, steps: list[tuple[str, int]]) -> None:
 
 
 def test_what_was_confirmed_in_one_epoch_is_not_written_in_the_next(row: Row) -> None:
-    """Neither by a worker that has not heard of it, nor by one that has."""
+    """No worker writes confirmations of an earlier epoch, whether it has heard of the new epoch or not."""
     row.reset()
     row.cursors.confirm(_USER, _CONV, 5)
     row.renew()
@@ -154,7 +156,10 @@ def test_what_was_confirmed_in_one_epoch_is_not_written_in_the_next(row: Row) ->
 
 
 def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
-    """Who confirmed a message that was lost may have confirmed another one that has its number now."""
+    """A new epoch moves the cursors back before recent messages.
+
+    A member may have confirmed a lost message whose number another message has now.
+    """
     row.reset()
     row.say(*[600] * 9, 20, 10, 0)
     row.cursors.confirm(_USER, _CONV, 11)
@@ -166,7 +171,7 @@ def test_a_new_epoch_takes_back_what_was_confirmed_lately(row: Row) -> None:
 
 
 def test_a_session_ends_while_all_are_written(row: Row) -> None:
-    """Each user's are written by one of both at a time, and nobody waits for ever."""
+    """Each user's cursors are written by one flush at a time, and no flush waits for ever."""
     row.reset()
     users = range(_USER, _USER + 3)
     for user in users:

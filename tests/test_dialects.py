@@ -1,4 +1,4 @@
-"""Classic clients in the wild: missing delimiters, other numberings, other names, hours at the menu."""
+"""Classic clients in the wild: missing delimiters, other numberings and field names, hours at the menu."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.server import Server, until
 from tests.talk import PASSWORD, PROXY, UNLIMITED, Classic, Modern, Wire, new_name
 
 HEADER = b"PROXY TCP4 192.0.2.%d 192.0.2.1 4321 6000\r\n"
-#: Seconds in which a frame must be finished, on the server of this file.
+#: Seconds within which a stranger must finish a frame, on the server of this file.
 LOGIN_TIME = 1.0
 MINE = """
 [classic.numberings.mine]
@@ -49,7 +49,7 @@ LIMITS = f"login_time = {LOGIN_TIME}\nstrangers_per_address = 3\n[listen]\nproxy
 
 @pytest.fixture(scope="module")
 def wild() -> Iterator[Server]:
-    """Numberings are told, one of our own among them; a proxy has clients behind it."""
+    """A server that tells numberings apart, including a configured one. Some clients come through a proxy."""
     with Server("-w", "1", config=UNLIMITED + LIMITS + MINE) as server:
         yield server
 
@@ -66,7 +66,7 @@ def header(request: pytest.FixtureRequest) -> bytes:
 
 
 def stored(server: Server, user: int) -> str | None:
-    """The numbering that is remembered for an account."""
+    """Return the numbering that is stored for an account, or None."""
     socket_path = run_dir(server.data_dir) / "mysql.sock"
     url = f"mysql://root@/forkchat?unix_socket={socket_path}"
     with closing(connect(url)) as database, database.cursor() as cursor:
@@ -76,7 +76,7 @@ def stored(server: Server, user: int) -> str | None:
 
 
 def again(server: Server, user: int, **how: Any) -> Classic:
-    """The account logs in on a new connection, when the session of an earlier one is over."""
+    """Log in on a new connection, once the account's earlier session is over. Return the client."""
     client = Classic(server.port, **how)
     until(lambda: client.login(user)["errno"] == 0, "the earlier session is over")
     client.id = user
@@ -87,7 +87,10 @@ def again(server: Server, user: int, **how: Any) -> Classic:
 
 
 def test_some_frames_end_with_nothing(wild: Server, friend: Modern, header: bytes) -> None:
-    """Each in a read of its own, glued to the next, cut anywhere: the logout without NUL too."""
+    """Frames without a delimiter are handled: in a read of their own, joined to the next, or cut anywhere.
+
+    A logout without NUL is handled, too.
+    """
     client = Classic(wild.port, header=header).join_in()
     chat = [client.encode(m.ONE_CHAT, toid=friend.id, msg=f'{{"n":{n}}}{{') for n in range(6)]
     client.send(client.encode(m.CREATE_GROUP, groupname="g", groupdesc="")[:-1])
@@ -103,15 +106,15 @@ def test_some_frames_end_with_nothing(wild: Server, friend: Modern, header: byte
     assert friend.pushed() == []
 
 
-# Not logged in.
+# Clients that are not logged in.
 
 
 def test_hours_at_the_menu(wild: Server, friend: Modern, header: bytes) -> None:
-    """Many times the time that a frame may take, before the first login and after a logout."""
+    """A client may be silent for longer than a frame may take, before the first login and after a logout."""
     client = Classic(wild.port, header=header)
     wild.wait_log(rf"peer\.connected peer={PROXY if header else '127.0.0.1'}:{client.own_port}")
     client.deadline(3 * LOGIN_TIME)
-    with pytest.raises(TimeoutError):  # and nothing comes: some clients would take it for the login's answer
+    with pytest.raises(TimeoutError):  # nothing is sent: some clients would take it for the login's answer
         client.frame()
     client.deadline(10)
     client.join_in()
@@ -124,11 +127,11 @@ def test_hours_at_the_menu(wild: Server, friend: Modern, header: bytes) -> None:
 
 
 def test_strangers_of_one_address_are_bounded(wild: Server, friend: Modern) -> None:
-    """The one that was silent for longest gives way; those who have logged in do not count."""
+    """The stranger that was silent for longest gives way. Clients that have logged in do not count."""
     inside = Classic(wild.port, header=HEADER % 2).join_in()
     first, second, third = (Classic(wild.port, header=HEADER % 2).register() for _ in range(3))
     other = Classic(wild.port, header=HEADER % 3).register()
-    assert first.login(friend.id, "wrong")["errno"] == 1  # the second is the longest silent now
+    assert first.login(friend.id, "wrong")["errno"] == 1  # the second has now been silent for longest
     fourth = Modern(wild.port, header=HEADER % 2)
     assert second.wait_closed() == b""
     for client in (first, third, other):
@@ -162,7 +165,7 @@ def test_a_logged_out_client_is_a_stranger_again(wild: Server) -> None:
     clients = [Classic(wild.port, header=HEADER % 5).join_in() for _ in range(4)]
     for client in clients[:3]:
         client.say(m.LOGINOUT)
-        assert client.login(clients[3].id, "wrong")["errno"] == 1  # what was before is done
+        assert client.login(clients[3].id, "wrong")["errno"] == 1  # the logout has been handled
     clients[3].say(m.LOGINOUT)
     assert clients[0].wait_closed() == b""
     for client in clients[1:]:
@@ -222,7 +225,10 @@ def test_another_client_of_the_account_changes_what_is_known(wild: Server, frien
 
 
 def test_a_broken_frame_is_not_taken_for_the_other_numbering(wild: Server, friend: Modern) -> None:
-    """A group chat without its text, which would be the course's joining; a logout that is a chat there."""
+    """A broken frame does not count as a valid one of the other numbering.
+
+    In the course's numbering, a group chat without its text would be a join, and this logout a chat.
+    """
     client = Classic(wild.port).join_in()
     group = friend.done(m.CREATE_GROUP, groupname="open")["groupid"]
     for msgid, fields in ((m.GROUP_CHAT, {"groupid": group}), (m.LOGINOUT, {"groupid": group, "msg": "x"})):
@@ -318,7 +324,7 @@ def test_a_profile_of_ones_own() -> None:
 
 
 def test_the_notes_authors_client() -> None:
-    """It reads `error`; a client that reads `errno` is served by the same server."""
+    """The author's client reads `error`. The same server serves a client that reads `errno`."""
     with Server("-w", "1", config=UNLIMITED + "[classic]\nprofile = 'author'\n") as server:
         client = Classic(server.port)
         assert client.ask(m.REG, name="author", password=PASSWORD) == {

@@ -1,4 +1,7 @@
-"""The private MariaDB and Redis: they come with the master, go with it, and are never fought over."""
+"""Tests of the private MariaDB and Redis.
+
+They start and end with the master, and no two masters share them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that goes back in time under running workers: clients are sent away and told of it."""
+"""A database that goes back in time under running workers, which then send their clients a BYE."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def epoch(server: Server) -> str:
 
 
 def go_back(server: Server, conv: str) -> None:
-    """The conversation has its first message alone."""
+    """Cut the conversation back to its first message."""
     match = re.search(r"--socket=(\S+)", " ".join(children(server.pid).values()))
     assert match
     with closing(connect(f"mysql://root@/forkchat?unix_socket={match[1]}")) as connection:
@@ -32,7 +32,10 @@ def go_back(server: Server, conv: str) -> None:
 
 @pytest.mark.parametrize("is_followed", [True, False], ids=["by those who are here", "by its numbers alone"])
 def test_a_conversation_that_goes_back_ends_the_epoch(is_followed: bool) -> None:
-    """It is noticed by what was delivered; if all have come anew since, by a number that is given twice."""
+    """Workers notice the loss of messages that they have delivered.
+
+    If all clients have reconnected since, a worker notices that a number is given twice.
+    """
     with Server("-w", "2" if is_followed else "1") as server:
         li, bo = (Modern(server.port).join_in() for _ in range(2))
         for n in range(3):

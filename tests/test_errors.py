@@ -1,4 +1,4 @@
-"""Errors of MySQL that are on no list: everything waits for it, is answered, and goes on when it is over."""
+"""MySQL errors outside the list of known ones: work waits, requests are answered, all goes on afterwards."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def database(server: Server) -> Iterator[Connection]:
 
 @contextmanager
 def without(database: Connection, table: str) -> Iterator[None]:
-    """The table is away: MySQL answers 1146, which says nothing of MySQL being away."""
+    """Rename the table while entered. MySQL then answers 1146, which does not mean that MySQL is away."""
     with database.cursor() as cursor:
         cursor.execute(f"RENAME TABLE {table} TO {table}_away")
         try:
@@ -54,7 +54,7 @@ def _texts(client: Modern) -> list[Any]:
 
 
 def test_what_was_acknowledged_meanwhile_is_shown_afterwards(server: Server, database: Connection) -> None:
-    """The recipient's worker cannot read where the conversation stands."""
+    """A message is shown late if the recipient's worker cannot read the conversation's position meanwhile."""
     li = Modern(server.port).join_in()
     bo = elsewhere(server, li, lambda: Modern(server.port)).join_in()
     li.done(m.ONE_CHAT, toid=bo.id, msg="before", cid="0")
@@ -77,7 +77,7 @@ def _come_again(server: Server, li: Modern, bo: Modern) -> Modern:
 
 
 def test_session_that_ends_meanwhile_is_over(server: Server, database: Connection) -> None:
-    """Its cursors cannot be written: its claim is released all the same, and they are written later."""
+    """A session's claim is released although its cursors cannot be written. They are written later."""
     li, bo = (Modern(server.port).join_in() for _ in range(2))
     last = li.done(m.ONE_CHAT, toid=bo.id, msg="hi", cid="1")["seq"]
     bo.push(m.ONE_CHAT)
@@ -91,7 +91,7 @@ def test_session_that_ends_meanwhile_is_over(server: Server, database: Connectio
         answer = until(lambda: _unless_online(again, bo.name), "the claim is released")
         assert answer is not None and answer["errno"] == 11  # not 2, nor a closed connection
     until(lambda: _if_done(again, bo.name), "log-ins work again", 10)
-    # What it had confirmed may not have been written when it came back, and is a moment later.
+    # The confirmed position may be written only a moment after the login.
     until(lambda: again.done(m.SYNC)["convs"][0]["recv"] == last, "the cursor is written", 10)
 
 
@@ -144,7 +144,7 @@ def test_request_is_answered_and_the_connection_stays(
 
 
 def test_slow_reader_that_drains_meanwhile_is_told(server: Server, database: Connection) -> None:
-    """The 112 that was promised comes when MySQL can say where the conversations stand."""
+    """A slow reader gets the pending 112 once MySQL can give the conversations' positions again."""
     li = Modern(server.port).join_in()
     bo = Modern(server.port, receive_buffer=4096).join_in()
     count = 0
@@ -154,7 +154,7 @@ def test_slow_reader_that_drains_meanwhile_is_told(server: Server, database: Con
         for _ in range(20):
             count += 1
             li.done(m.ONE_CHAT, toid=bo.id, msg="x" * 4000, cid=f"{count}")
-        return count * 4000 > 8 << 20  # more than both kernels hold, and the limit
+        return count * 4000 > 8 << 20  # more than both kernels and the output limit hold
 
     until(is_congested, "bo's connection is full", 30)
     with without(database, "member"):
@@ -166,7 +166,7 @@ def test_slow_reader_that_drains_meanwhile_is_told(server: Server, database: Con
 
 
 def _drain(client: Modern) -> list[Message]:
-    """All that was sent to a slow reader, until it is answered."""
+    """Return all messages sent to a slow reader before the answer to its PING."""
     return [each for each in client.pushed() if each["msgid"] == m.ONE_CHAT]
 
 
@@ -186,7 +186,7 @@ def test_lock_of_a_stopped_worker_is_given_up(server: Server, database: Connecti
 
 
 def test_logout_is_answered_while_redis_is_away(server: Server) -> None:
-    """The session is over here; Redis hears of it when it is back, and until then nobody logs in."""
+    """The session ends at once. Redis is told when it is back, and logins fail until then."""
     bo = Modern(server.port).join_in()
     pid = server.service("redis-server")
     assert pid
@@ -200,7 +200,7 @@ def test_logout_is_answered_while_redis_is_away(server: Server) -> None:
 
 
 def test_requests_are_answered_while_a_backup_locks_all_tables(server: Server, database: Connection) -> None:
-    """What writes is answered within seconds, and what only reads goes on meanwhile."""
+    """Requests that write are refused within seconds, and requests that only read are served meanwhile."""
     clients = [Modern(server.port).join_in() for _ in range(2)]
     with database.cursor() as cursor:
         cursor.execute("FLUSH TABLES WITH READ LOCK")
@@ -221,7 +221,7 @@ _THREADS = ("reader0", "reader1", "cursors", "writer", "redis", "hashing")
 
 
 def test_a_worker_does_not_outlive_one_of_its_threads() -> None:
-    """It ends with the trace in its log, whichever thread it was, and the master starts another."""
+    """A worker logs the trace and ends when any of its threads dies, and the master starts another."""
     directory = make_data_dir()
     directory.chmod(0o777)
     command = [sys.executable, "-m", "tests.dying", str(directory)]
@@ -246,7 +246,7 @@ def _have_died(server: Server) -> bool:
 
 
 def _stir(server: Server) -> None:
-    """Have every thread of a worker do something; it may die of that, or serve nobody for a moment."""
+    """Make every thread of a worker do something. The worker may end, or serve nobody for a moment."""
     with suppress(OSError, EOFError, AssertionError), Modern(server.port) as client:
         client.join_in()
         group = client.done(m.CREATE_GROUP, groupname="ops")["groupid"]

@@ -1,4 +1,4 @@
-"""Every statement that the server runs goes by an index: MariaDB says what ran, and how it would run it."""
+"""Tests that every statement of the server uses an index. MariaDB says what ran, and how it would run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.accounts import database, make_accounts
 from tests.server import Server, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
 
-#: As many as make an index worth its while; more than that many rows looked at is a scan.
+#: Users that make an index worth its while, and rows above which a step is a scan.
 _CROWD, _FEW = 3000, 300
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\b\d+\b")
 
@@ -33,7 +33,7 @@ def cursor(server: Server) -> Iterator[Any]:
 
 
 def fill(server: Server, cursor: Any) -> None:
-    """A crowd whose members are friends in a ring, two by two in a conversation, all in one group."""
+    """Insert a crowd of friends in a ring, with a conversation for each pair and a group for all."""
     ids = [account.id for account in make_accounts(server, _CROWD)]
     ring = list(pairwise(ids))
     keys = [(f"d{a}-{b}".encode(), a, b) for a, b in ring]
@@ -57,7 +57,7 @@ def fill(server: Server, cursor: Any) -> None:
 
 
 def live(port: int) -> None:
-    """Everything a client can ask for."""
+    """Send everything that a client can ask for."""
     with Modern(port).join_in() as li, Modern(port).join_in() as bo, Classic(port).join_in() as old:
         li.done(m.ADD_FRIEND, friendid=bo.id)
         group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
@@ -107,7 +107,7 @@ def test_no_statement_scans_a_table(server: Server, cursor: Any) -> None:
         ]
         return [each for packet in packets for each in re.split("; (?=INSERT|COMMIT)", packet)]
 
-    # What a worker does by itself every few seconds.
+    # Wait for the statements that a worker runs by itself every few seconds.
     until(
         lambda: all(
             any(part in each for each in statements()) for part in ("touched >=", "UPDATE member m JOIN")

@@ -1,4 +1,4 @@
-"""Failovers with real replication: the address leads to the new primary, old connections stay."""
+"""Failovers with real replication. The address leads to the new primary; old connections stay open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.replication import MySQLPair, RedisPair, pairs, within
 from tests.server import Server, forkchat, until
 from tests.talk import PASSWORD, UNLIMITED, Classic, Modern, elsewhere, new_name
 
-#: Seconds in which everything works again.
+#: Seconds after a failover within which everything works again.
 _RECOVERED = 10.0
 _databases = itertools.count(1)
 _ALREADY_ONLINE, _UNAVAILABLE = 2, 11
@@ -32,7 +32,7 @@ def both() -> Iterator[tuple[MySQLPair, RedisPair]]:
 
 
 class Site:
-    """Hosts with a database of their own at the pairs, and who is online there."""
+    """Hosts that share a database of their own on the server pairs, and the clients connected to them."""
 
     def __init__(self, mysql: MySQLPair, redis: RedisPair, stack: ExitStack):
         self.mysql, self.redis = mysql, redis
@@ -45,11 +45,11 @@ class Site:
         return self._stack.enter_context(Server("-w", str(workers), *self.urls, config=UNLIMITED))
 
     def people(self, *hosts: Server) -> list[Modern]:
-        """One on each, all online."""
+        """Log in a new user on each host."""
         return [self.connect(host).join_in() for host in hosts]
 
     def connect(self, host: Server) -> Modern:
-        """Somebody who lives on while others are waited for, and answers when asked whether they do."""
+        """Connect a client that answers PINGs even while the test waits for another client."""
         client = self._stack.enter_context(Modern(host.port))
         client.company = self._company
         self._company.add(client)
@@ -65,20 +65,22 @@ def site(both: tuple[MySQLPair, RedisPair]) -> Iterator[Site]:
         yield Site(mysql, redis, stack)
 
 
-# What must work again.
+# Operations that must work again after a failover.
 
 
 def log_in(host: Server, client: Modern, **fields: Any) -> Modern:
-    """A user who is not online, or takes over, logs in within the time."""
+    """Log in as `login` does. Return only the new connection."""
     return login(host, client, **fields)[0]
 
 
 def login(
     host: Server, client: Modern, takeover: bool = False, may_be_unsure: bool = False
 ) -> tuple[Modern, dict[str, int]]:
-    """The same, and where the conversations end that the answer lists.
+    """Log in the user of `client` on a new connection, within `_RECOVERED` seconds.
 
-    The server `may_be_unsure` for a while whether the user is online, and then refuses the login.
+    Return the connection, and the last number of each conversation that the answer lists. The user must be
+    offline or take over. With `may_be_unsure`, the server may refuse the login while it cannot tell whether
+    the user is online.
     """
     new = Modern(host.port)
     new.company = client.company
@@ -96,7 +98,7 @@ def login(
 
 
 def arrive(host: Server) -> Modern:
-    """Somebody registers and logs in, within the time."""
+    """Register a new user and log in, both within `_RECOVERED` seconds."""
     new = Modern(host.port)
     name = new_name()
 
@@ -112,7 +114,7 @@ def arrive(host: Server) -> Modern:
 
 
 def done(client: Modern, msgid: int, **fields: Any) -> dict[str, Any]:
-    """The answer to a request that is asked again while it is unavailable, and then succeeds."""
+    """Repeat a request while it is unavailable. Return the answer once it succeeds."""
     answers: list[dict[str, Any]] = []
 
     def attempt() -> bool:
@@ -130,17 +132,20 @@ def shown(client: Modern, text: str) -> None:
 
 
 def stored(client: Modern, conv: str) -> list[str]:
-    """The texts of a conversation, as FETCH gives them."""
+    """Return the texts of a conversation, as FETCH gives them."""
     return [each["msg"] for each in done(client, m.FETCH, conv=conv, after=0, limit=200)["msgs"]]
 
 
 def refused(host: Server, client: Modern) -> None:
-    """Someone who is online is refused a second session, once it can be told."""
+    """Check that the online user of `client` is refused a second session, once the server can tell."""
     assert tries_again(host, client)[1] == _ALREADY_ONLINE, "the same user is online twice"
 
 
 def tries_again(host: Server, client: Modern) -> tuple[Modern, int]:
-    """A second connection of someone who is online, and what its login is answered, once it can be told."""
+    """Log in an online user on a second connection, again while that is unavailable.
+
+    Return the connection and the error number of the last answer.
+    """
     other = Modern(host.port)
     answers: list[int] = []
 
@@ -153,7 +158,7 @@ def tries_again(host: Server, client: Modern) -> tuple[Modern, int]:
 
 
 def sees(watcher: Modern, friend: Modern, state: str) -> None:
-    """The list of friends is right within the time."""
+    """Wait until the watcher's list of friends has `friend` in this state."""
 
     def is_right() -> bool:
         friends = done(watcher, m.FRIENDS, op="list")["friends"]
@@ -170,7 +175,7 @@ def by_password(host: Server, name: str) -> Modern:
 
 
 def offline(host: Server, user: int) -> list[str]:
-    """What a classic client is told at a login, which succeeds within the time."""
+    """Log in with a classic client, within `_RECOVERED` seconds. Return the missed messages' texts."""
     answers: list[dict[str, Any]] = []
 
     def attempt() -> bool:
@@ -183,7 +188,7 @@ def offline(host: Server, user: int) -> list[str]:
 
 
 def stays(client: Modern) -> None:
-    """The session was not ended, and knows it."""
+    """Check that the session was not ended by a BYE."""
     assert not [each for each in client.pushed() if each["msgid"] == m.BYE]
 
 
@@ -228,7 +233,10 @@ def fails_over_and_back(pair: RedisPair) -> None:
 def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
     site: Site, breakage: Callable[[RedisPair], None]
 ) -> None:
-    """That host has nothing to do but to refresh its leases; the users' sessions there live."""
+    """Users whose sessions live on an idle host cannot log in twice.
+
+    The idle host only refreshes its leases, so it notices the failover late.
+    """
     idle, busy = site.host(workers=2), site.host(workers=2)
     people = site.people(*[idle] * 8)
     breakage(site.redis)
@@ -250,8 +258,12 @@ def test_nobody_gets_in_twice_before_the_other_host_has_noticed(
 def test_a_host_that_starts_after_a_failover_takes_nobody_for_an_orphan(
     site: Site, stays_behind: str
 ) -> None:
-    """One connection of the other host's worker is led to the new primary, the other stays at the old one:
-    what is published there comes, by replication, but whoever publishes is told that nobody listens."""
+    """A host that starts after a failover does not take a live session for an orphan.
+
+    One connection of the other host's worker moves to the new primary, the other stays at the old one.
+    Messages published at the new primary still arrive by replication. But PUBLISH reports that nobody
+    listens.
+    """
     host = site.host()
     li, bo = site.people(host, host)
     old = site.redis.primary
@@ -259,7 +271,7 @@ def test_a_host_that_starts_after_a_failover_takes_nobody_for_an_orphan(
     moves = {"pubsub": "normal", "normal": "pubsub"}[stays_behind]
     old.client.execute_command("CLIENT", "KILL", "TYPE", moves, "SKIPME", "yes")
     other = site.host()
-    over = time.monotonic() + 9  # an old session is void after 5 s; who lost their subscription knows after 8
+    over = time.monotonic() + 9  # old sessions are void after 5 s; lost subscriptions are noticed after 8 s
     while time.monotonic() < over:
         for client in (li, bo):
             refused(other, client)
@@ -269,7 +281,7 @@ def test_a_host_that_starts_after_a_failover_takes_nobody_for_an_orphan(
 
 
 def test_redis_fails_back(site: Site) -> None:
-    """Twice within the time of a lease, so that nothing that either knows has run out."""
+    """Redis fails over and back within the TTL of a lease, so that no key of either server has expired."""
     host = site.host(workers=2)
     (li,) = site.people(host)
     bo = elsewhere(host, li, lambda: site.connect(host).join_in())
@@ -285,9 +297,10 @@ def test_redis_fails_back(site: Site) -> None:
 
 
 def test_redis_fails_over_during_logins(site: Site) -> None:
-    """Whatever stage they are in: each is answered, and a second attempt succeeds within the time.
+    """A login is answered at any stage of the failover, and a second attempt succeeds in time.
 
-    A claim that the new primary never got does not keep out the next, which then ends the session."""
+    A claim that the new primary never received does not keep out the next login, which then ends the session.
+    """
     host = site.host(workers=2)
     people = site.people(*[host] * 6)
     for each in people:
@@ -315,7 +328,7 @@ def refuses_writes(site: Site) -> None:
 
 
 def is_down_for_reads(site: Site) -> None:
-    """MASTERDOWN: a replica without its primary that does not answer from what it has."""
+    """Make the primary answer MASTERDOWN, as a replica without its primary that serves no stale data."""
     site.redis.replica.client.replicaof("NO", "ONE")
     site.redis.primary.client.config_set("replica-serve-stale-data", "no")
     site.redis.primary.client.replicaof("127.0.0.1", "1")
@@ -330,7 +343,7 @@ def is_out_of_memory(site: Site) -> None:
 def test_an_empty_redis_takes_the_place_of_one_that_refuses(
     site: Site, breakage: Callable[[Site], None]
 ) -> None:
-    """The old one keeps its connections and answers each command with an error."""
+    """The hosts move to an empty Redis while the old one keeps connections and answers only errors."""
     host = site.host(workers=2)
     (li,) = site.people(host)
     bo = elsewhere(host, li, lambda: site.connect(host).join_in())
@@ -343,7 +356,7 @@ def test_an_empty_redis_takes_the_place_of_one_that_refuses(
         arrive(host)
         for client in (li, bo):
             until(lambda client=client: new.client.get(keys.session(client.id)), "claimed again")  # type: ignore[misc]
-        for client in (li, bo):  # soon after each other: they are asked whether they live
+        for client in (li, bo):  # in quick succession, because a refusal sends a PING to the session
             refused(host, client)
             stays(client)
         done(li, m.ONE_CHAT, toid=bo.id, msg="hi", cid="hi")
@@ -355,7 +368,11 @@ def test_an_empty_redis_takes_the_place_of_one_that_refuses(
 
 
 def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
-    """It holds: a session that was replaced since, one that ended since, and lacks one that began since."""
+    """Sessions are right again after Redis comes back with an old snapshot.
+
+    The snapshot has a session that was replaced later and a session that ended later. It lacks a session
+    that began later.
+    """
     host, other = site.host(), site.host()
     watcher, moves, leaves, comes = site.people(host, host, host, host)
     for friend in (moves, leaves, comes):
@@ -380,11 +397,11 @@ def test_redis_comes_back_with_an_old_snapshot(site: Site) -> None:
     for client in (watcher, moved, came):
         stays(client)
     moved.close()
-    log_in(host, moved, may_be_unsure=True)  # the connection's end may come later
+    log_in(host, moved, may_be_unsure=True)  # the server may not have noticed the close yet
 
 
 def test_what_others_have_in_redis(site: Site) -> None:
-    """Keys of another type, and members that are no leases, harm nobody but those whose they are."""
+    """A key of another type disturbs only its own user. Set members that are no leases disturb nobody."""
     client = site.redis.primary.client
     client.sadd(keys.LEASES, "not a lease", b"\xff")
     host = site.host()
@@ -404,7 +421,7 @@ def test_what_others_have_in_redis(site: Site) -> None:
 
 
 def test_redis_loads_for_a_while(site: Site) -> None:
-    """It answers LOADING meanwhile; then it is what it was before."""
+    """Redis answers LOADING for a while, and then has the same data as before."""
     host = site.host()
     li, gone = site.people(host, host)
     gone.close()
@@ -452,13 +469,15 @@ def test_mysql_fails_over_and_connections_stay(site: Site) -> None:
 
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_what_is_read_is_never_older_than_what_was_acknowledged(site: Site, is_cut: bool) -> None:
-    """Through every worker of both hosts, whose connections may be at the old primary, from the first
-    acknowledgement on; `is_cut`: one host is told at once, the other is not."""
+    """No worker of either host reads older data once the new primary has acknowledged a message.
+
+    The workers' connections may still be at the old primary. With `is_cut`, they all end at the failover.
+    """
     hosts = site.host(workers=2), site.host(workers=2)
     li, bo = site.people(*hosts)
     conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0", cid="0")["conv"]
     readers = [Modern(host.port) for host in hosts for _ in range(4)]
-    for reader in readers:  # all of li's: a takeover each time
+    for reader in readers:  # all log in as li, each by a takeover
         reader.login(name=li.name, password=PASSWORD, takeover=True)
     li = readers[-1]
     site.mysql.fail_over()
@@ -477,7 +496,7 @@ def test_what_is_read_is_never_older_than_what_was_acknowledged(site: Site, is_c
 
 
 class AtOnce:
-    """A lane that runs in the caller's thread."""
+    """A lane that runs each call at once, in the caller's thread."""
 
     backlog = 0
 
@@ -490,7 +509,10 @@ class AtOnce:
 
 
 def test_nothing_is_read_from_the_old_primary_once_something_is_written_to_the_new_one(site: Site) -> None:
-    """A connection that was replaced too early was led to the old one again."""
+    """Reads go to the new primary from the first write there.
+
+    A connection that is replaced too early leads to the old primary again.
+    """
     site.host()
     primary = Primary()
     reader, writer = (Database(site.mysql.url(site.database), AtOnce(), primary) for _ in range(2))
@@ -512,7 +534,7 @@ def test_nothing_is_read_from_the_old_primary_once_something_is_written_to_the_n
     assert reader.run(read, (), False).result() == 1
     for each in (reader, writer):
         each.close()
-    site.mysql.fail_over()  # all of it
+    site.mysql.fail_over()  # the whole failover, for the next tests
 
 
 def test_mysql_fails_back(site: Site) -> None:
@@ -554,7 +576,7 @@ def epoch(host: Server) -> str:
 @pytest.mark.parametrize("lost", [3, 40])
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_replica_that_lacks_the_last_messages(site: Site, lost: int, is_cut: bool) -> None:
-    """Everyone is told and comes again; what is said from then on is shown."""
+    """All clients are told to reconnect after a loss. Messages sent from then on are delivered."""
     host = site.host(workers=2)
     (li,) = site.people(host)
     bo = elsewhere(host, li, lambda: site.connect(host).join_in())
@@ -570,7 +592,7 @@ def test_a_replica_that_lacks_the_last_messages(site: Site, lost: int, is_cut: b
     site.mysql.fail_over(does_old_follow=False)
     if is_cut:
         site.mysql.address.cut()
-    # A third person at whichever worker; and li, who may be told before they can say anything.
+    # A third user registers on either worker. li may get the BYE before sending anything.
     third = arrive(host)
     for client in (li, bo):
         client.deadline(_RECOVERED)
@@ -586,8 +608,10 @@ def test_a_replica_that_lacks_the_last_messages(site: Site, lost: int, is_cut: b
 
 
 def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
-    """The numbers of those that are lost are given again, at once, by a worker that knew nothing of it. A
-    classic client is shown the new ones in their order, those under new numbers last."""
+    """New messages get the lost messages' numbers at once, from a worker that does not know of the loss.
+
+    A classic client is shown the new messages in order, those with unused numbers last.
+    """
     host, other = site.host(), site.host()
     li, bo = site.people(host, host)
     old = Classic(host.port, b"\n").join_in()
@@ -607,13 +631,13 @@ def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
     new = Modern(other.port)
     assert new.login(name=li.name, password=PASSWORD, takeover=True)["errno"] == 0
     site.mysql.fail_over(does_old_follow=False)
-    for n in range(6):  # past the end of what was lost
+    for n in range(6):  # more than were lost
         for each in (old, bo):
             message = {"toid": each.id, "msg": f"new {n}", "cid": f"new {n} {each.id}"}
             try:
                 done(new, m.ONE_CHAT, **message)
-            except EOFError:  # another worker has noticed already
-                new = by_password(other, li.name)  # its token is among what is lost
+            except EOFError:  # another worker has already noticed the loss
+                new = by_password(other, li.name)  # the token was lost, too
                 done(new, m.ONE_CHAT, **message)
     bo.deadline(_RECOVERED)
     assert bo.push(m.BYE)["reason"] == "draining"
@@ -629,11 +653,11 @@ def test_new_messages_come_before_anybody_has_looked(site: Site) -> None:
         while True:
             told.append(old.hear()["msg"])
     told += offline(host, old.id)
-    new_to_it = [text for text in dict.fromkeys(told) if text not in texts[:2]]  # what it had may come again
+    new_to_it = [text for text in dict.fromkeys(told) if text not in texts[:2]]  # old texts may come again
     assert new_to_it == texts[2:], told
 
 
-# What is refused at the start.
+# Servers that are refused at the start.
 
 
 def test_a_replica_of_mysql_is_refused(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The promise, with all that can break: each nemesis strikes once, two at a time. More of it: `make soak`."""
+"""The laws hold while each nemesis strikes once, two at a time. `make soak` runs more rounds."""
 
 from __future__ import annotations
 

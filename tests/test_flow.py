@@ -1,4 +1,4 @@
-"""Input, output, and what a client may cost: counted, with default limits but for what is named."""
+"""Input, output and the cost of a client, measured with the default limits except those that a test sets."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _CAPS = "friends = 3\ngroups = 2\nmembers = 2\n"
 
 @pytest.fixture(scope="module")
 def free() -> Iterator[Server]:
-    """No rate holds anyone back; one worker, so that all are neighbours."""
+    """A server without rates, and with one worker, which all clients share."""
     with Server("-w", "1", config=QUIET) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Server]:
-    """Little output waits, and the silent are soon given up."""
+    """A server with a small output limit and short timeouts for silent clients."""
     config = f"{QUIET}output = 65536\nlogin_time = 1.0\n[session]\nheartbeat = 0.5\ndead_after = 6.0\n"
     with Server("-w", "1", config=config) as server:
         yield server
@@ -55,13 +55,13 @@ def narrow() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Server]:
-    """The default limits."""
+    """A server with the default limits."""
     with Server("-w", "2") as server:
         yield server
 
 
 def reload(server: Server, config: str) -> None:
-    """Have all workers take over a new configuration."""
+    """Make all workers load a new configuration."""
     before = server.log().count("worker.reloaded")
     server.config_path.write_text(config)
     server.send(signal.SIGHUP)
@@ -69,7 +69,10 @@ def reload(server: Server, config: str) -> None:
 
 
 def pour(client: Wire, data: bytes, is_over: Callable[[bytearray], bool], seconds: float = 20.0) -> bytes:
-    """Send all of it while reading; what came until `is_over(all of it)` or the server closed."""
+    """Send `data` while reading. Return the input up to `is_over(input)`, or up to the server's close.
+
+    Raises AssertionError if neither happens within `seconds`.
+    """
     sock, heard = client._sock, bytearray()
     sock.setblocking(False)
     deadline, view = time.monotonic() + seconds, memoryview(data)
@@ -103,14 +106,14 @@ def is_alive(client: Modern) -> bool:
 # Output.
 
 
-#: What a PING may measure, so that what kernels hold are not too many.
+#: The `rid` and the PING are padded, so that the kernels' buffers do not hold too many PINGs.
 _RID = b"x" * 60
 _PING = b'{"msgid":102,"rid":"%s","pad":"%s"}\n' % (_RID, b"x" * 60)
 _PONG = b'{"msgid":103,"rid":"%s","errno":0}\n' % _RID
 
 
 def send_until_stuck(client: Modern) -> int:
-    """Send PINGs and do not read, until the server reads no more; the bytes that were taken."""
+    """Send PINGs without reading, until the server stops reading. Return the number of bytes sent."""
     block, sent = _PING * 1000, 0
     client.deadline(1.0)
     with suppress(TimeoutError):
@@ -121,14 +124,17 @@ def send_until_stuck(client: Modern) -> int:
 
 
 def test_client_that_does_not_read_is_not_read(free: Server) -> None:
-    """When it reads again, all that it said is answered."""
+    """The server does not read a client that does not read.
+
+    When the client reads again, all its requests are answered.
+    """
     client, witness = Modern(free.port, receive_buffer=4096).join_in(), Modern(free.port).join_in()
     (worker,) = free.workers().values()
     before = pss(worker)
     sent = send_until_stuck(client)
     assert is_alive(witness)
     assert pss(worker) - before < 8
-    assert sent < 16 << 20  # in kernels, mostly
+    assert sent < 16 << 20  # mostly in the kernels' buffers
     rest = _PING[sent % len(_PING) :]
     total = (sent + len(rest)) // len(_PING)
     heard = pour(client, rest, lambda heard: len(heard) >= total * len(_PONG))
@@ -152,7 +158,7 @@ def test_peer_that_is_not_read_lives_while_it_takes_what_it_is_sent(narrow: Serv
 
 
 class _Stub:
-    """As much of a peer as an inbox needs."""
+    """The part of a peer that an inbox needs."""
 
     address = "here"
     session = object()
@@ -162,7 +168,7 @@ class _Stub:
 
 
 def test_a_peer_has_a_share_of_a_turn() -> None:
-    """One that sent much at once is served a little at a time, and others between."""
+    """A peer that sent much at once is served a little at a time, with other peers in between."""
     loop, handled = EventLoop(), list[str]()
     turns = Turns(loop)
     ours = []
@@ -188,7 +194,7 @@ def test_a_peer_has_a_share_of_a_turn() -> None:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """As many as the hard limit allows: a shell's own is 1024."""
+    """As many open files as the hard limit allows, because a shell's soft limit is 1024."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     yield
@@ -197,7 +203,7 @@ def many_files() -> Iterator[None]:
 
 @pytest.mark.parametrize("crowd", ["peers", "timers"])
 def test_redis_and_the_like_wait_for_no_crowd(crowd: str, many_files: None) -> None:
-    """However many clients end at once: what comes from elsewhere is looked at in every turn."""
+    """Events of Redis and the like are handled in every turn, however many clients end at once."""
     loop, handled = EventLoop(), list[str]()
     redis, peers = os.eventfd(0), list[int]()
 
@@ -270,7 +276,10 @@ def test_a_classic_peer_is_closed_for_the_same(plain: Server) -> None:
 
 
 def test_too_fast_is_forgiven_for_long(plain: Server) -> None:
-    """A client that sends a thousand at once is told when to come back, each at a time of its own."""
+    """A client that sends a thousand requests at once is told when to retry each, at different times.
+
+    Only a much longer flood gets the client kicked.
+    """
     (account,) = make_accounts(plain, 1)
     client = Modern(plain.port)
     client.login(token=account.token)
@@ -297,7 +306,7 @@ def test_a_flood_of_bad_connections_is_counted_in_the_log(plain: Server) -> None
 
 
 def test_strangers_whose_requests_wait_get_little_memory(free: Server) -> None:
-    """What they send meanwhile stays in their kernels."""
+    """Input that strangers send while a request waits stays in the kernels' buffers."""
     (worker,) = free.workers().values()
     with ExitStack() as stack:
         clients = [stack.enter_context(Wire(free.port)) for _ in range(800)]
@@ -309,7 +318,7 @@ def test_strangers_whose_requests_wait_get_little_memory(free: Server) -> None:
                 client._sock.send(b"x" * 100_000)
         for _ in range(20):
             most = max(most, pss(worker))
-        assert most - before < 45  # of which hashing takes 19; 72 when 64 KiB of each were read
+        assert most - before < 45  # MiB; hashing takes 19; it was 72 with 64 KiB read of each
 
 
 # Rates.
@@ -334,13 +343,13 @@ def test_a_bucket_below_zero_is_waited_for() -> None:
     assert bucket.take(10, 10, 1.0) == 0.0
     bucket.spend(29)
     assert bucket.take(10, 10, 1.0) == pytest.approx(2.1)
-    assert bucket.take(10, 10, 1.0) == pytest.approx(2.2)  # one after the other
+    assert bucket.take(10, 10, 1.0) == pytest.approx(2.2)  # each waits after the one before
     assert bucket.take(10, 10, 3.11) == 0.0
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(50, 200), (200, 200), (250, 20), (1000, 100)])
 def test_messages_at_once_are_stored_at_the_rate(plain: Server, rate: int, burst: int) -> None:
-    """20,000 in one write, of which so many are stored as the limit says for the time that it took."""
+    """Of 20,000 messages in one write, as many are stored as the rate allows in the time taken."""
     limits = f"[limits]\nmessage_rate = {rate}\nmessage_burst = {burst}\nfault_burst = 0\n"
     reload(plain, limits)
     a, b = make_accounts(plain, 2)
@@ -356,10 +365,10 @@ def test_messages_at_once_are_stored_at_the_rate(plain: Server, rate: int, burst
         pour(client, data, lambda heard: heard.count(b"\n", -400) > 0 and heard.count(b"\n") >= 20_000)
     )
     took = time.monotonic() - begun
-    stored = sum(each.get("errno") == 0 for each in heard)  # beside signs of life
+    stored = sum(each.get("errno") == 0 for each in heard)  # PINGs of the server have no errno
     reload(plain, "")
     assert burst - 10 <= stored <= burst + rate * took + 10
-    assert stored >= burst - 10  # the server may have been done with all long before we have read it
+    assert stored >= burst - 10  # the server may finish long before the client has read all answers
 
 
 def test_every_message_weighs_something() -> None:
@@ -411,7 +420,7 @@ def test_what_goes_to_many_weighs_more(crowded: tuple[Modern, int], fields: Fram
 
 @pytest.fixture
 def crowded(plain: Server) -> Iterator[tuple[Modern, int]]:
-    """Someone in a group of which 240 are online, on two workers."""
+    """A client and its group, whose 240 members are all online, on two workers."""
     first, *others = make_accounts(plain, 240)
     with ExitStack() as stack:
         talker = stack.enter_context(Modern(plain.port))
@@ -428,7 +437,7 @@ def crowded(plain: Server) -> Iterator[tuple[Modern, int]]:
 
 
 def test_what_a_session_owes_its_account_pays(plain: Server) -> None:
-    """Hanging up after a dear request and logging in again is no way around its weight."""
+    """A client cannot avoid the weight of a request by disconnecting and logging in again."""
     (account,) = make_accounts(plain, 1)
     spent, begun, frame = 0, time.monotonic(), b'{"msgid":102,"rid":7,"pad":"%s"}\n' % (b"x" * 60_000)
     for _ in range(40):
@@ -453,7 +462,7 @@ def test_caps() -> None:
         answers = [li.ask(m.ADD_FRIEND, friendid=other) for other in ids[1:5]]
         assert [each["errno"] for each in answers] == [0, 0, 0, 5]
         assert "3 friends" in answers[-1]["errmsg"]
-        assert li.done(m.ADD_FRIEND, friendid=ids[1])  # twice is once
+        assert li.done(m.ADD_FRIEND, friendid=ids[1])  # a second time changes nothing
         assert len(li.done(m.FRIENDS, op="list")["friends"]) == 3
         groups = [li.ask(m.CREATE_GROUP, groupname="g") for _ in range(3)]
         assert [each["errno"] for each in groups] == [0, 0, 5]
@@ -479,7 +488,7 @@ def test_caps() -> None:
 
 @pytest.fixture(scope="module")
 def counted() -> Iterator[Server]:
-    """What lasts may be done so many times a minute; nothing else has a rate."""
+    """A server with rates per minute for new conversations, changes and logins, and without other rates."""
     config = QUIET
     for key, rate in (("begin_rate", 4), ("change_rate", 4), ("session_rate", 40)):
         config = config.replace(f"{key} = 0", f"{key} = {rate}")
@@ -488,7 +497,7 @@ def counted() -> Iterator[Server]:
 
 
 def test_begun_conversations_have_a_rate(counted: Server) -> None:
-    """Those that there are may be written in all the same; in a new session too."""
+    """Only new conversations have a rate, which outlives a session. Existing ones stay writable."""
     li, *others = make_accounts(counted, 8)
     client = Modern(counted.port)
     client.login(token=li.token)
@@ -498,18 +507,18 @@ def test_begun_conversations_have_a_rate(counted: Server) -> None:
     assert [each["seq"] for each in answers[:12]] == [1, 2, 3] * 4
     assert 0 < answers[-1]["retry_after"] <= 60
     assert "4 conversations" in answers[-1]["errmsg"]
-    assert client.ask(m.ONE_CHAT, toid=10**9, msg="x")["errno"] == 8  # to nobody counts as well
+    assert client.ask(m.ONE_CHAT, toid=10**9, msg="x")["errno"] == 8  # an unknown recipient counts, too
     assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x", ephemeral=True)["errno"] == 0
     client = come_back(counted.port, client)
     assert client.done(m.ONE_CHAT, toid=others[0].id, msg="x")["seq"] == 4
     assert client.ask(m.ONE_CHAT, toid=others[-1].id, msg="x")["errno"] == 8
-    back = Modern(counted.port)  # the other side begins nothing by an answer
+    back = Modern(counted.port)  # an answer begins no conversation
     back.login(token=others[0].token)
     assert back.done(m.ONE_CHAT, toid=li.id, msg="x")["seq"] == 5
 
 
 def test_a_session_follows_so_many_pairs(free: Server) -> None:
-    """The one that it has left for others is followed anew, nothing is missing."""
+    """A pair that a session stopped following, to follow others, is followed again. No message is missing."""
     first, second, *others = make_accounts(free, 1100)
     li, bo = Modern(free.port), Modern(free.port)
     for client, account in ((li, first), (bo, second)):
@@ -616,7 +625,7 @@ def test_lists_come_in_pages(free: Server) -> None:
 
 
 def test_a_start_with_many_conversations_is_not_refused(plain: Server) -> None:
-    """The client fetches them all, and waits where the rate tells it to."""
+    """The client fetches all conversations, and waits whenever the rate limit says so."""
     conversations, messages = 60, 200
     li, *others = make_accounts(plain, conversations + 1)
     with closing(database(plain)) as connection, connection.cursor() as cursor:
@@ -661,7 +670,7 @@ def rows_sent(server: Server) -> int:
 
 
 def test_who_comes_and_goes_is_not_told_of_each_time(free: Server) -> None:
-    """Nor is it read, again and again, who all would be told."""
+    """Short absences are not announced each time. The list of users to tell is not read each time either."""
     li, *watchers = make_accounts(free, 2001)
     with closing(database(free)) as connection, connection.cursor() as cursor:
         cursor.executemany(
@@ -674,13 +683,13 @@ def test_who_comes_and_goes_is_not_told_of_each_time(free: Server) -> None:
     before = rows_sent(free)
     for _ in range(20):
         client = come_back(free.port, client)
-    gone = time.monotonic() + 5.5  # as long as a logout is kept from being told, and a little
+    gone = time.monotonic() + 5.5  # a little longer than a logout's announcement is delayed
     until(lambda: time.monotonic() > gone, "the logouts are looked at")
-    assert rows_sent(free) - before < 20_000  # of 40,000; others look at what was touched lately
+    assert rows_sent(free) - before < 20_000  # not 40,000; other jobs read recently touched rows, too
 
 
 def test_what_a_classic_client_missed_is_not_read_at_once(free: Server) -> None:
-    """64 MB in many groups: what of it is in memory is bounded, and all of it comes, in its order."""
+    """Of 64 MB missed in many groups, only a bounded part is in memory. All of it arrives in order."""
     li, bo = Classic(free.port, delimiter=b"\n").register(), make_accounts(free, 1)[0]
     groups, each = 250, 32
     with closing(database(free)) as connection, connection.cursor() as cursor:
@@ -714,7 +723,7 @@ def test_what_a_classic_client_missed_is_not_read_at_once(free: Server) -> None:
     assert most - before < 32
 
 
-# Items of the wheel.
+# The timer wheel.
 
 
 def test_an_item_that_fails_does_not_spoil_the_others() -> None:
@@ -731,12 +740,12 @@ def test_an_item_that_fails_does_not_spoil_the_others() -> None:
     wheel = Wheel(loop, on_due)
     for item in ("first", "bad", "last"):
         wheel.add(item, 1.0)
-    loop.call_later(30.0, loop.stop)  # for a wheel that has stopped
+    loop.call_later(30.0, loop.stop)  # in case the wheel has stopped
     loop.run()
     assert seen == ["first", "bad", "last", "bad"]
 
 
-# Hostile clients, in small.
+# Hostile clients, on a small scale.
 
 _STREAMS = ("PING", "RECV", "GROUPS members", "garbage inside", "FETCH, unread")
 

@@ -1,4 +1,4 @@
-"""Inputs that nobody would think of; more of them: `make fuzz`."""
+"""Random inputs for the parsers and for a server. `make fuzz` runs more of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_nothing_but_refusals_comes_of_random_bytes(tmp_path: Path) -> None:
 
 def _arrive(port: int) -> Modern:
     client = Modern(port)
-    client.deadline(60)  # the registrations of the fuzzer are still being hashed
+    client.deadline(60)  # the fuzzer's passwords are still being hashed
     return client.arrive()
 
 

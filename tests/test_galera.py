@@ -1,4 +1,4 @@
-"""Hosts at different nodes of a Galera cluster: nodes lag, conflict and leave, and nothing is lost by it."""
+"""Hosts at different nodes of a Galera cluster. Nodes lag, conflict and leave, but nothing is lost."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.replication import Redis
 from tests.server import Server, make_data_dir, until
 from tests.talk import QUIET, Message, Modern
 
-#: Seconds in which everything works again.
+#: Seconds within which everything works again.
 _RECOVERED = 10.0
 _UNAVAILABLE = 11
-#: Messages of one person that wait for their acknowledgement.
+#: Messages of one talker that wait for their acknowledgement, at most.
 _IN_FLIGHT = 8
 _databases = itertools.count(1)
 
@@ -48,19 +48,19 @@ class Site:
         self._stack = stack
 
     def hosts(self) -> list[Server]:
-        """One at each node. They start at the same moment."""
+        """Start a host at each node, all at the same moment. Return them when they are ready."""
         hosts = [self.begin(node.url(self.database)) for node in self.nodes]
         for host in hosts:
             host.wait_ready()
         return hosts
 
     def begin(self, url: str) -> Server:
-        """A host that starts, with its database there."""
+        """Start a host with its database at `url`, and do not wait until it is ready."""
         flags = "-w", "1", "--redis-url", f"redis://127.0.0.1:{self.redis.port}/0", "--mysql-url", url
         return self._stack.enter_context(Server(*flags, config=QUIET, wait=False))
 
     def unsynced(self, node: Node) -> Server:
-        """A host whose reads at the node may be behind."""
+        """Start a host whose reads at the node may be stale."""
         way = self._stack.enter_context(Unsynced(node.port))
         host = self.begin(node.url(self.database, way.port))
         host.wait_ready()
@@ -78,7 +78,7 @@ def site(cluster: Galera) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def hosts(site: Site) -> list[Server]:
-    """One at each node."""
+    """A host at each node."""
     return site.hosts()
 
 
@@ -91,7 +91,10 @@ Place = tuple[str, int]  # conversation, number
 
 
 class Talker:
-    """Sends to a person and to a group as fast as it is acknowledged, and retries what is unavailable."""
+    """A client that writes to a user and a group, as fast as it gets acknowledgements.
+
+    It retries messages that are answered with `unavailable`.
+    """
 
     def __init__(self, client: Modern, other: Modern, group: int):
         self.client = client
@@ -125,7 +128,10 @@ class Talker:
         self.acknowledged[place] = cid
 
     def has_all(self, stored: dict[Place, str]) -> bool:
-        """Whether all was shown that is stored and is not one's own. Nobody was sent away."""
+        """Return True if all stored messages were shown, except the client's own.
+
+        Check that no BYE has come, and that no message is doubled or late.
+        """
         for message in self.client.pushed():
             assert message["msgid"] != m.BYE, message
             if message["msgid"] in (m.ONE_CHAT, m.GROUP_CHAT):
@@ -139,7 +145,7 @@ class Talker:
 
 
 def stored(client: Modern, *convs: str) -> dict[Place, str]:
-    """The texts as FETCH gives them, which are numbered without holes."""
+    """Return the texts, as FETCH gives them. Check that their numbers have no gaps."""
     texts: dict[Place, str] = {}
     for conv in convs:
         last = 0
@@ -153,7 +159,7 @@ def stored(client: Modern, *convs: str) -> dict[Place, str]:
 
 @contextmanager
 def talking(site: Site, hosts: list[Server], pause: float = 0.0) -> Iterator[list[Talker]]:
-    """A talker at each host, while entered. Afterwards all is stored and shown, in the same epoch."""
+    """Run a talker at each host while entered. Then check that all is stored and shown, in the same epoch."""
     before = epoch(hosts[0])
     people = [site.join_in(host) for host in hosts]
     group = people[0].done(m.CREATE_GROUP, groupname="ops")["groupid"]
@@ -204,8 +210,10 @@ def test_read_at_a_lagging_node_waits_for_what_was_acknowledged(site: Site, host
 
 
 def test_lag_is_not_taken_for_a_restored_database(site: Site, hosts: list[Server]) -> None:
-    """The node lags twice, each time for less than what proves a loss. The worker looks when it has
-    subscribed anew."""
+    """A node that lags twice, each time too briefly to prove a loss, causes no new epoch.
+
+    The worker checks for a loss whenever it has subscribed again.
+    """
     li, node = site.join_in(hosts[0]), site.nodes[1]
     other = site.unsynced(node)
     bo = site.join_in(other)
@@ -227,7 +235,7 @@ def test_lag_is_not_taken_for_a_restored_database(site: Site, hosts: list[Server
         assert m.BYE not in [each["msgid"] for each in client.pushed()]
 
 
-# Hosts that start together; GET_LOCK is a node's own.
+# Hosts that start together. GET_LOCK locks only at its own node.
 
 
 def test_hosts_start_together_on_an_empty_schema(cluster: Galera) -> None:
@@ -257,11 +265,14 @@ def test_migrations_meet(cluster: Galera) -> None:
 
 
 def test_node_that_leaves_and_comes_back(site: Site, hosts: list[Server]) -> None:
-    """Nothing old is read there meanwhile. Afterwards its host serves again, as does one that has started."""
+    """No stale data is read at a node that is out of the cluster.
+
+    When the node is back, its host serves again, as does a host that was started meanwhile.
+    """
     node = site.nodes[1]
     li, bo = map(site.join_in, hosts)
     conv = li.done(m.ONE_CHAT, toid=bo.id, msg="0")["conv"]
-    with talking(site, hosts, pause=0.01) as (talker, cut_off):  # at full speed a node is long in coming back
+    with talking(site, hosts, pause=0.01) as (talker, cut_off):  # at full speed a node comes back late
         with node.isolated():
             served = len(talker.acknowledged)
             until(lambda: len(talker.acknowledged) > served, "the other node serves", _RECOVERED)

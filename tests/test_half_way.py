@@ -1,4 +1,4 @@
-"""What fails, an await of a request or a part of what is done for many, leaves nothing half-way."""
+"""Injected failures of one await of a request, or of one part of batched work, leave nothing half-done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class Place(NamedTuple):
     pauses: Pauses
 
     def failing(self, client: Modern, error: str, msgid: int, **fields: Any) -> Iterator[Message]:
-        """Ask again and again, each time with the next await failing; the answers, while there is one."""
+        """Repeat a request: its first await fails, then its second, and so on. Yield the answers.
+
+        The iteration ends when the request has no further await.
+        """
         for number in count(1):
             self.pauses.ask(number, error)
             rid = client.say(msgid, **fields)
@@ -31,7 +34,7 @@ class Place(NamedTuple):
                 assert number > 1, "nothing is awaited"
                 return
             yield client.answer(rid)
-            client.done(m.PING)  # the connection goes on
+            client.done(m.PING)  # the connection stays open
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,12 @@ def li(place: Place) -> Modern:
 
 @pytest.fixture
 def bo(place: Place, li: Modern) -> Modern:
-    """On another worker than li."""
+    """A user on another worker than li's."""
     return elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
 
 
 def _eventually(attempt: Callable[[], Message], *errnos: int) -> Message:
-    """The first answer that is not `unavailable`, which MUST have one of these numbers."""
+    """Repeat an attempt until its answer is not `unavailable`. Check its error number and return it."""
     answers: list[Message] = []
 
     def is_over() -> bool:
@@ -70,7 +73,7 @@ def _hears(client: Modern, text: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_login(place: Place, li: Modern, bo: Modern, error: str) -> None:
-    """The next attempt on the same connection succeeds, and the session is whole."""
+    """After a failed login, the next attempt on the same connection gives a complete session."""
     group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     bo.done(m.ADD_GROUP, groupid=group)
     bo.done(m.LOGINOUT)
@@ -86,10 +89,10 @@ def test_login(place: Place, li: Modern, bo: Modern, error: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_logout(place: Place, bo: Modern, error: str) -> None:
-    """Whether it is answered or refused, in the end there is one session of the user, or none."""
+    """After a failed logout, the user has either one session or none in the end."""
     for _ in place.failing(bo, error, m.LOGINOUT):
         again = Modern(place.server.port)
-        # Either the session stands, or it is over in a moment.
+        # The session either goes on or ends in a moment.
         if bo.ask(m.FRIENDS, op="list")["errno"] == 0:
             assert again.login(name=bo.name, password=PASSWORD)["errno"] == 2
         else:
@@ -99,7 +102,7 @@ def test_logout(place: Place, bo: Modern, error: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_join(place: Place, li: Modern, bo: Modern, error: str) -> None:
-    """Who is a member by then, whatever the answer was, hears what is said, and is heard."""
+    """A user whom a failed join made a member sends and receives the group's messages."""
     group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     said = count()
     for _ in place.failing(bo, error, m.ADD_GROUP, groupid=group):
@@ -115,7 +118,7 @@ def test_join(place: Place, li: Modern, bo: Modern, error: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_create(place: Place, li: Modern, bo: Modern, error: str) -> None:
-    """Whoever creates a group that there is then hears what others say there."""
+    """A creator receives the messages of a group that exists after a failed creation."""
     made: set[int] = set()
     for _ in place.failing(bo, error, m.CREATE_GROUP, groupname="ops"):
         groups = {each["id"] for each in bo.done(m.GROUPS, op="list")["groups"]}
@@ -138,7 +141,7 @@ def test_register(place: Place, error: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_password(place: Place, li: Modern, error: str) -> None:
-    """A new password ends all tokens: those that there were are good as long as the old one."""
+    """The earlier tokens are valid exactly as long as the old password, even if the change fails."""
     old, new = PASSWORD, _NEW
     other = Modern(place.server.port)
     for answer in place.failing(li, error, m.ACCOUNT, op="password", old=old, new=new):
@@ -153,11 +156,11 @@ def test_password(place: Place, li: Modern, error: str) -> None:
 
 
 def test_password_that_is_changed_while_somebody_logs_in_with_it(place: Place, li: Modern) -> None:
-    """At whatever moment of the login: it comes to no token."""
+    """A login with the old password gets no token if the password changes during any of its awaits."""
     old, new = PASSWORD, _NEW
     for number in count(1):
         place.pauses.ask(number)
-        # On another worker, where the check that is stopped does not hold up the one of the change.
+        # Use another worker, so that the stopped password check does not hold up the check of the change.
         other = elsewhere(place.server, li, lambda: Modern(place.server.port))
         login = other.say(m.LOGIN, name=li.name, password=old)
         if not place.pauses.wait_stopped(partial(other.has_answer, login)):
@@ -171,11 +174,11 @@ def test_password_that_is_changed_while_somebody_logs_in_with_it(place: Place, l
         old, new = new, old
 
 
-# What is done for many at once: one that fails is nobody else's.
+# Work done for many at once: one failure affects no other client.
 
 
 def _together(place: Place, li: Modern) -> tuple[Modern, Modern, int]:
-    """Two on another worker than li, in a group with li."""
+    """Log in bo and cy on another worker than li's, in a group with li. Return both and the group."""
     group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     bo = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
     cy = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in())
@@ -189,7 +192,7 @@ def _fail(place: Place, part: str) -> None:
 
 
 def test_delivery_to_one_of_many(place: Place, li: Modern) -> None:
-    """Whoever cannot be given a message comes again; the others have it."""
+    """A recipient whose delivery fails is disconnected and catches up later. The others get the message."""
     bo, cy, group = _together(place, li)
     _fail(place, f"Session._write {bo.id}")
     li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
@@ -202,11 +205,14 @@ def test_delivery_to_one_of_many(place: Place, li: Modern) -> None:
 
 @pytest.mark.parametrize("part", ["Chat._tell_others", "Stream.located", "Delivery.look"])
 def test_message_is_acknowledged_and_shown(place: Place, li: Modern, part: str) -> None:
-    """It fails once: what it was to do is done again, or found by those who look after what is lost."""
+    """Messages are acknowledged and shown although a part of the delivery fails once.
+
+    The part is retried, or the search for lost messages finds what it missed.
+    """
     bo, cy, group = _together(place, li)
     newcomer = Modern(place.server.port).join_in()
     _fail(place, part)
-    newcomer.done(m.ADD_GROUP, groupid=group)  # the members are read anew
+    newcomer.done(m.ADD_GROUP, groupid=group)  # so that the members are read again
     li.done(m.GROUP_CHAT, groupid=group, msg="hi", cid="1")
     for each in (bo, cy):
         _hears(each, "hi")
@@ -218,7 +224,7 @@ def test_message_is_acknowledged_and_shown(place: Place, li: Modern, part: str) 
 
 @pytest.mark.parametrize("part", ["Cursors.acknowledge", "Peer.answer"])
 def test_acknowledgements_of_one_batch(place: Place, li: Modern, bo: Modern, part: str) -> None:
-    """One fails: its connection ends. The other one of the batch comes."""
+    """If one acknowledgement of a batch fails, its connection ends. The other one is still sent."""
     other = elsewhere(place.server, li, lambda: Modern(place.server.port).join_in(), is_same=True)
     for each in (li, other):
         each.done(m.ONE_CHAT, toid=bo.id, msg="first", cid="0")
@@ -230,7 +236,7 @@ def test_acknowledgements_of_one_batch(place: Place, li: Modern, bo: Modern, par
 
 
 def _answered(client: Modern, rid: str) -> bool:
-    """Whether it was answered; else the connection has ended."""
+    """Return True if the request is answered, False if the connection ends instead."""
     try:
         client.answer(rid)
     except EOFError:
@@ -239,7 +245,7 @@ def _answered(client: Modern, rid: str) -> bool:
 
 
 def test_end_of_a_session(place: Place, li: Modern, bo: Modern) -> None:
-    """The claim is released whatever else fails."""
+    """The claim is released even if another step of the session's end fails."""
     _fail(place, "Delivery.detach")
     bo.close()
     until(place.pauses.has_failed, "the session's end has failed")
@@ -248,7 +254,7 @@ def test_end_of_a_session(place: Place, li: Modern, bo: Modern) -> None:
 
 
 def test_outcome_that_cannot_be_told(place: Place, li: Modern, bo: Modern) -> None:
-    """Every message is answered: one that was stored and is said again is stored once."""
+    """Every message is answered. A stored message whose answer failed is not stored again by a resend."""
     li.done(m.ONE_CHAT, toid=bo.id, msg="0", cid="0")
     _fail(place, "Writer._tell")
     for n in range(1, 3):
@@ -261,7 +267,7 @@ def test_outcome_that_cannot_be_told(place: Place, li: Modern, bo: Modern) -> No
 
 
 def test_subscription_that_is_not_confirmed(place: Place, li: Modern, bo: Modern) -> None:
-    """Redis is silent from the moment at which the joining is stored: the answer comes all the same."""
+    """A join is answered even if Redis is silent from the moment at which the join is stored."""
     group = li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     place.pauses.ask(1)
     joined = bo.say(m.ADD_GROUP, groupid=group)
@@ -270,7 +276,7 @@ def test_subscription_that_is_not_confirmed(place: Place, li: Modern, bo: Modern
     assert redis
     with frozen(redis):
         place.pauses.go.touch()
-        assert bo.answer(joined)["errno"] == 0  # they are a member
+        assert bo.answer(joined)["errno"] == 0  # bo is a member
     until(lambda: _shown(li, bo, group), "bo follows the group")
 
 

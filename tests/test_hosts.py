@@ -1,4 +1,4 @@
-"""Several hosts with one MySQL and one Redis: they come and go, and their users meet."""
+"""Several hosts with one MySQL and one Redis. Hosts come and go, and their users reach each other."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.talk import PASSWORD, UNLIMITED, Classic, Modern
 
 @pytest.fixture(scope="module")
 def owner() -> Iterator[Server]:
-    """The one whose private services the hosts share."""
+    """The server whose private MySQL and Redis the hosts share."""
     with Server("-w", "1") as server:
         yield server
 
 
 class Cluster:
-    """Hosts with a database of their own, at first without one, and a Redis database that nobody has used."""
+    """Hosts that share a MySQL database, which does not exist at first, and an unused Redis database."""
 
     _databases = count(1)
 
@@ -103,7 +103,7 @@ def test_friends_and_groups_across_hosts(cluster: Cluster) -> None:
 
 
 def test_the_users_of_a_killed_host_and_of_a_stopped_one(cluster: Cluster) -> None:
-    """They may log in elsewhere at once; those who do not are offline within 10 s."""
+    """Users of a killed or stopped host may log in elsewhere at once. The others are offline within 10 s."""
     dying, stopping, other = (cluster.host("-w", workers) for workers in "211")
     watcher = Modern(other.port).join_in()
     moves, stays_away = (Modern(dying.port).join_in() for _ in range(2))
@@ -131,12 +131,15 @@ def test_a_living_session_is_not_taken_for_a_dead_one(cluster: Cluster) -> None:
 
 
 def test_a_worker_that_was_away_for_long_brings_its_users_back(cluster: Cluster) -> None:
-    """Stopped until the others have cleared it up: its users are offline, and online again with it."""
+    """A worker is stopped until another worker has cleared up its lease.
+
+    Its users are offline then, and online again when the worker resumes.
+    """
     paused, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(paused.port).join_in()
     befriend(watcher, friend)
     with stopped(the_worker(paused)):
-        watcher.push(m.PRESENCE, id=friend.id, state="offline")  # the login may still be told of before that
+        watcher.push(m.PRESENCE, id=friend.id, state="offline")  # the login may be announced before that
         watcher.pushed()
     assert watcher.push(m.PRESENCE, id=friend.id)["state"] == "online"
     watcher.done(m.ONE_CHAT, toid=friend.id, msg="back?", cid="1")
@@ -145,7 +148,10 @@ def test_a_worker_that_was_away_for_long_brings_its_users_back(cluster: Cluster)
 
 
 def test_a_worker_that_was_away_when_redis_lost_its_data(cluster: Cluster) -> None:
-    """The others have told everyone how their friends are before it had registered its users again."""
+    """A stopped worker's users are reported offline after a loss of Redis's data.
+
+    They are announced when the worker has registered them again.
+    """
     paused, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(paused.port).join_in()
     befriend(watcher, friend)
@@ -157,7 +163,7 @@ def test_a_worker_that_was_away_when_redis_lost_its_data(cluster: Cluster) -> No
 
 
 def test_whoever_cleared_up_a_worker_died_over_it(cluster: Cluster) -> None:
-    """It lives after all: nothing keeps it from bringing its users back."""
+    """A worker registers its users again, although another worker died while clearing up its lease."""
     worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
     befriend(watcher, friend)
@@ -172,7 +178,7 @@ def test_whoever_cleared_up_a_worker_died_over_it(cluster: Cluster) -> None:
 
 
 def test_a_worker_that_notices_by_its_channels_that_it_was_cleared_up(cluster: Cluster) -> None:
-    """Whoever asked before it did saw its users offline, and is told that they are not."""
+    """A watcher who saw a user offline is told the truth once the user's worker notices the clean-up."""
     worker, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     watcher, friend = Modern(other.port).join_in(), Modern(worker.port).join_in()
     befriend(watcher, friend)
@@ -187,7 +193,10 @@ def test_a_worker_that_notices_by_its_channels_that_it_was_cleared_up(cluster: C
 
 
 def test_a_login_while_the_last_logout_is_announced(cluster: Cluster) -> None:
-    """The worker that does both answers for the user afterwards: if it dies, they are announced."""
+    """The worker that announces a logout still answers for a user who logs in there meanwhile.
+
+    If that worker dies, the user's absence is announced.
+    """
     host = cluster.host("-w", "1")
     li = Modern(host.port).join_in()
     lease = lease_of(cluster.redis.get(keys.session(li.id)).decode())
@@ -197,7 +206,7 @@ def test_a_login_while_the_last_logout_is_announced(cluster: Cluster) -> None:
         logins = [li.say(m.LOGIN, name=li.name, password=PASSWORD)]
 
         def is_over() -> bool:
-            if li.has_answer(logins[-1]):  # the lock was waited for in vain
+            if li.has_answer(logins[-1]):  # the wait for the lock timed out
                 logins.append(li.say(m.LOGIN, name=li.name, password=PASSWORD))
             return not cluster.redis.sismember(keys.users(lease), li.id)
 
@@ -207,7 +216,7 @@ def test_a_login_while_the_last_logout_is_announced(cluster: Cluster) -> None:
 
 
 def test_hosts_tell_each_other_apart(cluster: Cluster) -> None:
-    """The same machine, the same program: another address. None clears up after the other while it lives."""
+    """Two hosts on one machine differ by their address. Neither clears up the leases of a living one."""
     first = cluster.host("-w", "1")
     li = Modern(first.port).join_in()
     second = cluster.host("-w", "1")
@@ -219,7 +228,7 @@ def test_hosts_tell_each_other_apart(cluster: Cluster) -> None:
 
 
 def test_a_classic_client_that_reads_slowly_while_its_host_drains(cluster: Cluster) -> None:
-    """What its host takes no more for it, it gets where it logs in next."""
+    """Messages that the draining host no longer accepts for the client come at its next login elsewhere."""
     draining, other = cluster.host("-w", "1"), cluster.host("-w", "1")
     bo = Modern(other.port).join_in()
     slow = Classic(draining.port, receive_buffer=4096).join_in()
@@ -240,7 +249,7 @@ def test_a_classic_client_that_reads_slowly_while_its_host_drains(cluster: Clust
 
 
 def test_a_clock_that_is_off_does_not_show(cluster: Cluster, tmp_path: Path) -> None:
-    """MySQL's clock dates messages and tokens; Redis's counts what a minute allows."""
+    """A host's wrong clock has no effect. MySQL's clock dates messages and tokens. Redis's counts rates."""
     clock = Clock(tmp_path)
     clock.step(-300)
     late, right = cluster.host("-w", "1", env=clock.env), cluster.host("-w", "1")

@@ -90,7 +90,7 @@ def test_job_is_retried_whatever_it_raises(
     loop.run()
     assert runs == [0, 1, 2]
     assert logged.text.count(str(error)) >= 1
-    assert len(logged.records) == 1  # once, though it failed twice
+    assert len(logged.records) == 1  # logged once, though the job failed twice
 
 
 def test_job_runs_again_if_wanted_while_it_runs_and_never_twice_at_a_time(loop: EventLoop) -> None:
@@ -105,7 +105,7 @@ def test_job_runs_again_if_wanted_while_it_runs_and_never_twice_at_a_time(loop: 
         job.want()
     assert len(begun) == 1
     begun[0].set_result(None)
-    assert len(begun) == 2  # for the two that came while it ran
+    assert len(begun) == 2  # one run for both requests during the first run
     begun[1].set_result(None)
     assert len(begun) == 2
     job.want()
@@ -113,7 +113,7 @@ def test_job_runs_again_if_wanted_while_it_runs_and_never_twice_at_a_time(loop: 
 
 
 def test_job_is_wanted_while_a_retry_waits(loop: EventLoop) -> None:
-    """One that waits for its retry needs no further run."""
+    """A job that waits for its retry needs no further run."""
     runs: list[int | None] = []
 
     async def work() -> None:
@@ -157,7 +157,7 @@ def test_turns_of_a_key_come_one_after_the_other(loop: EventLoop) -> None:
 
     first, second, other = (spawn(take(name, key)) for name, key in (("a", "k"), ("b", "k"), ("c", "l")))
     assert order == ["a", "c"]
-    gates["a"].set_result(None)  # it raises, and the next one has its turn all the same
+    gates["a"].set_result(None)  # `a` raises, and `b` has its turn all the same
     _turn(loop)
     assert isinstance(first.exception(), KeyError)
     assert order == ["a", "c", "b"]
@@ -168,7 +168,7 @@ def test_turns_of_a_key_come_one_after_the_other(loop: EventLoop) -> None:
 
 
 def test_a_thousand_turns_that_fail_at_once(loop: EventLoop) -> None:
-    """As log-ins of one user do while Redis is away."""
+    """All turns of a key may fail, as logins of one user do while Redis is away."""
     turns, gate = Turns(loop), Future[None]()
 
     async def first() -> None:

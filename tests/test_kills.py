@@ -1,4 +1,4 @@
-"""Nothing typed is lost, a little of it: `make kills` ends chatcli after each key of fifty lines."""
+"""A small part of `make kills`, which ends chatcli after each key of fifty lines. Nothing typed is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from tests.pane import Tmux
 
 
 def test_each_line_comes_once(tmux: Tmux) -> None:
-    """Killed after keys, with a server and without, and at steps after Enter."""
+    """Each line comes once if chatcli is killed after its keys, or at steps after Enter.
+
+    The keys are typed with a server and without.
+    """
     endings = cycle(ENDINGS)
     with Typist(tmux) as typist:
         typist.walk(Line("bo", "é\n漢", "bo", "é\n漢"), endings)

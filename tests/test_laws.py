@@ -1,4 +1,4 @@
-"""The laws of the fault rounds notice what breaks them, and nothing else."""
+"""Each law of the fault rounds notices its own breakages, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LI, BO, OLD, BOT = 1, 2, 3, 4
 
 
 def said(history: History, cid: str, conv: str, seq: int, sender: int = LI, begun: float = 100.0) -> Message:
-    """An acknowledged message from li to bo, or to a group."""
+    """Add and return an acknowledged message from li to bo, or to a group."""
     group = conv if conv[0] == "g" else ""
     message = Message(cid, sender, 0 if group else BO, group, begun, [Ack(begun + 0.01, conv, seq)])
     history.messages[cid] = message
@@ -30,7 +30,11 @@ def shown(
 
 
 def a_good_round() -> History:
-    """Li and bo, a pair and a group that bo left and joined again; an old client; all seen right."""
+    """Return a history that breaks no law.
+
+    Li and bo talk in a pair and in a group, which bo left and joined again. There are also a classic client
+    and a bot.
+    """
     history = History(shown={LI: [], BO: []}, classic={OLD: []})
     for n, cid in enumerate(("a", "b", "c"), 1):
         said(history, cid, "d1-2", n, begun=100 + n)
@@ -56,7 +60,10 @@ def a_good_round() -> History:
 
 
 def a_bot(history: History) -> None:
-    """Li tells it four things; it is killed at the third, begins again with that one, and answers."""
+    """Add a bot to which li sends four messages.
+
+    The bot is killed at the third message. Its next life begins with that message, and answers the last.
+    """
     history.shown[BOT] = []
     for n, cid in enumerate(("p1", "p2", "p3", "p4", "re-p4"), 1):
         message = said(history, cid, "d1-4", n, LI if n < 5 else BOT, begun=100 + n)
@@ -92,7 +99,7 @@ def confirmed_and_given_again(history: History) -> None:
 
 
 def begun_before_the_last_life(history: History) -> None:
-    """Though nothing of it had been confirmed for certain."""
+    """Begin the second life with earlier messages than the first. None was confirmed for certain."""
     one, two, three = history.lives[BOT][0].given
     history.lives[BOT][0].given[:] = [three]
     history.lives[BOT][1].given[:0] = [Given(one.shown), Given(two.shown)]
@@ -188,7 +195,7 @@ def out_of_order_at_an_old_client(history: History) -> None:
 
 
 def a_tail_that_was_lost(history: History) -> None:
-    """The pair's last message: its replica lacked it, and another one has its number now."""
+    """Lose the pair's last message, which the promoted replica lacked. Another message has its number now."""
     for message in history.messages.values():
         message.acks = [ack._replace(epoch="e1") for ack in message.acks]
     for each in (*history.shown[LI], *history.shown[BO]):

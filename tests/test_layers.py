@@ -1,4 +1,4 @@
-"""The layers: imports point one way only (HACKING.md), and every module says what it is for."""
+"""The layers: imports point one way only (HACKING.md), and every module has a docstring."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MODULES = sorted(
     path.relative_to(ROOT) for top in ("forkchat", "client") for path in (ROOT / top).rglob("*.py")
 )
 
-#: What serves all layers.
+#: Modules that serve all layers.
 COMMON = {"forkchat", "errors", "log", "runtime", "jobs"}
-#: What serves all of the client, its sans-I/O protocol first.
+#: Layers that serve all of the client, above all its sans-I/O protocol.
 CLIENT = {"errors", "wire", "client.text", "client.i18n", "client.protocol"}
-#: What each layer may import of ours besides itself and what is common to all.
+#: Layers of the project that each layer may import, besides itself.
 MAY_IMPORT = {
     "wire": {"errors"},
     "net": COMMON,
@@ -45,9 +45,9 @@ MAY_IMPORT = {
     "jobs": {"errors", "log", "runtime", "forkchat"},
     "forkchat": set(),
 }
-#: What annotations alone may name besides: stores and bus are handed to the service.
+#: Layers that only annotations may name, because stores and bus are handed to the service.
 MAY_NAME = {"service": {"store", "bus"}}
-#: Who alone may import these.
+#: The only layer that may import each driver.
 DRIVERS = {"MySQLdb": "store", "redis": "bus", "hiredis": "bus"}
 
 
@@ -58,7 +58,7 @@ class Import(NamedTuple):
 
 
 def imports(path: Path) -> Iterator[Import]:
-    """All imports of a module, those inside functions too."""
+    """Yield all imports of a module, including those inside functions."""
     tree = ast.parse((ROOT / path).read_text())
     for_types = {
         inner
@@ -80,7 +80,7 @@ def imports(path: Path) -> Iterator[Import]:
 
 
 def layer(module: str) -> str:
-    """The layer that a dotted name belongs to: "forkchat.wire.frames.line" to "wire"."""
+    """Return the layer of a dotted name: "wire" for "forkchat.wire.frames.line"."""
     top, *rest = module.split(".")
     if top == "client":
         within = f"client.{rest[0]}" if rest else ""

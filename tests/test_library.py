@@ -1,4 +1,4 @@
-"""The library as bots use it: what is confirmed, what comes again, what waits, and the end."""
+"""Tests of the library as bots use it: what is confirmed, what comes again, what waits, and the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bot(server: Server) -> Bot:
 
 
 async def take(client: Client, number: int) -> list[str]:
-    """The texts of the next messages; the last one is not done with."""
+    """Return the texts of the next `number` messages. The last one is not confirmed."""
     texts: list[str] = []
     async for event in client:
         if isinstance(event, Message):
@@ -48,7 +48,7 @@ NUMBERS = [str(number) for number in range(10)]
 
 class TestConfirming:
     def test_what_was_not_done_comes_again(self, bot: Bot) -> None:
-        """Whoever leaves at the second message is done with the first alone."""
+        """A bot that leaves at the second message has confirmed only the first."""
         bot.tell(*NUMBERS)
         lives: list[list[str]] = []
 
@@ -94,7 +94,7 @@ class TestConfirming:
         assert lives == ["0", "1"]
 
     def test_several_tasks(self, bot: Bot) -> None:
-        """What one of them is still at is not confirmed by what another is done with."""
+        """A message in one task's hands is not confirmed when another task finishes later messages."""
         bot.tell(*NUMBERS)
         lives: list[list[str]] = []
 
@@ -115,7 +115,10 @@ class TestConfirming:
         assert lives == [["1", "2", "3", "4", "5"]] * 2
 
     def test_ones_own_and_others_at_once(self, bot: Bot) -> None:
-        """An answer's own number is above that of what it answers."""
+        """The bot handles each message once while it sends answers.
+
+        An answer's own number is above that of its message.
+        """
         bot.tell(*NUMBERS)
         lives: list[str] = []
 
@@ -137,7 +140,7 @@ class TestConfirming:
 
 
 class TestAnotherAccount:
-    """Several log in with one client, one after the other."""
+    """Several accounts that log in with one client, one after the other."""
 
     @pytest.mark.parametrize("logs_out", [True, False])
     def test_nothing_of_the_one_before_is_given_or_confirmed(self, bot: Bot, logs_out: bool) -> None:
@@ -169,10 +172,10 @@ class TestAnotherAccount:
 
 
 class TestCids:
-    """What a bot sends under a `cid` of its own choice."""
+    """Messages that a bot sends with a `cid` of its own choice."""
 
     def test_an_answer_is_there_once_after_a_kill(self, bot: Bot) -> None:
-        """The bot dies between its answer and confirming, again and again."""
+        """A message is answered once although the bot dies repeatedly between answering and confirming."""
         bot.tell(*NUMBERS[:3])
         lives: list[list[str]] = []
         places: set[int] = set()
@@ -207,7 +210,10 @@ class TestCids:
         assert answers(bot) == {"yes": 1}
 
     def test_while_the_first_one_waits(self, bot: Bot) -> None:
-        """Nothing is queued twice, everybody who waits is told, and another text is a conflict at once."""
+        """Nothing is queued twice while the first message with that `cid` waits.
+
+        Every caller gets the result. Another text raises Conflict at once.
+        """
 
         async def life(client: Client) -> None:
             assert client._socket
@@ -224,7 +230,7 @@ class TestCids:
         assert answers(bot) == {"yes": 1}
 
     def test_it_may_be_any_text(self, bot: Bot) -> None:
-        """Also one that the client has a meaning of its own for."""
+        """A `cid` may be any text, also one that the client uses itself."""
 
         async def life(client: Client) -> None:
             sending = asyncio.create_task(client.send(bot.li.id, "yes", cid="idle"))
@@ -240,7 +246,10 @@ class TestCids:
 
 class TestRequests:
     def test_what_cannot_be_written(self, bot: Bot) -> None:
-        """Who asks for it is told; everything else goes on, on the same connection."""
+        """A request that cannot be written raises BadRequest for its caller.
+
+        Everything else goes on, on the same connection.
+        """
 
         async def life(client: Client) -> None:
             connection = client._socket
@@ -270,7 +279,10 @@ class TestRequests:
 
 class TestOnEvent:
     def test_what_it_fails_with(self, bot: Bot) -> None:
-        """Nothing else ends: what follows is handed on, and what failed comes again."""
+        """An error in `on_event` ends nothing else.
+
+        Later events are handed on, and the failed message comes again in the next run.
+        """
         bot.tell(*NUMBERS)
         seen: list[str] = []
         errors: list[Exception] = []
@@ -311,7 +323,7 @@ class TestOnEvent:
         assert isinstance(told[0], ZeroDivisionError)
 
     def test_it_comes_back_all_the_same(self, bot: Bot) -> None:
-        """Whatever is raised for whatever happens."""
+        """The client reconnects although `on_event` fails for every event."""
         seen: list[str] = []
 
         def on_event(event: Event) -> None:
@@ -334,7 +346,7 @@ class TestOnEvent:
 
 class TestWaiting:
     def test_nobody_takes_them(self, bot: Bot) -> None:
-        """A bot that only sends: messages wait at the server, and come when they are asked for."""
+        """Messages for a bot that only sends wait at the server, and come when the bot asks for them."""
         bot.tell(*NUMBERS)
 
         async def life(client: Client) -> None:
@@ -348,7 +360,10 @@ class TestWaiting:
         bot.run(life)
 
     def test_one_who_is_slow(self, bot: Bot) -> None:
-        """What waits here is bounded; everything comes, once and in order."""
+        """The number of messages that wait in a slow client is bounded.
+
+        All of them come, once and in order.
+        """
         count = 700
 
         async def life(client: Client) -> None:
@@ -416,7 +431,7 @@ class TestClosing:
         bot.run(life)
 
     def test_who_waits_hears_of_it(self, bot: Bot) -> None:
-        """Also with the connection away."""
+        """Callers that wait get ConnectionLost when the client is closed, also without a connection."""
 
         async def life(client: Client) -> None:
             assert client._socket
@@ -443,7 +458,10 @@ class TestClosing:
 
 
 def test_the_bot_of_the_readme_killed_again_and_again(tmp_path: Path, bot: Bot) -> None:
-    """It handles each message at least once and answers it once; what it has confirmed never comes again."""
+    """The README's bot handles each message at least once and answers it once.
+
+    A message that it has confirmed never comes again.
+    """
     path, told = readme_bot(tmp_path, bot), [str(number) for number in range(200)]
     bot.tell(*told)
     handled: list[str] = []

@@ -1,4 +1,4 @@
-"""`python -m client.load`, which says what a server carries."""
+"""`python -m client.load`, which measures the load that a server carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The translations: every text has one, with the same fields in it, and they are compiled."""
+"""The translations: every text has a translation with the same fields, and all are compiled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def test_all_languages_are_there() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parts[-3])
 def test_every_text_is_translated(file: Path) -> None:
-    """`make locale` brings new texts into the .po file; then they are to be translated there."""
+    """Every text has a translation.
+
+    `make locale` brings new texts into the .po file, to be translated there.
+    """
     known = {message.id: message.string for message in load(file)}
     missing = [message.id for message in template() if message.id and not known.get(message.id)]
     assert not missing
@@ -35,5 +38,5 @@ def test_the_fields_are_the_same(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parts[-3])
 def test_it_is_compiled(file: Path) -> None:
-    """`make locale` does it."""
+    """The compiled file is up to date. `make locale` compiles it."""
     assert file.with_suffix(".mo").read_bytes() == compiled(updated(file))

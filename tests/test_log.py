@@ -25,13 +25,13 @@ EVENT = "worker1 session.start "
 
 
 class Logged:
-    """A server whose log is `path`; its standard error is `server.log()`."""
+    """A server whose log file is `path`. Its standard error is `server.log()`."""
 
     def __init__(self, server: Server, path: Path):
         self.server, self.path = server, path
 
     def talk(self) -> None:
-        """Have a worker log something."""
+        """Make a worker log something."""
         with Modern(self.server.port) as client:
             client.join_in()
 
@@ -72,7 +72,7 @@ def shared() -> Iterator[Logged]:
 
 @pytest.fixture
 def logged(shared: Logged) -> Iterator[Logged]:
-    """As it was: the same processes, and lines go to the file."""
+    """The shared server. After the test its processes are the same, and lines reach the file again."""
     before = shared.server.workers()
     yield shared
     assert shared.server.workers() == before
@@ -80,7 +80,7 @@ def logged(shared: Logged) -> Iterator[Logged]:
 
 
 def test_file_is_renamed_or_removed(logged: Logged) -> None:
-    """A new one is made, also without USR1."""
+    """A new log file is made, even without USR1."""
     logged.until_logged()
     logged.path.rename(logged.path.with_suffix(".1"))
     logged.until_logged()
@@ -90,7 +90,7 @@ def test_file_is_renamed_or_removed(logged: Logged) -> None:
 
 @pytest.mark.parametrize("usr1", [False, True])
 def test_directory_is_renamed(logged: Logged, usr1: bool) -> None:
-    """Lines go on into the old file, and that is said once."""
+    """Lines still go to the old file, and the worker reports this once."""
     moved = logged.path.parent.with_name("moved")
     said = logged.said("worker1 log.trouble .*goes_on=.in the old file")
     mended = logged.said("worker1 log.mended")
@@ -130,7 +130,7 @@ def test_path_is_a_directory_or_a_fifo_without_reader(logged: Logged) -> None:
 
 
 def test_file_that_takes_nothing(logged: Logged) -> None:
-    """As a disk that is full. What cannot be written goes to standard error meanwhile."""
+    """Lines go to standard error while the file cannot be written, as on a full disk."""
     logged.path.unlink()
     logged.path.symlink_to("/dev/full")
     before = logged.said(EVENT)
@@ -171,7 +171,7 @@ if IS_ROOT:
         with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="space"):
             while True:
                 filler.write(b"x" * 100)
-        with logged.path.open("a") as file:  # its last page too
+        with logged.path.open("a") as file:  # fill its last page too
             file.write("x" * (4096 - logged.path.stat().st_size % 4096 - 20) + "\n")
         if usr1:
             logged.path.rename(small_disk / "rotated")
@@ -195,7 +195,7 @@ if IS_ROOT:
             return logged.count(old) + logged.count() + logged.said(EVENT)
 
         before = lines()
-        # In one step: a second command may read the list of mounts while another test changes it.
+        # Use one command, because a second command may read the list of mounts while another test changes it.
         subprocess.run(["mount", "-o", "bind,ro", small_disk, small_disk], check=True)
         try:
             logged.server.send(signal.SIGUSR1)
@@ -208,7 +208,7 @@ if IS_ROOT:
 
 
 def test_standard_error_that_nobody_reads_holds_nothing_up() -> None:
-    """As a supervisor that was stopped: the pipe is full, and lines are dropped."""
+    """Lines are dropped when the pipe is full, as after its supervisor was stopped."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     into = ["sh", "-c", f'exec "$@" 2>/proc/{os.getpid()}/fd/{writer}', "sh", *FORKCHAT]

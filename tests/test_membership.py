@@ -1,4 +1,4 @@
-"""Membership that changes at every moment of a log-in and of a join, and while a worker is stopped."""
+"""Membership that changes at every await of a login and of a join, and while a worker is stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def place() -> Iterator[Place]:
 
 
 class Room:
-    """A group of li (its creator), cy, and bo, who is on another worker than li."""
+    """A group of li (its creator), bo and cy. Tests put bo on another worker than li where it matters."""
 
     def __init__(self, place: Place):
         self.server = place.server
@@ -56,7 +56,7 @@ class Room:
         self.bo.close()
 
     def expect_bo_is_out(self, bo: Modern, after: str) -> None:
-        """From now on bo hears nothing and is not heard."""
+        """Check that bo hears nothing from now on, and is not heard."""
         self.say(after)
         self.cy.push(m.GROUP_CHAT, msg=after)
         self.li.done(m.GROUP_CHAT, groupid=self.group, msg=f"{after}, quietly", ephemeral=True)
@@ -78,7 +78,10 @@ def _texts(pushed: list[Message], conv: str) -> list[str]:
 
 @pytest.mark.parametrize("comes_back", [False, True], ids=["out", "back"])
 def test_removal_at_every_await_of_a_login(place: Place, comes_back: bool) -> None:
-    """Removed, and perhaps a member again by another session, while the groups are read and followed."""
+    """A user is removed while a login reads and follows the groups.
+
+    In the second case, another session of the user joins the group again meanwhile.
+    """
     room, places = Room(place), 0
     for number in count(1):
         room.say(f"before {number}")
@@ -150,7 +153,7 @@ def test_removal_at_every_await_of_a_join(place: Place) -> None:
 
 @pytest.mark.parametrize("how", ["remove", "leave and come back"])
 def test_removal_while_the_worker_is_stopped(place: Place, how: str) -> None:
-    """The worker finds the removal, what was said since and the member's own frames at the same moment."""
+    """A worker that continues finds the removal, later messages and the member's own frames at once."""
     room = Room(place)
     room.bo = elsewhere(place.server, room.li, lambda: Modern(place.server.port)).join_in()
     room.cy = elsewhere(place.server, room.li, lambda: Modern(place.server.port), is_same=True).join_in()
@@ -172,7 +175,7 @@ def test_removal_while_the_worker_is_stopped(place: Place, how: str) -> None:
     finally:
         os.kill(place.server.workers()[slot], signal.SIGCONT)
     if how == "remove":
-        for rid in (quiet, typing):  # accepted or not: nobody is shown it
+        for rid in (quiet, typing):  # accepted or refused: no member is shown it
             room.bo.answer(rid)
         assert "secret" not in _texts(room.bo.pushed(), room.conv)
         pushed = room.cy.pushed()
@@ -187,8 +190,10 @@ def test_removal_while_the_worker_is_stopped(place: Place, how: str) -> None:
 
 
 def test_overlapping_logins_give_back_what_they_hold(place: Place) -> None:
-    """However logins of one user overlap, the last one has the session, and no channel is held for the
-    others."""
+    """The last of several overlapping logins of a user has the session.
+
+    No worker holds a channel for the others.
+    """
     room = Room(place)
     room.leave_bo_offline()
     people = [Modern(place.server.port) for _ in range(8)]

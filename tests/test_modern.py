@@ -1,4 +1,4 @@
-"""Modern sessions: every message with its answer, its errors, and what others see of it."""
+"""Modern sessions: every message, its answer, its errors, and its effects on other users."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NOBODY = 4294967295
 
 
 class People(NamedTuple):
-    """li is on one worker, bo and cy on another. Tests share them, and make groups of their own."""
+    """Three users, li on one worker, bo and cy on another. Tests share them, and make their own groups."""
 
     li: Modern
     bo: Modern
@@ -64,7 +64,7 @@ def crowd(server: Server) -> People:
 
 @pytest.fixture
 def people(crowd: People) -> People:
-    """The crowd; what an earlier test left on its way to them has come, and is taken away."""
+    """The crowd, after all messages that earlier tests left in flight have arrived and been discarded."""
     word = secrets.token_hex(4)
     for each, other in permutations(crowd, 2):
         each.done(m.ONE_CHAT, toid=other.id, msg=word, ephemeral=True)
@@ -80,7 +80,7 @@ def refused(answer: Message, errno: int) -> None:
 
 
 def new_group(people: People) -> int:
-    """A group that li has made and the others have joined."""
+    """Create a group of li's that the others have joined."""
     group: int = people.li.done(m.CREATE_GROUP, groupname="ops")["groupid"]
     for each in (people.bo, people.cy):
         each.done(m.ADD_GROUP, groupid=group)
@@ -92,7 +92,7 @@ def texts(messages: list[Message], key: str = "msg") -> list[Any]:
 
 
 def chats(client: Modern, conv: str) -> list[Message]:
-    """What was shown of a conversation, as far as it has come; other events are lost."""
+    """Return the messages of a conversation that were pushed so far. Discard all other pushes."""
     return [each for each in client.pushed() if each.get("conv") == conv and "seq" in each]
 
 
@@ -143,7 +143,7 @@ def test_bad_rid(people: People, rid: Any) -> None:
 
 
 def test_answers_without_rid(people: People) -> None:
-    """Those that have a msgid of their own come all the same; acknowledgements are for who asks."""
+    """Without a `rid`, only answers with a msgid of their own are sent. Acknowledgements are not."""
     people.li.tell(m.LOOKUP, id=people.li.id)
     people.li.tell(m.SYNC)
     people.li.tell(m.PING)
@@ -262,7 +262,7 @@ def test_a_new_password_ends_the_other_tokens(server: Server) -> None:
     refused(client.ask(m.ACCOUNT, op="password", old=PASSWORD), 3)
     refused(client.ask(m.ACCOUNT, op="passwd", old=PASSWORD, new="another horse"), 3)
     client.token = client.done(m.ACCOUNT, op="password", old=PASSWORD, new="another horse")["token"]
-    client.done(m.FRIENDS, op="list")  # the session goes on
+    client.done(m.FRIENDS, op="list")  # the session has not ended
     client = come_back(server.port, client)
     client.close()
     other = Modern(server.port)
@@ -284,13 +284,13 @@ def test_takeover(server: Server, people: People, is_same: bool) -> None:
     assert first.wait_closed() == b""
     people.li.done(m.ONE_CHAT, toid=second.id, msg="to whom?")
     assert second.push(m.ONE_CHAT)["msg"] == "to whom?"
-    third = come_back(server.port, second)  # the token that both had is as good as before
+    third = come_back(server.port, second)  # the token of both sessions is still valid
     assert third.id == first.id
 
 
 @pytest.mark.parametrize("is_same", [True, False], ids=["same worker", "other worker"])
 def test_takeover_starts_where_the_other_stopped(server: Server, people: People, is_same: bool) -> None:
-    """What is confirmed, and not written yet, is written before the next session reads it."""
+    """Confirmations that are not written yet are written before the next session reads them."""
     first = elsewhere(server, people.li, lambda: Modern(server.port)).join_in()
     sent = people.li.done(m.ONE_CHAT, toid=first.id, msg="hi", cid=new_name("cid"))
     first.push(m.ONE_CHAT)
@@ -334,7 +334,7 @@ def test_chat(people: People) -> None:
     }
     answer = bo.done(m.ONE_CHAT, toid=li.id, msg="hi too")
     assert answer["seq"] == ack["seq"] + 1
-    assert li.push(m.ONE_CHAT)["id"] == bo.id  # not one's own
+    assert li.push(m.ONE_CHAT)["id"] == bo.id  # not li's own message
 
 
 def test_group_chat(people: People) -> None:
@@ -374,7 +374,7 @@ def test_resend_is_the_same_message(people: People) -> None:
     assert {**again, "rid": ""} == {**first, "rid": ""}
     for other in ({"msg": "ho"}, {"toid": cy.id}, {"x": [2]}):
         refused(li.ask(m.ONE_CHAT, **(message | other)), 7)
-    bo.done(m.ONE_CHAT, toid=li.id, msg="hi", cid=message["cid"])  # another's cids are theirs
+    bo.done(m.ONE_CHAT, toid=li.id, msg="hi", cid=message["cid"])  # each user's cids are separate
     li.done(m.ONE_CHAT, toid=bo.id, msg="the end")
     assert [bo.push(m.ONE_CHAT)["msg"] for _ in range(2)] == ["hi", "the end"]
     assert [each["seq"] for each in li.done(m.FETCH, conv=people.pair, limit=3)["msgs"]] == [
@@ -399,7 +399,7 @@ def test_text_limit(people: People) -> None:
 
 
 def test_one_write_is_handled_in_order(server: Server, people: People) -> None:
-    """Log in, join, send, read: what comes later sees what was before it."""
+    """Each request of one write sees the effects of the requests before it."""
     group = new_group(people)
     client = Modern(server.port).register()
     requests: list[tuple[int, dict[str, Any]]] = [
@@ -427,7 +427,7 @@ def test_one_write_is_handled_in_order(server: Server, people: People) -> None:
 
 
 def in_one_write(client: Modern, requests: list[tuple[int, dict[str, Any]]]) -> list[Message]:
-    """The answers to requests that are sent at once."""
+    """Send the requests in one write, and return their answers."""
     rids = [secrets.token_hex(8) for _ in requests]
     frames = [
         orjson.dumps({"msgid": msgid, "rid": rid} | fields)
@@ -437,7 +437,7 @@ def in_one_write(client: Modern, requests: list[tuple[int, dict[str, Any]]]) -> 
     return [client.answer(rid) for rid in rids]
 
 
-# Ephemeral: messages that are not kept, typing, receipts.
+# Ephemeral: messages that are not stored, typing, receipts.
 
 
 def test_ephemeral(server: Server, people: People) -> None:
@@ -463,13 +463,13 @@ def test_ephemeral(server: Server, people: People) -> None:
     for each in (bo, cy):
         assert each.push(m.GROUP_CHAT)["msg"] == "psst"
     refused(absent.ask(m.GROUP_CHAT, groupid=group, msg="psst", ephemeral=True), 10)
-    for conv in (f"g{group}", people.pair):  # it is not kept
+    for conv in (f"g{group}", people.pair):  # the message is not stored
         assert "psst" not in texts(li.done(m.FETCH, conv=conv)["msgs"])
     assert [each for each in li.pushed() if each["msgid"] == m.GROUP_CHAT] == []
 
 
 def test_ephemeral_tells_nothing_about_strangers(server: Server, people: People) -> None:
-    """Presence is for those who have added someone: nobody else learns from an answer who is online."""
+    """An answer tells whether the recipient is online only to a user who has added the recipient."""
     bo = people.bo
     absent, stranger = Modern(server.port).register(), Modern(server.port).join_in()
 
@@ -511,7 +511,7 @@ def test_conversations_of_others(people: People, msgid: int) -> None:
         refused(people.li.ask(msgid, conv=conv, seq=1), 10)
 
 
-# Friends and who is there.
+# Friends and presence.
 
 
 def test_friends(people: People) -> None:
@@ -520,13 +520,13 @@ def test_friends(people: People) -> None:
     assert (answer["id"], answer["name"], answer["state"]) == (bo.id, bo.name, "online")
     event = {"msgid": m.EVENT, "kind": "friend_added", "id": li.id, "name": li.name}
     assert bo.push(m.EVENT) == event
-    li.done(m.ADD_FRIEND, friendid=bo.id)  # twice is once, and told once
+    li.done(m.ADD_FRIEND, friendid=bo.id)  # a second time changes nothing, and bo is not told again
     li.done(m.ONE_CHAT, toid=bo.id, msg="told once")
     bo.push(m.ONE_CHAT, msg="told once")
     assert bo.pushed() == []
     friend = {"id": bo.id, "name": bo.name, "state": "online"}
     assert li.done(m.FRIENDS, op="list")["friends"] == [friend]
-    assert bo.done(m.FRIENDS, op="list")["friends"] == []  # one-way
+    assert bo.done(m.FRIENDS, op="list")["friends"] == []  # friendship is one-way
     li.done(m.FRIENDS, op="remove", friendid=bo.id)
     assert li.done(m.FRIENDS, op="list")["friends"] == []
     refused(li.ask(m.FRIENDS, op="remove", friendid=bo.id), 6)
@@ -539,7 +539,7 @@ def test_look_up(people: People) -> None:
 
 
 def test_a_friend_who_is_gone_for_a_moment_is_here_to_who_comes_meanwhile(server: Server) -> None:
-    """Nobody will be told that they are back."""
+    """A friend who is gone for a moment is listed as online, because their return is not announced."""
     li, bo = Modern(server.port).join_in(), Modern(server.port).join_in()
     bo.done(m.ADD_FRIEND, friendid=li.id)
     bo.done(m.LOGINOUT)
@@ -550,7 +550,10 @@ def test_a_friend_who_is_gone_for_a_moment_is_here_to_who_comes_meanwhile(server
 
 
 def test_whoever_was_seen_offline_for_a_moment_is_announced_again(server: Server) -> None:
-    """Between what Redis remembers of a logout and the announcement of it, one may ask and another return."""
+    """A user's return is announced if a friend saw the user offline before the logout was announced.
+
+    The friend asks after Redis has forgotten the logout, and before the logout is announced.
+    """
     watcher, gone = Modern(server.port).join_in(), Modern(server.port).join_in()
     watcher.done(m.ADD_FRIEND, friendid=gone.id)
     gone.done(m.LOGINOUT)
@@ -562,7 +565,10 @@ def test_whoever_was_seen_offline_for_a_moment_is_announced_again(server: Server
 
 
 def test_presence_of_friends(server: Server, people: People) -> None:
-    """Online at once, offline after about five seconds, nothing of who is back within them."""
+    """A login is announced at once, a logout after about five seconds.
+
+    Nothing is announced if the user is back within that time.
+    """
     server.wait_told()
     watcher, back, gone = people.li, Modern(server.port).register(), Modern(server.port).register()
     for each in (back, gone):
@@ -608,7 +614,7 @@ def test_joining(people: People) -> None:
     for each in (li, bo):
         event = each.push(m.EVENT, kind="group_joined", groupid=group, id=cy.id)
         assert (event["groupid"], event["conv"], event["name"]) == (group, f"g{group}", cy.name)
-    assert cy.done(m.ADD_GROUP, groupid=group)["first"] == 4  # twice is once
+    assert cy.done(m.ADD_GROUP, groupid=group)["first"] == 4  # a second join changes nothing
     li.done(m.GROUP_CHAT, groupid=group, msg="after")
     assert cy.push(m.GROUP_CHAT)["seq"] == 4
     for bounds in ({}, {"after": 0}, {"before": 5}):
@@ -622,7 +628,7 @@ def test_joining(people: People) -> None:
 
 
 def standings(client: Modern) -> list[Message]:
-    """All conversations, page by page."""
+    """Return all conversations, read page by page."""
     found: list[Message] = []
     while True:
         answer = client.done(m.SYNC, **({"after": found[-1]["conv"]} if found else {}))
@@ -633,7 +639,10 @@ def standings(client: Modern) -> list[Message]:
 
 @pytest.mark.parametrize("how", ["leave", "remove"])
 def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None:
-    """cy is on bo's worker and still a member: what she is shown has passed bo by."""
+    """A former member neither receives nor sends messages.
+
+    cy, on bo's worker, is still a member. A message that reaches cy would have reached bo, too.
+    """
     li, bo, cy = people
     group = new_group(people)
     conv = f"g{group}"
@@ -657,7 +666,7 @@ def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None
     refused(bo.ask(m.GROUP_CHAT, groupid=group, msg="still here?", ephemeral=True), 10)
     refused(bo.ask(m.GROUPS, op="members", groupid=group), 10)
     refused(bo.ask(m.GROUPS, op="leave", groupid=group), 10)
-    bo.tell(m.RECV, c={conv: 2})  # a late cursor brings no one back
+    bo.tell(m.RECV, c={conv: 2})  # a late cursor does not restore a membership
     assert conv not in texts(standings(bo), "conv")
 
     if how == "remove":
@@ -673,7 +682,10 @@ def test_who_is_out_sees_and_says_nothing_more(people: People, how: str) -> None
 
 
 def test_who_comes_back_before_the_news_of_having_been_out(server: Server, people: People) -> None:
-    """Redis is late: bo's worker hears of the removal after bo has joined again. cy's part goes on."""
+    """A late notice of bo's removal does not undo bo's second join, and does not disturb cy.
+
+    Redis is stopped, so that bo's worker hears of the removal after bo has joined again.
+    """
     li, bo, cy = people
     group = new_group(people)
     conv = f"g{group}"
@@ -707,7 +719,7 @@ def test_only_the_creator_removes(server: Server, people: People) -> None:
 
 
 def test_creator_who_leaves_is_followed_by_longest_standing_member(server: Server, people: People) -> None:
-    """Not by the one with the lowest id, though nothing was said between their joining."""
+    """The successor is not the member with the lowest id, although nothing was sent between the joins."""
     li, bo, cy = people
     late = Modern(server.port).join_in()
     group = late.done(m.CREATE_GROUP, groupname="ops")["groupid"]
@@ -724,7 +736,10 @@ def test_creator_who_leaves_is_followed_by_longest_standing_member(server: Serve
 
 
 def test_group_without_members_gets_a_creator(people: People) -> None:
-    """One of two who join at once. A member who was removed waits for the new creator's leave."""
+    """One of two users who join an empty group at once becomes its creator.
+
+    A removed member stays out until the new creator readmits them.
+    """
     group = new_group(people)
     old, out, _ = people
     old.done(m.GROUPS, op="remove", groupid=group, id=out.id)
@@ -768,7 +783,7 @@ def test_refusals(people: People) -> None:
         refused(li.answer(li.say(msgid, **fields)), errno)
 
 
-# What was missed.
+# Missed messages and cursors.
 
 
 def test_pages_of_messages(people: People) -> None:
@@ -796,12 +811,12 @@ def test_pages_of_messages(people: People) -> None:
     assert fetch(after=0, limit=10**6) == ([*range(1, 201)], True)
     shown = [bo.push(m.GROUP_CHAT) for _ in range(405)]
     assert texts(shown, "seq") == [*range(1, 406)]
-    assert bo.done(m.FETCH, conv=conv, after=404)["msgs"] == shown[-1:]  # fetched or live, it is the same
+    assert bo.done(m.FETCH, conv=conv, after=404)["msgs"] == shown[-1:]  # fetched and live messages match
 
 
 @pytest.mark.parametrize("bounds", [{"before": 2**63 - 1}, {"after": 0}])
 def test_a_page_ends_where_it_says(people: People, bounds: dict[str, int]) -> None:
-    """Also one that is read while messages are stored."""
+    """The last message of a page is the page's `last`, even while messages are being stored."""
     li, bo, _ = people
     conv = f"g{new_group(people)}"
     for n in range(90):
@@ -835,7 +850,7 @@ def test_pages_of_conversations(server: Server) -> None:
 
 
 def test_cursors(server: Server, people: People) -> None:
-    """What was confirmed and read while here is known at the next login; what was sent is one's own."""
+    """Confirmed and read positions are known at the next login. A user's own messages count as confirmed."""
     li, _, _ = people
     bo = Modern(server.port).join_in()
     conv = pair_key(li.id, bo.id)
@@ -847,8 +862,8 @@ def test_cursors(server: Server, people: People) -> None:
     bo = come_back(server.port, bo)
     assert standings(bo) == [{"conv": conv, "last": 3, "recv": 2, "read": 1, "first": 1}]
 
-    bo.tell(m.RECV, c={conv: 1})  # never back
-    bo.tell(m.RECV, c={conv: 99})  # never beyond what there is
+    bo.tell(m.RECV, c={conv: 1})  # a cursor never moves back
+    bo.tell(m.RECV, c={conv: 99})  # nor past the last message
     bo.done(m.ONE_CHAT, toid=li.id, msg="mine")
     bo = come_back(server.port, bo)
     assert standings(bo) == [{"conv": conv, "last": 4, "recv": 4, "read": 1, "first": 1}]
@@ -876,7 +891,7 @@ def test_login_lists_what_is_open_the_newest_first(server: Server, people: Peopl
 
 
 def test_receipt_of_what_does_not_exist(server: Server, people: People) -> None:
-    """Nobody hears of what was never said; what is read is bounded by what there is."""
+    """No receipt is sent for messages that do not exist. A read position is at most the last message."""
     li, bo = people.li, people.bo
     stranger = Modern(server.port).join_in()
     stranger.done(m.READ, conv=pair_key(stranger.id, li.id), seq=5)
@@ -888,7 +903,10 @@ def test_receipt_of_what_does_not_exist(server: Server, people: People) -> None:
 
 
 def test_a_modern_client_is_asked_for_signs_of_life_by_us_and_not_by_the_kernel(server: Server) -> None:
-    """Of 60,000 idle ones the kernel asks thousands at once, and one lost probe ends a connection."""
+    """The kernel sends keepalive probes only to classic clients.
+
+    With 60,000 idle modern clients it would probe thousands at once, and one lost probe ends a connection.
+    """
 
     def timers(client: Wire) -> str:
         ends = f"sport = :{server.port} and dport = :{client.own_port}"
@@ -903,7 +921,7 @@ def test_a_modern_client_is_asked_for_signs_of_life_by_us_and_not_by_the_kernel(
 
 
 def test_new_doubled_and_refused_messages_in_one_batch(server: Server) -> None:
-    """Each is answered for itself, and shown once, whatever came with it."""
+    """Each message of a batch gets its own answer, and is shown at most once."""
     li, bo = (Modern(server.port).join_in() for _ in range(2))
     group = bo.done(m.CREATE_GROUP, groupname="without li")["groupid"]
     sent: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Hosts on machines of their own (network namespaces), and what it is like when one of them is cut off."""
+"""Hosts on machines of their own (network namespaces), and what happens when a host is cut off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="network namespaces are
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """With people who are not at nginx's, but right at the hosts."""
+    """A cluster whose clients connect to the hosts directly, not through nginx."""
     with World() as world:
         until(lambda: all(world.log(host).count("roster.told") == 2 for host in HOSTS), "all has been told")
         yield world
@@ -33,20 +33,20 @@ def at(world: World, machine: str) -> Modern:
 
 @pytest.fixture
 def li(world: World) -> Modern:
-    """On host a, which is the one to be cut off."""
+    """A user on host a, which the tests cut off."""
     return at(world, "a").arrive()
 
 
 @pytest.fixture
 def bo(world: World, li: Modern) -> Modern:
-    """On host b, a friend of li's."""
+    """A user on host b, who is a friend of li's."""
     bo = at(world, "b").arrive()
     assert bo.done(m.ADD_FRIEND, friendid=li.id)["state"] == "online"
     return bo
 
 
 def tell(sender: Modern, recipient: Modern, text: str) -> float:
-    """Say it, acknowledged, and heard once; seconds until then."""
+    """Send a message, wait until it is acknowledged and heard, and return the seconds that this took."""
     began = time.monotonic()
     sender.done(m.ONE_CHAT, toid=recipient.id, msg=text, cid=text)
     assert recipient.push(m.ONE_CHAT)["msg"] == text
@@ -79,7 +79,10 @@ def test_people_on_two_machines_talk(li: Modern, bo: Modern) -> None:
 
 
 def test_cut_off_from_redis(world: World, li: Modern, bo: Modern) -> None:
-    """They talk on, by way of MySQL and up to 2 s later; to the others the host's users are offline."""
+    """Users still talk, by way of MySQL and up to 2 s later.
+
+    Users on the other host see the users of the cut-off host as offline.
+    """
     with world.network.without("a", "redis"):
         for n in range(3):
             tell(li, bo, f"from a, {n}")
@@ -108,7 +111,10 @@ def test_whoever_logged_in_elsewhere_meanwhile_is_replaced_where_they_were(
 
 
 def test_cut_off_from_mysql(world: World, li: Modern, bo: Modern) -> None:
-    """Its users hear the others, and are told to try again; what they then send again is stored once."""
+    """Users of the cut-off host hear other users, but their own requests are answered `unavailable`.
+
+    A message that they then send again is stored once.
+    """
     tell(li, bo, "before")
     with world.network.without("a", "mysql"):
         lost = {"toid": bo.id, "msg": "lost?", "cid": "lost?"}

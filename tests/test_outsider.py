@@ -1,4 +1,4 @@
-"""Whoever is not in a conversation tries everything: nothing of it is read, changed, confirmed or seen."""
+"""Outsiders try every request. They can neither read, change, confirm nor see anything of a conversation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.talk import PASSWORD, Classic, Message, Modern
 
 MSGIDS = range(141)
 OPS = ("list", "members", "leave", "remove", "password", "end_others", "add", "")
-#: What anyone may do: speak to someone, add them (and so see them), make or join groups, come and go.
+#: Requests that succeed for anyone: chat, ADD_FRIEND (which shows presence), groups, logout and HELLO.
 OPEN = {m.ONE_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.LOGINOUT, m.HELLO}
-#: What succeeds besides, and is about whoever asks (or, LOOKUP, about what everyone may know).
+#: Other requests that succeed. They concern only the asking user, or, with LOOKUP, public facts.
 OWN = {
     *((m.SYNC, None), (m.PING, None), (m.LOOKUP, None)),
     *((m.FRIENDS, "list"), (m.GROUPS, "list"), (m.ACCOUNT, "end_others")),
@@ -27,7 +27,7 @@ OWN = {
 
 
 class Insiders(NamedTuple):
-    """Two friends who share a pair and a group, and what they said there."""
+    """Two friends with a pair conversation and a group, and the secret text that they sent there."""
 
     li: Modern
     bo: Modern
@@ -39,7 +39,7 @@ class Insiders(NamedTuple):
         return pair_key(self.li.id, self.bo.id), f"g{self.group}"
 
     def standing(self) -> list[Message]:
-        """All that the server holds about the two."""
+        """Return the answers about everything that the server holds for the two users."""
         asked: list[tuple[int, Message]] = [
             (m.SYNC, {}),
             (m.FRIENDS, {"op": "list"}),
@@ -51,7 +51,7 @@ class Insiders(NamedTuple):
         return [{key: value for key, value in answer.items() if key != "rid"} for answer in answers]
 
     def talk(self) -> None:
-        """Both say something, and read it, so that nothing of theirs moves by itself later on."""
+        """Let both send and read a message, so that none of their cursors moves by itself later."""
         self.li.done(m.ONE_CHAT, toid=self.bo.id, msg=self.secret)
         self.bo.done(m.GROUP_CHAT, groupid=self.group, msg=self.secret)
         for reader, message in product(
@@ -69,7 +69,7 @@ class Insiders(NamedTuple):
 
 @pytest.fixture
 def insiders(server: Server) -> Iterator[Insiders]:
-    """They noticed nothing of what went on."""
+    """Two insiders, to whom nothing may be pushed during the test."""
     server.wait_told()
     with Modern(server.port) as li, Modern(server.port) as bo:
         li.join_in()
@@ -87,7 +87,7 @@ def insiders(server: Server) -> Iterator[Insiders]:
 
 
 def attempts(insiders: Insiders) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every msgid and op, at each of the insiders and their conversations, closed msgids alone."""
+    """Yield requests of every msgid outside `OPEN`, with every op, at each insider and conversation."""
     everything = {"takeover": True, "token": "guess", "name": insiders.li.name, "password": "guess"}
     everything |= {"old": "guess", "new": "guess", "ephemeral": True, "seq": 2, "msg": "forged"}
     for msgid in MSGIDS:
@@ -104,12 +104,15 @@ def attempts(insiders: Insiders) -> Iterator[tuple[int, dict[str, Any]]]:
             if msgid == m.SYNC:
                 fields["after"] = conv
             if msgid in (m.LOGIN, m.REG) and conv != insiders.convs[0]:
-                continue  # passwords take long to hash
+                continue  # fewer attempts, because hashing a password takes long
             yield msgid, fields | ({} if op is None else {"op": op})
 
 
 def try_all(insiders: Insiders, eve: Modern) -> int:
-    """How much was tried: nothing but what is one's own succeeds, and nothing secret comes of it."""
+    """Make all attempts as `eve`, and return their number.
+
+    Check that only requests in `OWN` succeed, and that no answer or push tells a secret.
+    """
     tried, before = 0, insiders.standing()
     for msgid, fields in attempts(insiders):
         tried += 1
@@ -144,7 +147,7 @@ def test_someone_who_has_not_logged_in(server: Server, insiders: Insiders) -> No
 
 
 def test_someone_who_was_a_member(server: Server, insiders: Insiders) -> None:
-    """What was said before they came, and after they left, is not theirs to read."""
+    """A former member cannot read messages from before the join or after the leave."""
     with Modern(server.port) as eve:
         eve.join_in()
         eve.done(m.ADD_GROUP, groupid=insiders.group)
@@ -180,7 +183,7 @@ def test_a_classic_stranger(server: Server, insiders: Insiders, is_in: bool) -> 
 
 
 def test_whoever_speaks_is_who_they_are(server: Server, insiders: Insiders) -> None:
-    """Names and numbers that come with a message are not those that it is shown with."""
+    """A message is shown with its real sender and conversation, not with those that the client claims."""
     li, bo = insiders.li, insiders.bo
     with Modern(server.port) as eve:
         eve.join_in()

@@ -1,4 +1,4 @@
-"""MySQL and Redis of the operator's own: the documented rights suffice; the start says what is wrong."""
+"""MySQL and Redis of the operator's own: the documented rights suffice, and the start names each problem."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def home() -> Iterator[Directory]:
 
 @pytest.fixture(scope="module")
 def mysql(home: Directory) -> Iterator[str]:
-    """Its administrator's URL, but for the database."""
+    """The administrator's URL of a MariaDB, with `{}` for the name of the database."""
     with home.mariadb() as url:
         yield url
 
@@ -69,7 +69,7 @@ def soon() -> float:
 
 
 def mysql_problems(url: str, **limits: int) -> str:
-    """What is said of a MySQL, "" if it can be used."""
+    """Return the problems of a MySQL, "" if it can be used."""
     try:
         schema.status(url, schema.read(data_files("sql")), soon(), **limits)
     except StartError as error:
@@ -137,7 +137,7 @@ class TestDocumentedRights:
 
 
 def commands_in(source: str) -> set[str]:
-    """The commands that a module sends to Redis, itself and by scripts."""
+    """Return the commands that a module sends to Redis, directly and in scripts."""
     found = {name.upper() for name in re.findall(r"redis\.p?call\(\s*['\"](\w+)", source)}
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -165,7 +165,7 @@ def test_commands_are_found_however_they_are_sent() -> None:
 
 
 def test_every_right_is_needed_and_named(mysql: str) -> None:
-    """On an empty database, and with a schema."""
+    """A missing right is named, both on an empty database and on one with a schema."""
     rights = documented_grant().split(", ")
     for _ in range(2):
         for right in rights:
@@ -202,7 +202,7 @@ def test_every_redis_right_is_named(admin: redis.Redis, redis_url: str) -> None:
             names[right] = redis_problems(redis_url)
     finally:
         admin.execute_command("ACL", "SETUSER", "forkchat", "reset", "on", f">{KEY}", *rights)
-    implied = {"-@all", "+hello", "+auth", "+select"}  # never refused, or for other databases than 0
+    implied = {"-@all", "+hello", "+auth", "+select"}  # never refused, or only for databases other than 0
     assert {right for right, said in names.items() if not said} == implied
     assert all(right in said for right, said in names.items() if said)
     assert all(len(said.splitlines()) == 1 for said in names.values() if said)
@@ -265,7 +265,7 @@ def test_a_redis_that_is_not_fit(
             assert "master.ready" not in ended.stderr
 
 
-#: Modes that a session cannot change, or that are nobody's to change: what is said of them.
+#: Modes that a session cannot change, or should not change, and the complaint about each.
 _UNFIT = {
     "--log-bin --binlog-format=STATEMENT": "binlog_format is STATEMENT",
     "--read-only=1": "read-only, as a replica is: name the primary",
@@ -278,7 +278,7 @@ _UNFIT = {
 
 @pytest.fixture(scope="module")
 def second_home() -> Iterator[Directory]:
-    """For MariaDBs that are started with other options."""
+    """A directory for MariaDBs that are started with other options."""
     with directory() as made:
         yield made
 
@@ -379,7 +379,7 @@ def test_versions(server: str, is_old: bool) -> None:
     assert bool(store_check._too_old(server)) is is_old
 
 
-#: Modes of a whole MariaDB with which everything works, set for our sessions or of no consequence.
+#: Global modes of a MariaDB with which everything works. Our sessions override them, or they do not matter.
 _MODES = (
     "sql_mode = 'ORACLE'",
     "sql_mode = 'TRADITIONAL,ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH,IGNORE_SPACE,HIGH_NOT_PRECEDENCE'",
@@ -432,7 +432,7 @@ def test_a_wrong_password_is_said_at_once(
     assert says in ended.stderr
     assert "docs/operations.md" in ended.stderr or "Redis" in says
     assert "falsch" not in ended.stderr
-    assert time.monotonic() - began < 8  # nobody is waited for
+    assert time.monotonic() - began < 8  # the start does not retry
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What workers publish: several parts in one publish, each with its frame or without."""
+"""The payloads that workers publish: several parts in one publish, each with or without a frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The people of a fault round write down what they see in the order in which it comes."""
+"""The clients of a fault round record what they see in the order in which it comes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ LI, BO = 12, 57
 
 
 def answers(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """To a login, or to adding a friend: BO is offline, and comes online with the next frame."""
+    """Return the frames that answer a request.
+
+    After a login, or after adding a friend, BO is offline, and comes online with the next frame.
+    """
     answer = {"msgid": request["msgid"] + 1, "errno": 0, "rid": request["rid"]}
     presence = {"msgid": m.PRESENCE, "id": BO, "name": "bo", "state": "online"}
     if request["msgid"] == m.LOGIN:
@@ -34,7 +37,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def seen_after(befriends: bool) -> str:
-    """How LI sees BO at the end."""
+    """Return the state in which LI sees BO at the end."""
     history = History()
     async with await asyncio.start_server(serve, "127.0.0.1") as server:
         li = Modern("li", 1, history, server.sockets[0].getsockname())

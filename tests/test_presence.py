@@ -1,4 +1,4 @@
-"""Claims in a real Redis: who is told of whom, though an answer of Redis was lost."""
+"""Claims in a real Redis: announcements are right although an answer of Redis was lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.server import Server
 
 
 class Worker:
-    """The bus of one, on a loop of its own, driven call by call."""
+    """A worker's bus on a loop of its own, driven call by call."""
 
     def __init__(self, socket: str):
         self._loop = EventLoop()
@@ -40,13 +40,13 @@ class Worker:
         return future.result()
 
     def begin(self) -> None:
-        """As a worker whose lease is the first that Redis knows of."""
+        """Start as a worker whose lease is the first that Redis knows."""
         self.redis.flushdb()
         self.do(self._bus.start())
         self.register()
 
     def register(self) -> None:
-        """And clear up the leases that this one replaces."""
+        """Register the lease, and clear up the leases that it replaces."""
         self.do(self._bus.lease.begin())
 
     def close(self) -> None:
@@ -55,13 +55,13 @@ class Worker:
         self._loop.close()
 
     def user(self) -> int:
-        """One of whom a snapshot says that their friends were told, and who had no session in it."""
+        """Return a new user as a snapshot may have them: announced to their friends, without a session."""
         user = next(self._users)
         self.redis.set(keys.told(user), "")
         return user
 
     def has_known(self, seconds: int) -> None:
-        """This run of Redis has known what it knows for so long."""
+        """Make Redis believe that this run has had its data for `seconds`."""
         now = self.redis.time()[0]
         self.redis.set(keys.BORN, f"{self._bus.lease.run} {now - seconds}")
 
@@ -83,14 +83,14 @@ def worker() -> Iterator[Worker]:
 
 @pytest.fixture(params=["young", "old"])
 def is_young(worker: Worker, request: pytest.FixtureRequest) -> bool:
-    """Whether Redis has come back just now: then all are told anew how their friends are."""
+    """True if Redis has just come back. All users are then told again which friends are online."""
     worker.has_known(0 if request.param == "young" else 60)
     return bool(request.param == "young")
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["login", "registered again"])
 def test_who_claims_again_is_answered_the_same(worker: Worker, is_young: bool, is_new: bool) -> None:
-    """The first answer was lost, and nobody was told."""
+    """A repeated claim gets the same answer, because the first was lost and nobody was told."""
     user = worker.user()
     answers = [worker.claim(user, is_new).was_here for _ in range(3)]
     assert answers == [is_young and not is_new] * 3
@@ -102,7 +102,7 @@ def test_who_was_announced_needs_no_announcement(worker: Worker) -> None:
     worker.do(worker.presence.announce(user, True, [], b""))
     assert worker.claim(user, is_new=False).was_here
     worker.do(worker.presence.release(user, f"token{user}"))
-    assert worker.claim(user, is_new=True).was_here  # back in a moment
+    assert worker.claim(user, is_new=True).was_here  # gone only for a moment
 
 
 def test_a_clock_that_was_set_back_makes_no_run_young(worker: Worker) -> None:
@@ -111,7 +111,10 @@ def test_a_clock_that_was_set_back_makes_no_run_young(worker: Worker) -> None:
 
 
 def test_lease_is_ended_by_the_worker_that_clears_it_up(worker: Worker) -> None:
-    """Other workers would take a lease that was ended before for one that has been dead for long."""
+    """A lease ends only with its clean-up, so it survives a clean-up that fails.
+
+    Other workers would take a lease that ended earlier for one that has been dead for long.
+    """
     client, dead = worker.redis, "h:1:0:0"
     client.sadd(keys.LEASES, dead)
     client.set(keys.lease(dead), "")

@@ -1,4 +1,4 @@
-"""Root starts the server, and the master alone stays root."""
+"""Root starts the server, and only the master stays root."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def expect_unprivileged(pid: int, user: str) -> None:
 
 
 def low_port() -> int:
-    """A free one that root alone may bind."""
+    """Return a free port that only root may bind."""
     for port in range(600, 1024):
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)) != 0:
@@ -56,7 +56,7 @@ def low_port() -> int:
 
 
 class Logging(Server):
-    """A server that logs to a file of root's, as its configuration file is."""
+    """A server whose log file and configuration file only root may open."""
 
     def __enter__(self) -> Logging:
         own = self.data_dir / "own.log"
@@ -88,7 +88,7 @@ def test_only_the_master_is_root() -> None:
         assert li.ask(m.ONE_CHAT, toid=bo.id, msg="x" * 50, cid="1")["errno"] == 0
         _reload(server, li, bo.id)
         _rotate(server)
-        os.kill(server.workers()[1], signal.SIGKILL)  # the next one is no other
+        os.kill(server.workers()[1], signal.SIGKILL)  # the next worker has the same user
         until(lambda: len(server.workers()) == 2, "there are two workers again")
         service = server.service("redis-server")
         assert service
@@ -119,7 +119,7 @@ def _rotate(server: Server) -> None:
 
 @root_alone
 def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
-    """As a checkout in root's home directory is."""
+    """The server works from a directory closed to its user, such as a checkout in root's home directory."""
     tmp_path.chmod(0o700)
     for name in ("bin", "forkchat", "sql", "setup.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -132,11 +132,14 @@ def test_a_program_that_its_user_cannot_read(tmp_path: Path) -> None:
 
 def test_workers_die_with_a_killed_master() -> None:
     with Server("-w", "2") as server:
-        server.kill()  # waits for all its children
+        server.kill()  # `kill` waits for all children to end
 
 
 def earlier(data: Path) -> tuple[str, str]:
-    """Run on `data` as earlier versions did, and be tested: a user, and a conversation of theirs."""
+    """Run a server on `data` as earlier versions did, and run `forkchat -t` on it meanwhile.
+
+    Return a user's name, and the key of a conversation of theirs.
+    """
     config = UNLIMITED.replace("[server]\n", "[server]\nuser = 'mysql'\n")
     with Server("-w", "1", config=config, data_dir=data, is_new=True) as server:
         for pid in children(server.pid):
@@ -150,7 +153,7 @@ def earlier(data: Path) -> tuple[str, str]:
 
 @root_alone
 def test_an_upgrade_keeps_accounts_and_messages(data: Path) -> None:
-    """The services ran as `mysql`. Nothing changes hands but what is theirs."""
+    """The services of earlier versions ran as `mysql`. Only their own files change the owner."""
     secret = data / "secret"
     name, conv = earlier(data)
     secret.write_text("root's")

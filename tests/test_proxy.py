@@ -1,4 +1,4 @@
-"""Behind a proxy: the client's address is the one in the header, and only a known proxy may send one."""
+"""Connections through a proxy: a header names the client, and only a known proxy may send a header."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def strict() -> Iterator[Server]:
-    """One connection an address, on its only worker."""
+    """A server with one worker that allows one connection per address."""
     with Server("-w", "1", config=_LIMITS + "connections_per_address = 1\n" + _BEHIND) as server:
         yield server
 
@@ -139,10 +139,13 @@ def test_hup_changes_the_proxies_for_whoever_comes_next(strict: Server) -> None:
 
 
 class TestClassicCursor:
-    """nginx takes the bytes whether or not the client does: only a connection that lives on counts."""
+    """Messages to a classic client through nginx, which takes the bytes even if the client does not.
+
+    A message counts as received only if the connection lives on.
+    """
 
     def deliver(self, server: Server) -> tuple[Classic, Classic]:
-        """A classic client that was shown a message just now, and its sender."""
+        """Return a classic client that was shown a message just now, and its sender."""
         bo = Classic(server.port, header=version1("192.0.2.1")).join_in()
         li = Classic(server.port).join_in()
         li.say(m.ONE_CHAT, toid=bo.id, msg="are you there?")
@@ -150,7 +153,7 @@ class TestClassicCursor:
         return bo, li
 
     def missed(self, server: Server, bo: Classic) -> list[str]:
-        """What bo is given at the next login."""
+        """Return the messages that bo is given at the next login."""
         again = Classic(server.port, header=version1("192.0.2.1"))
         answer = until(lambda: (got := again.login(bo.id))["errno"] == 0 and got, "the session is over")
         return [each["msg"] for each in answer.get("offlinemsg", [])]

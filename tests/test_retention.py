@@ -26,7 +26,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def cursor(server: Server) -> Iterator[Any]:
-    """Of an empty database, with a pass due."""
+    """A cursor of an empty database, on which a pass is due."""
     with closing(database(server)) as connection, connection.cursor() as cursor:
         for table in ("message", "conversation", "member"):
             cursor.execute("DELETE FROM " + table)
@@ -35,7 +35,7 @@ def cursor(server: Server) -> Iterator[Any]:
 
 
 def fill(cursor: Any, conv: str, ages: list[int]) -> None:
-    """A conversation whose messages are so many days old."""
+    """Store a conversation whose messages have these ages in days."""
     cursor.execute("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000")
     now = cursor.fetchone()[0]
     cursor.execute(
@@ -48,7 +48,7 @@ def fill(cursor: Any, conv: str, ages: list[int]) -> None:
 
 
 def kept(cursor: Any, conv: str) -> list[int]:
-    """The numbers of a conversation's messages; where it begins is held against them."""
+    """Return the numbers of a conversation's messages. Check that its `first_seq` and `last_seq` match."""
     cursor.execute("SELECT seq FROM message WHERE conv = %s ORDER BY seq", (conv,))
     seqs = [row[0] for row in cursor]
     cursor.execute("SELECT first_seq, last_seq FROM conversation WHERE conv = %s", (conv,))
@@ -58,7 +58,7 @@ def kept(cursor: Any, conv: str) -> list[int]:
 
 
 def passed(cursor: Any, days: int, newest: int) -> int:
-    """A whole pass; its steps."""
+    """Run a whole pass, and return the number of its steps."""
     steps = 1
     while prune(cursor, days, newest):
         steps += 1
@@ -124,7 +124,10 @@ def test_one_worker_at_a_time(server: Server, cursor: Any) -> None:
 
 
 def test_a_server_that_is_told_to() -> None:
-    """It is switched on while it runs; who reads on begins where the conversation does."""
+    """Retention is switched on while the server runs.
+
+    A client that reads earlier messages begins where the conversation begins.
+    """
     with (
         Server("-w", "2", config=UNLIMITED) as server,
         Modern(server.port).join_in() as li,

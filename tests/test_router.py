@@ -1,4 +1,7 @@
-"""Publishes that Redis does not confirm: so many bytes of them are kept, then everyone looks into MySQL."""
+"""Publishes that Redis does not confirm.
+
+A worker keeps a limited number of bytes of them. Beyond that, all workers read from MySQL.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _CONFIG = f"{UNLIMITED}output = {64 << 20}\n"
 
 
 def test_more_is_published_than_is_kept() -> None:
-    """What was dropped is read from the store by whoever it is for, in order with what was not."""
+    """The recipient's worker reads the dropped messages from the store, in order with the others."""
     with Server("-w", "2", config=_CONFIG) as server:
         li = Modern(server.port).join_in()
         bo = elsewhere(server, li, lambda: Modern(server.port)).join_in()

@@ -43,7 +43,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def url(server: Server) -> str:
-    """A database that does not exist yet."""
+    """The URL of a database that does not exist yet."""
     config = Config().with_value("server.data_dir", str(server.data_dir))
     return with_urls(config).mysql.url.replace("/forkchat?", f"/test_{next(_database)}?")
 
@@ -106,7 +106,7 @@ def test_misnamed_files_are_refused(url: str, sql_dir: Path, name: str) -> None:
 
 
 def test_hosts_that_start_together_all_succeed(url: str, sql_dir: Path) -> None:
-    """Their work is slowed down, so that they surely meet."""
+    """All hosts succeed. Their migration is slow, so that they surely overlap."""
     (sql_dir / "003-slow.sql").write_text("DO SLEEP(0.3);\nINSERT INTO a VALUES (3);")
     code = (
         "import sys, time; from pathlib import Path; from forkchat.store import schema\n"
@@ -148,7 +148,7 @@ def test_a_host_that_freezes_while_it_migrates_is_not_waited_for(
 
 
 def test_hosts_that_start_together_where_locks_do_not_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on two nodes of a Galera cluster, each of which has locks of its own."""
+    """All hosts succeed without a common lock, as on two nodes of a Galera cluster."""
     monkeypatch.setattr(schema, "_lock", lambda connection, database: None)
     newest = schema.status(url, schema.read(data_files("sql")), soon()).newest
     with ThreadPoolExecutor(4) as hosts:
@@ -166,7 +166,7 @@ def test_hosts_that_start_together_where_locks_do_not_hold(url: str, monkeypatch
 
 
 def test_a_migration_waits_for_who_holds_a_table(url: str, sql_dir: Path) -> None:
-    """Also where the server lets nobody wait for long."""
+    """A migration waits for a session that uses the table, even if the server limits such waits to 1 s."""
     schema.migrate(url, schema.read(sql_dir), soon())
     (sql_dir / "003-third.sql").write_text("ALTER TABLE a ADD COLUMN y INT;")
     with closing(connect(url)) as holder, holder.cursor() as cursor:
@@ -253,7 +253,7 @@ def test_errors_are_told_apart(url: str, sql_dir: Path) -> None:
         with pytest.raises(MySQLdb.Error) as caught:
             mine.execute("INSERT INTO k VALUES (1)")
         assert is_duplicate(caught.value)
-        assert isinstance(translate(caught.value), Unavailable)  # whatever MySQL says is MySQL's
+        assert isinstance(translate(caught.value), Unavailable)  # every MySQL error becomes Unavailable
         assert keeps_connection(caught.value)
         one.begin()
         mine.execute("SELECT * FROM k WHERE x = 1 FOR UPDATE")
@@ -266,7 +266,10 @@ def test_errors_are_told_apart(url: str, sql_dir: Path) -> None:
 
 
 def _deadlock(one: Any, other: Any) -> MySQLdb.Error:
-    """`one` has a lock on row 1. Whom the server chooses for the victim is its affair."""
+    """Cause a deadlock, and return its error.
+
+    `one` already has a lock on row 1. The server may choose either connection as the victim.
+    """
     errors: list[MySQLdb.Error] = []
 
     def update(connection: Any, row: int) -> None:

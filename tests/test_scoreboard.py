@@ -38,7 +38,7 @@ def test_the_mean_is_of_those_that_accept() -> None:
         board.beat(slot, connections)
         board.set_ready(slot)
     assert board.mean() == 40.0
-    board.set_ready(3, False)  # it drains
+    board.set_ready(3, False)  # this worker drains
     assert board.mean() == 15.0
     board.release(2)
     assert board.mean() == 10.0

@@ -1,4 +1,4 @@
-"""The full-screen client in terminals of tmux, against real servers: what people do, and what they see."""
+"""Tests of the full-screen client in tmux, against real servers: what people do, and what they see."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class TestTwoPeople:
         assert b"\x1b[31m red" not in data
 
     def test_three_conversations_unread(self, server: Server, tmux: Tmux) -> None:
-        """Where one goes next, and how one gets about in the list."""
+        """Alt+a leads through the unread conversations, and other keys through the list."""
         li, ops, fun = unique("li"), unique("ops"), unique("fun")
         pane = Pane(tmux, server.port)
         pane.enter("register", li)
@@ -224,7 +224,7 @@ class TestTwoPeople:
             pane.type(f"/msg {bo} hi")
             pane.sees(f"[{fun}]> ", f"to {bo}: hi")
             assert friend.push(m.ONE_CHAT)["msg"] == "hi"
-            pane.press("M-9")  # there is none
+            pane.press("M-9")  # there is no ninth conversation
             pane.press("M-0")
             pane.press("C-g")
             pane.sees("go to: ")
@@ -259,7 +259,7 @@ class TestTwoPeople:
 
 @pytest.fixture(scope="module")
 def told(server: Server) -> Iterator[tuple[str, str]]:
-    """Someone who was told 400 things: their name, and whose words they were."""
+    """A user who has received 400 messages: their name, and the sender's."""
     li, bo = unique("li"), unique("bo")
     with Modern(server.port).join_in(li) as reader:
         reader.done(m.LOGINOUT)
@@ -372,7 +372,7 @@ class TestKeys:
             pane.sees("ended with 0")
 
     def test_every_key(self, server: Server, tmux: Tmux) -> None:
-        """Each does what its line of the help says."""
+        """Each key does what its line of the help says."""
         li, bo = unique("li"), unique("bo")
         editor = tmux.folder / "shouter"
         editor.write_text('#!/bin/sh\nprintf "%s!" "$(cat "$1")" >"$1"\n')
@@ -452,7 +452,7 @@ class TestKeys:
             pane.sees("-- Enter goes back", times=0)
             pane.press("M-o")
             pane.sees("there are no links here")
-            pane.press("C-z")  # nobody can go on with us here: the system does nothing
+            pane.press("C-z")  # no shell could resume chatcli here, so the system does nothing
             pane.write("no ^Z")
             pane.sees("[k5]> no ^Z")
             pane.press("C-c")
@@ -518,7 +518,7 @@ class TestKeys:
             pane.sees("send these 12 lines as one message? y/n:")
             pane.type("n")
             pane.sees("line 11")
-            pane.write("\ry\rand then this")  # faster than anything can be shown
+            pane.write("\ry\rand then this")  # faster than the screen can show
             assert friend.push(m.ONE_CHAT)["msg"].endswith("line 10\nline 11")
             pane.sees(f"{bo}> and then this")
             pane.press("C-c")
@@ -618,7 +618,7 @@ class TestSettings:
         pane.leave()
 
     def test_a_click_in_a_long_list(self, server: Server, tmux: Tmux) -> None:
-        """What is clicked on is opened, wherever the list begins."""
+        """A click opens the conversation that it hits, wherever the list begins."""
         li = unique("li")
         with Modern(server.port).join_in(li) as owner:
             for number in range(40):
@@ -658,7 +658,10 @@ class TestSettings:
 
 class TestNotices:
     def test_what_is_looked_at_rings_no_bell(self, server: Server, tmux: Tmux) -> None:
-        """A group's message does for a mention alone."""
+        """A message in the current conversation rings no bell.
+
+        A group's message elsewhere rings only for a mention.
+        """
         li, bo, ops = unique("li"), unique("bo"), unique("ops")
         pane = Pane(tmux, server.port)
         pane.enter("register", li)

@@ -1,4 +1,4 @@
-"""Commands on the screen that act on the conversation one is in."""
+"""Tests of commands on the screen that act on the current conversation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class TestPager:
         return "the original's commands work as well" in pane.screen()
 
     def test_help_is_read_apart_from_what_is_said(self, server: Server, tmux: Tmux) -> None:
-        """In a view of its own, whose keys are not the conversation's; each of the usual keys closes it."""
+        """The help has a view of its own, in which the conversation's keys do nothing.
+
+        Each of the usual keys closes it.
+        """
         pane = Pane(tmux, server.port, size=(80, 24))
         pane.enter("register", new_name("li"))
         pane.type("/group create one")
@@ -64,7 +67,7 @@ class TestPager:
 
 class TestLinks:
     def test_chosen_and_opened(self, server: Server, tmux: Tmux) -> None:
-        """With $BROWSER; where that fails, or there is none, it is copied."""
+        """A link is opened with $BROWSER. The link is copied if that fails or there is no browser."""
         opened = tmux.folder / "opened"
         script = tmux.folder / "browser"
         script.write_text(f'#!/bin/sh\nprintf %s "$1" >{opened}.new; mv {opened}.new {opened}\n')
@@ -195,7 +198,10 @@ class TestHere:
         assert raw.read_bytes().count(b"\x1b]9;") == 1
 
     def test_it_is_not_done_elsewhere(self, server: Server, tmux: Tmux) -> None:
-        """Nor when it is not known where it would have been."""
+        """`/leave` is done only where it was meant.
+
+        It is not sent after a failed `/join`, because its conversation is then unknown.
+        """
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         for name in ("one", "two"):

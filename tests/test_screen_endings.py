@@ -1,4 +1,7 @@
-"""However the client ends: the terminal is as it was, the line that was typed is kept, and it ends soon."""
+"""Tests of all ways in which the client ends.
+
+It ends soon, restores the terminal and keeps the typed line.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.server import Server, until
 from tests.talk import PASSWORD, new_name
 from tests.terminal import Terminal
 
-#: The client with something of it spoilt.
+#: A script that starts the client after the statements in `spoil`, which break a part of it.
 _SPOILT = """
 import sys, time
 from client.main import main
@@ -42,7 +45,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def known(server: Server, tmux: Tmux) -> Home:
-    """Of someone who has logged in."""
+    """Home of a user who has logged in once."""
     found = tmux.home()
     terminal = Terminal(found, server.port)
     terminal.until("/register")
@@ -60,13 +63,13 @@ def known(server: Server, tmux: Tmux) -> Home:
 
 @pytest.fixture
 def home(known: Home, tmp_path: Path) -> Home:
-    """Of someone who comes in by themselves."""
+    """Copy of a home whose user is logged in at the start."""
     shutil.copytree(known.folder, tmp_path / "home")
     return Home(tmp_path / "home")
 
 
 def begun(home: Home, server: Server, code: str = "", is_controlling: bool = True) -> Terminal:
-    """Someone who has logged in, and begun to type just now."""
+    """Start the client, wait until it has logged in, and begin to type a line."""
     terminal = Terminal(home, server.port, code=code, is_controlling=is_controlling)
     terminal.until("●")
     terminal.type("a line that is begunΩ")
@@ -79,7 +82,7 @@ def draft(home: Home) -> bool:
 
 
 def is_clean(home: Home, terminal: Terminal) -> bool:
-    """Nothing was complained of, on the terminal or in files."""
+    """Return True if there are no complaints on the terminal and no failures.log."""
     return not terminal.errors.read_bytes() and not list(home.data.rglob("failures.log"))
 
 
@@ -121,7 +124,10 @@ def test_in_every_state(server: Server, home: Home, state: str) -> None:
 
 
 def test_killed(server: Server, home: Home) -> None:
-    """Nothing can be done then: what is typed is on the disk soon, also while typing goes on."""
+    """A killed client can do nothing at its end.
+
+    Typed text is soon on the disk, also while typing goes on.
+    """
     terminal = Terminal(home, server.port)
     terminal.until("●")
     end = time.monotonic() + 1.0
@@ -142,7 +148,7 @@ def test_interrupted_at_the_start(server: Server, home: Home, delay: float) -> N
     terminal.rest(delay)
     os.kill(terminal.process.pid, signal.SIGINT)
     terminal.rest(0.3)
-    if terminal.process.poll() is None:  # it was there already, and Ctrl-C does not end it
+    if terminal.process.poll() is None:  # chatcli had begun already, and Ctrl+C does not end it
         terminal.type("\x11")
     terminal.end()
     assert terminal.is_restored

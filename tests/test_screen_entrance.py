@@ -1,4 +1,4 @@
-"""Coming in and going out on the screen: what is offered, what is asked for, what the status line says."""
+"""Tests of logins and logouts on the screen: what is offered, what is asked for, the status line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def accounts_of(home: Home, server: Server) -> Accounts:
 
 class TestStatus:
     def test_it_contradicts_nothing_above_it(self, tmux: Tmux) -> None:
-        """From a stranger's connection that ends to a login that is lost, comes back, and is ended."""
+        """The status line contradicts no message above it.
+
+        The test begins with a stranger's connection that ends. It goes on with a login that is lost, comes
+        back, and is ended.
+        """
         data_dir = make_data_dir()
         with Server("-w", "1", data_dir=data_dir) as server:
             pane = Pane(tmux, server.port)
@@ -75,7 +79,10 @@ class TestStatus:
 
 class TestOffers:
     def test_the_account_that_was_used_last(self, server: Server, tmux: Tmux) -> None:
-        """After a logout it is offered, with the others named; what is offered is nobody's draft."""
+        """The last account is offered after a logout, and the others are named.
+
+        The offer is not kept as a draft.
+        """
         li, bo = unique("li"), unique("bo")
         pane = Pane(tmux, server.port)
         pane.enter("register", li)

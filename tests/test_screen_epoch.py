@@ -1,4 +1,4 @@
-"""The server comes back with another database, in which the ids are other people's."""
+"""Tests of a server that comes back with another database, in which the ids are other people's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.talk import PASSWORD, Modern
 
 
 def others_come_first(port: int, with_bo: bool) -> tuple[Modern, Modern | None]:
-    """In the new database: who has bo's old id, and bo. Li comes last: the client of old logs in at once."""
+    """Register users in the new database, and return eve, who has bo's old id, and bo.
+
+    bo is None without `with_bo`. Li comes last, because the old client logs in at once.
+    """
     Modern(port).join_in("zed")
     eve = Modern(port).join_in("eve")
     bo = Modern(port).join_in("bo") if with_bo else None
@@ -25,14 +28,17 @@ def others_come_first(port: int, with_bo: bool) -> tuple[Modern, Modern | None]:
 
 
 def texts_for(person: Modern) -> list[str]:
-    """All that was ever said to them."""
+    """Return all texts that `person` was ever sent."""
     convs = person.done(m.SYNC)["convs"]
     pages = [person.done(m.FETCH, conv=conv["conv"], after=0)["msgs"] for conv in convs]
     return [each["msg"] for page in pages for each in page]
 
 
 def log_in(pane: Pane) -> None:
-    """With the password that it has, or, where there was no li yet or it was started anew, is told."""
+    """Log the client in again, with a typed password where it needs one.
+
+    It needs one if there was no li yet, or if the client was started again. Otherwise it has the password.
+    """
     refused = re.compile("could not log in again|has expired")
     pane.shows(lambda screen: refused.search(screen) or is_in_again(screen), "it tries to log in")
     if refused.search(pane.screen()):
@@ -44,7 +50,10 @@ def log_in(pane: Pane) -> None:
 
 
 def is_in_again(screen: str) -> bool:
-    """Logged in, after whatever stood there of the other database."""
+    """Return True if the client has logged in since the connection was last lost.
+
+    Earlier lines do not count.
+    """
     latest = screen.rsplit("the connection is lost", maxsplit=1)[-1]
     return re.search("logged in as li|connected again", latest) is not None
 
@@ -52,7 +61,10 @@ def is_in_again(screen: str) -> bool:
 @pytest.mark.parametrize("with_bo", [True, False], ids=["bo is there", "bo is not there"])
 @pytest.mark.parametrize("is_killed", [False, True], ids=["runs on", "killed and started again"])
 def test_what_waits_is_for_a_person(tmux: Tmux, with_bo: bool, is_killed: bool) -> None:
-    """It reaches who has the name, or stands before the user again; never who has the id."""
+    """A waiting message reaches the user who has the name, or is shown to its writer again.
+
+    It never reaches the user who has the id.
+    """
     with Server("-w", "1") as server:
         port = server.port
         pane = Pane(tmux, port)
@@ -100,7 +112,10 @@ def test_what_waits_is_for_a_person(tmux: Tmux, with_bo: bool, is_killed: bool) 
 
 
 def test_what_names_an_id_is_for_nobody_else(tmux: Tmux) -> None:
-    """Whether it waits when the server comes back, or is left over from before."""
+    """A command that names an id is not done in the new database.
+
+    It may wait when the server comes back, or be left over from before.
+    """
     with Server("-w", "1") as server:
         port = server.port
         pane = Pane(tmux, port)
@@ -110,7 +125,7 @@ def test_what_names_an_id_is_for_nobody_else(tmux: Tmux) -> None:
         pane.sees(f"bo, id {bo}")
         server.kill()
     pane.sees("offline: ")
-    pane.type("/add bo")  # whose id is known, so nobody is looked up
+    pane.type("/add bo")  # bo's id is known, so no name is looked up
     pane.type(f"/msg {bo} SECRET")
     pane.sees("1 line waits for an answer")
     with Server("-w", "1", "-p", str(port)):

@@ -1,4 +1,4 @@
-"""The full-screen client when things go wrong: killed servers and clients, bad servers, full disks."""
+"""Tests of the full-screen client under faults: killed servers and clients, bad servers, full disks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def kill(pane: Pane) -> None:
 
 
 def is_told(person: Modern, text: str) -> bool:
-    """That, and nothing else."""
+    """Return True if `person` was sent `text`, and nothing else."""
     convs = person.done(m.SYNC)["convs"]
     pages = [person.done(m.FETCH, conv=conv["conv"], after=0)["msgs"] for conv in convs]
     return [each["msg"] for page in pages for each in page] == [text]
@@ -48,7 +48,7 @@ def is_told(person: Modern, text: str) -> bool:
 
 class TestNothingTypedIsLost:
     def test_server_and_client_killed(self, tmux: Tmux) -> None:
-        """What was typed meanwhile arrives, once and in order."""
+        """Text typed while the server is down arrives once and in order, also if the client is killed."""
         data_dir = make_data_dir()
         texts = ["first while down", "second while down", "third while down"]
         with Server("-w", "2", data_dir=data_dir) as server:
@@ -81,7 +81,10 @@ class TestNothingTypedIsLost:
 
     @pytest.mark.parametrize("answer", ["y", "n"])
     def test_commands_and_what_waits_behind_them(self, tmux: Tmux, answer: str) -> None:
-        """Killed before the server was back to say who carol is: they are asked about, and done in order."""
+        """Lines that wait when chatcli is killed are asked about later. On a yes they are done in order.
+
+        chatcli is killed before the server is back to say who carol is.
+        """
         data_dir = make_data_dir()
         with Server("-w", "1", data_dir=data_dir) as server:
             port = server.port
@@ -97,7 +100,7 @@ class TestNothingTypedIsLost:
         kill(pane)
         again = Pane(tmux, port, home=pane.home)
         again.sees("3 lines were entered and not done", "entered and not done: for carol")
-        again.type("typed blindly")  # neither is lost
+        again.type("typed blindly")  # neither the lines nor this text is lost
         again.sees("now? y/n: typed blindly")
         again.press("C-c")
         again.sees("now? y/n", times=0)
@@ -126,7 +129,10 @@ class TestNothingTypedIsLost:
         last.leave()
 
     def test_left_over_lines_stay_with_their_user(self, server: Server, tmux: Tmux) -> None:
-        """Who comes next has nothing to do with them, whatever else is taken along."""
+        """Left-over lines stay with their user.
+
+        The next user does not get them, unlike a line that is being typed.
+        """
         pane = Pane(tmux, server.port)
         pane.enter("register", li := new_name("li"))
         pane.leave()
@@ -144,7 +150,7 @@ class TestNothingTypedIsLost:
         assert [[*kept[name].entered] for name in (li, eve)] == [["k1"], []]
 
     def test_a_line_that_is_begun_before_the_login(self, tmux: Tmux) -> None:
-        """It stays in the line, whoever comes in."""
+        """A line that is begun before the login stays in the input line, no matter which user logs in."""
         data_dir = make_data_dir()
         with Server("-w", "1", data_dir=data_dir) as server:
             port = server.port
@@ -226,7 +232,7 @@ class TestNothingTypedIsLost:
             again.leave()
 
     def test_logged_out_with_unsent(self, tmux: Tmux) -> None:
-        """A user's words wait for that user, whoever logs in meanwhile."""
+        """A user's unsent messages wait for that user, no matter who logs in meanwhile."""
         data_dir = make_data_dir()
         with Server("-w", "1", data_dir=data_dir) as server:
             port = server.port
@@ -253,7 +259,7 @@ class TestNothingTypedIsLost:
 
 class TestDisk:
     def test_full(self, server: Server, tmux: Tmux) -> None:
-        """What cannot be kept is said, and sent all the same."""
+        """The screen says that text cannot be kept on a full disk, and sends it all the same."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         pane.type("/group create ops")
@@ -271,7 +277,7 @@ class TestDisk:
         again.leave()
 
     def test_full_at_the_start(self, tmux: Tmux) -> None:
-        """What is on disk is shown and sent all the same."""
+        """Text kept on disk is shown and sent, although the disk is full at the start."""
         data_dir = make_data_dir()
         with Server("-w", "1", data_dir=data_dir) as server:
             port = server.port
@@ -324,7 +330,7 @@ class TestDisk:
             again.leave()
 
     def test_a_damaged_page_in_the_middle(self, server: Server, tmux: Tmux) -> None:
-        """It is met as one scrolls."""
+        """A damaged page is met while the user scrolls. The file is put aside, and the client goes on."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         pane.type("/group create ops")
@@ -357,7 +363,7 @@ class TestDisk:
         assert not list(pane.home.data.rglob("failures.log"))
 
     def test_damaged_files(self, server: Server, tmux: Tmux) -> None:
-        """What can be read is there; the rest is put aside, and said."""
+        """Readable parts of damaged files are used. The rest is put aside, and the screen says so."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         pane.type("/group create ops")
@@ -410,7 +416,7 @@ class TestDisk:
         one.leave()
 
     def test_the_second_one_has_nothing_on_disk(self, tmux: Tmux) -> None:
-        """So it does not promise what it cannot keep."""
+        """A second chatcli of one user has nothing on disk, so it does not promise to keep messages."""
         with Server("-w", "1") as server:
             one = Pane(tmux, server.port)
             one.enter("register", "li")
@@ -437,7 +443,7 @@ class TestDisk:
 
 
 def kept(home: Home) -> bytes:
-    """All that is on disk."""
+    """Return the content of all files in `home`."""
     return b"".join(path.read_bytes() for path in home.folder.rglob("*") if path.is_file())
 
 
@@ -464,7 +470,10 @@ class TestPasswords:
         assert b"hunter2" not in kept(pane.home)
 
     def test_typed_ahead(self, server: Server, tmux: Tmux) -> None:
-        """It goes to the question, also while an earlier command runs; what comes behind it does not."""
+        """A password typed ahead goes to its question, also while an earlier command runs.
+
+        The text after it does not.
+        """
         li = new_name("li")
         pane = Pane(tmux, server.port)
         pane.enter("register", li)
@@ -491,7 +500,7 @@ class TestPasswords:
 
 class TestTerminal:
     def test_interrupts_from_elsewhere(self, server: Server, tmux: Tmux) -> None:
-        """A signal is what the key is, and the key in the plain view a signal."""
+        """SIGINT acts like Ctrl+C, and Ctrl+C in the plain view acts like SIGINT."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         pane.write("half")
@@ -516,7 +525,7 @@ class TestTerminal:
         pane.leave()
 
     def test_suspended(self, server: Server, tmux: Tmux) -> None:
-        """It stops as other programs do, and goes on where it was."""
+        """A suspended chatcli stops as other programs do, and goes on where it was."""
         pane = Pane(tmux, server.port, shell="set -m")
         pane.enter("register", new_name("li"))
         pid = pane.pid()
@@ -530,7 +539,10 @@ class TestTerminal:
         kill(pane)
 
     def test_the_wrong_clock(self, server: Server, tmux: Tmux) -> None:
-        """Days and times are the server's, here as in the order."""
+        """Days and times are the server's although the local clock is wrong.
+
+        The order of messages is the server's too.
+        """
         clock = Clock(tmux.folder)
         clock.step(3 * 86_400)
         pane = Pane(tmux, server.port, LD_PRELOAD=clock.env["LD_PRELOAD"], CLOCK_OFF=clock.env["CLOCK_OFF"])
@@ -598,7 +610,7 @@ EVIL = "b\x1b]0;owned\x07\x9b7mo\u202e\u2066!"
 
 class TestBadServer:
     def test_names_full_of_escapes(self, tmux: Tmux) -> None:
-        """Wherever they come from, and wherever they are shown."""
+        """Escapes in names do nothing, wherever the names come from and wherever they are shown."""
         login = {
             "name": EVIL,
             "friends": [{"id": 57, "name": EVIL, "state": EVIL}],
@@ -674,7 +686,7 @@ class TestBadServer:
             assert not list(pane.home.data.rglob("failures.log"))
 
     def test_a_page_that_fails_is_asked_for_again(self, tmux: Tmux) -> None:
-        """By itself: nobody presses a key."""
+        """A page that fails is asked for again by itself, without a key press."""
         page = {"conv": "g9", "seq": 1, "id": 57, "name": "bo", "msg": "said long ago", "ts": 1}
         pages = iter([{"errno": 11, "errmsg": "too busy"}, {"msgs": [page], "last": 1}])
         answers: Answers = {

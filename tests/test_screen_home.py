@@ -1,4 +1,4 @@
-"""Several people on one machine, who share a home; and what counts as a command on the home page alone."""
+"""Tests of a home that several people share, and of words that are commands only on the home page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def server() -> Iterator[Server]:
 
 
 class TestOneHome:
-    """The README's first conversation: li and bo, each in a terminal of their own."""
+    """The README's first conversation, with li and bo each in a terminal of their own."""
 
     def test_each_is_asked_who_they_are(self, tmux: Tmux) -> None:
         with Server("-w", "2") as server:
@@ -52,7 +52,7 @@ class TestOneHome:
         one = Pane(tmux, server.port, home=home)
         one.sees("who are you? bo, li: put your name behind /login", "> /login")
         one.sees("welcome back", times=0)
-        one.type("li")  # the token of the last time is kept
+        one.type("li")  # the token of the last login is kept
         one.sees("logged in as li", "li ●")
         two = Pane(tmux, server.port, home=home)
         two.sees("li has another chatcli open on this computer", "who are you? bo: ", "> /login bo")
@@ -95,7 +95,7 @@ class TestTheOriginalsWords:
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         with Modern(server.port).join_in(bo := new_name("bo")) as other:
-            pane.write(f"/msg {bo}\rhelp\r")  # the second is typed before it is known where it goes
+            pane.write(f"/msg {bo}\rhelp\r")  # typed before the client knows where it goes
             assert other.push(m.ONE_CHAT)["msg"] == "help"
             for text in ("loginout", "chat:1:hi", "addfriend:1", "addgroup:", "groupchat:1:x"):
                 pane.type(text)

@@ -1,4 +1,4 @@
-"""Nothing holds up the keys: a locked history, a long search, a terminal that sends halves, a long paste."""
+"""Tests that nothing holds up the keys: a locked history, a long search, half a sequence, a long paste."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def locked(home: Home) -> Iterator[None]:
-    """The history, by another program."""
+    """Lock the history as another program would."""
     with closing(sqlite3.connect(home.file("history.sqlite"))) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -45,7 +45,7 @@ def texts(home: Home) -> list[str]:
 
 class TestHistoryThatIsLocked:
     def test_for_some_seconds(self, server: Server, tmux: Tmux) -> None:
-        """What is said meanwhile is seen, sent, found, and kept in the end."""
+        """Messages are seen, sent and found while the history is locked, and are kept in the end."""
         pane = in_group(server, tmux)
         pane.type("before")
         pane.sees("│ before ✓")
@@ -66,7 +66,7 @@ class TestHistoryThatIsLocked:
         pane.leave()
 
     def test_at_the_start_and_until_the_end(self, server: Server, tmux: Tmux) -> None:
-        """The client is there at once, and ends all the same."""
+        """The client starts at once, and ends, although the history is locked."""
         pane = in_group(server, tmux)
         pane.type("before")
         pane.sees("│ before ✓")
@@ -98,7 +98,7 @@ class TestHistoryThatIsLocked:
 
 class TestSearching:
     def test_a_search_is_on_as_long_as_its_prompt_is_there(self, server: Server, tmux: Tmux) -> None:
-        """So what is typed goes where one sees it go."""
+        """A search is on as long as its prompt is shown. Typed text goes where the user sees it go."""
         pane = Pane(tmux, server.port)
         pane.sees("> /register")
         pane.press("C-u")
@@ -127,14 +127,14 @@ class TestSearching:
         pane.sees("search: ")
         pane.type("needle")
         pane.sees("[ops]> ")
-        pane.press("C-s")  # on from there
+        pane.press("C-s")  # the search goes on from there
         pane.sees("search: needle")
-        pane.write("hay")  # another search
+        pane.write("hay")  # begins another search
         pane.sees("search: hay")
         pane.press("Enter")
         pane.write("said")
         pane.sees("[ops]> said")
-        pane.press("C-c")  # the marks
+        pane.press("C-c")  # removes the marks
         pane.sees("[ops]> said")
         pane.press("C-c")
         pane.sees("[ops]> said", times=0)
@@ -142,7 +142,10 @@ class TestSearching:
 
 
 def takes_keys(pane: Pane) -> bool:
-    """Left alone for half a second, whenever it came to read what was sent before."""
+    """Return True if the `x` of an earlier call is in the line. Otherwise type another.
+
+    The wait gives the client half a second without keys, no matter when it read the earlier ones.
+    """
     time.sleep(0.6)
     if "[ops]> x" in pane.screen():
         return True
@@ -158,7 +161,7 @@ class TestWhatATerminalSends:
         ids=["paste", "begun paste", "control", "osc", "dcs", "long", "utf-8"],
     )
     def test_a_half_of_something(self, server: Server, tmux: Tmux, half: str) -> None:
-        """Keys are keys, half a second later."""
+        """Keys work again half a second after half of a sequence."""
         pane = in_group(server, tmux)
         pane.send(half.encode("latin-1"))
         until(lambda: takes_keys(pane), "keys are keys")
@@ -179,7 +182,7 @@ class TestWhatATerminalSends:
 
 
 def test_tabs(server: Server, tmux: Tmux) -> None:
-    """They are as wide as a terminal shows them, in the line and in messages, and sent as they are."""
+    """Tabs are as wide as in a terminal, in the line and in messages. They are sent unchanged."""
     pane = in_group(server, tmux)
     with Modern(server.port).join_in(bo := new_name("bo")) as friend:
         pane.type(f"/msg {bo}")

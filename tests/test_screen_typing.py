@@ -1,4 +1,4 @@
-"""What is typed faster than it is answered, and what the input line offers."""
+"""Tests of lines typed faster than they are answered, and of what the input line offers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def stopped(server: Server) -> Iterator[None]:
-    """Nothing is answered."""
+    """Stop the only worker, so that nothing is answered."""
     (worker,) = server.workers().values()
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -54,7 +54,7 @@ class TestTypedAhead:
             pane.leave()
 
     def test_a_line_is_not_split(self, server: Server, tmux: Tmux) -> None:
-        """It goes along with the command; the draft that was there comes back by Up."""
+        """A half-typed line moves along with the command. The draft that was there comes back with Up."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         with (
@@ -88,7 +88,10 @@ class TestTypedAhead:
             pane.leave()
 
     def test_who_has_gone_elsewhere_stays(self, server: Server, tmux: Tmux) -> None:
-        """What waited for the command is a draft where it was typed."""
+        """A user who has gone elsewhere meanwhile stays there.
+
+        Text that waited for the command becomes a draft where it was typed.
+        """
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         with (
@@ -120,7 +123,7 @@ class TestTypedAhead:
             pane.leave()
 
     def test_a_command_that_fails(self, server: Server, tmux: Tmux) -> None:
-        """What was to follow it is not sent, and what is typed next replaces it."""
+        """Text that was to follow a failed command is not sent. The text typed next replaces it."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         with Modern(server.port).join_in(bo := new_name("bo")) as friend:
@@ -153,7 +156,7 @@ class TestTypedAhead:
             pane.leave()
 
     def test_what_has_no_answer_when_chatcli_ends(self, server: Server, tmux: Tmux) -> None:
-        """It is asked about, and done where it was entered."""
+        """Lines without an answer when chatcli ends are asked about, and done where they were entered."""
         pane = Pane(tmux, server.port)
         pane.enter("register", new_name("li"))
         with (
@@ -200,7 +203,10 @@ class TestOffers:
 
 
 class TestWidths:
-    """A row that is drawn at the wrong place spoils the screen, and it is others who write it."""
+    """Widths of characters.
+
+    A row drawn at the wrong place spoils the screen, and other users write the rows.
+    """
 
     def test_what_is_drawn_is_as_wide_as_the_terminal_thinks(self, tmux: Tmux) -> None:
         found = tmux.folder / "widths"

@@ -1,4 +1,4 @@
-"""Scripts in every state of their pipes, however they are started and ended, against a real server."""
+"""Tests of scripts with pipes in every state, however they are started and ended, against a real server."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tests.server import chatcli as run_chatcli
 from tests.talk import PASSWORD, Modern
 from tests.test_screen_epoch import texts_for
 
-#: States of standard output, as a shell makes them.
+#: Redirections of standard output, as a shell writes them.
 CLOSED, FULL = ">&-", ">/dev/full"
-#: Of both outputs together.
+#: Redirections of both outputs together.
 STATES = [f"{out} {error}".strip() for out in ("", CLOSED, FULL) for error in ("", "2>&-", "2>/dev/full")]
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 class Pair:
-    """Li, who has said nothing yet, and bo, who is online."""
+    """A pair of users: li, who has said nothing yet, and bo, who is online."""
 
     def __init__(self, server: Server, bo: Modern):
         self.port, self.bo = server.port, bo
@@ -50,7 +50,7 @@ class Pair:
         return run_chatcli(*arguments, lines=lines or [], password=PASSWORD)
 
     def shell(self, script: str, *arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
-        """`script` is of bash, `"$@"` in it is chatcli with these arguments as li."""
+        """Run `script` in bash, where `"$@"` is chatcli with these arguments as li."""
         return subprocess.run(
             ["bash", "-c", script, "-", *CHATCLI, *self.where, *arguments],
             input=lines,
@@ -85,7 +85,7 @@ class Pair:
         self.bo.done(m.ONE_CHAT, toid=self.li_id, msg=text, cid=uuid.uuid4().hex)
 
     def heard(self) -> str:
-        """The next message that bo gets."""
+        """Return the text of the next message that bo gets."""
         return str(self.bo.push(m.ONE_CHAT)["msg"])
 
 
@@ -100,7 +100,7 @@ def name_of(pair: Pair) -> str:
 
 
 def waiting(pipe: IO[str] | None) -> int:
-    """Bytes in it that nobody has read."""
+    """Return the number of unread bytes in `pipe`."""
     assert pipe
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
@@ -121,7 +121,7 @@ class TestOutputs:
 
     @pytest.mark.parametrize("job", ["send", "send --json", "history"])
     def test_exit_codes(self, pair: Pair, job: str) -> None:
-        """It is 1 where there was something to say, and it could not be said."""
+        """chatcli exits with 1 if it has output and cannot write it."""
         bo = name_of(pair)
         pair.say("hello")
         arguments = ["history", bo] if job == "history" else [*job.split(), bo, "hi"]
@@ -157,7 +157,7 @@ class TestOutputs:
         assert "for li" not in pair.run(*pair.where).stdout
 
     def test_what_no_longer_could_be_shown_waits(self, pair: Pair, tmp_path: Path) -> None:
-        """The disk is full in the middle of what waits."""
+        """Messages that could not be shown keep waiting. The disk is full in the middle of the output."""
         texts = [f"text {number}" for number in range(40)]
         for text in texts:
             pair.say(text)
@@ -179,7 +179,7 @@ class TestOutputs:
             assert process.stderr.read().count("no such user") > 50
 
     def test_a_pipe_that_does_not_block(self, pair: Pair) -> None:
-        """Another program has made it so: what does not fit yet is no error."""
+        """A full pipe is no error if another program has made it non-blocking."""
         for number in range(30):
             pair.say(f"{number} " + "x" * 8000)
         ours, theirs = os.pipe()
@@ -232,11 +232,11 @@ class TestInputs:
 
 
 class TestIds:
-    """Of people and groups."""
+    """Ids of people and groups."""
 
     @pytest.mark.parametrize("flags", [[], ["--json"]])
     def test_one_that_is_too_long(self, pair: Pair, flags: list[str]) -> None:
-        """Nobody can have it; what comes after it is done."""
+        """An id that is too long is rejected, because no user can have it. The commands after it are done."""
         bo = name_of(pair)
         usual = "who N", "add N", "join N", "msg N hi", "msg gN hi", f"history {bo} N", "members gN"
         lines = [line.replace("N", "9" * digits) for digits in (10, 20, 5000) for line in usual]
@@ -257,10 +257,10 @@ class TestIds:
 
 
 class TestAnotherDatabase:
-    """The server comes back with it; all ids are other people's."""
+    """A server that comes back with another database, in which all ids are other people's."""
 
     def test_texts_are_for_people(self) -> None:
-        """Of a pipe, of JSON, and what `tail` shows."""
+        """Texts go to people by name. The test covers a pipe, JSON, and the messages that `tail` shows."""
         with ExitStack() as stack:
             server = stack.enter_context(Server("-w", "1"))
             bo = Modern(server.port).join_in("bo")
@@ -331,7 +331,7 @@ class TestReaderGone:
             assert process.wait(10) == 128 + signal.SIGPIPE
 
     def test_a_message_goes_to_the_end(self, pair: Pair) -> None:
-        """`send` has nothing to say: whether its output is read is nothing to it."""
+        """`send` delivers its message even if no program reads its output, because it has nothing to say."""
         done = pair.shell('"$@" | true; echo ${PIPESTATUS[0]}', "send", name_of(pair), "hi")
         assert (done.stdout, done.stderr, pair.heard()) == ("0\n", "", "hi")
 
@@ -360,7 +360,10 @@ class TestTail:
 
     @pytest.mark.parametrize(("number", "waits"), [(2, True), (3, False)])
     def test_what_it_has_not_shown_waits(self, pair: Pair, number: int, waits: bool) -> None:
-        """With what it has shown after that: a confirmation is of everything before."""
+        """Messages that `tail` has not shown wait, and so do those shown after them.
+
+        A confirmation covers everything before it.
+        """
         texts = ["one", "two", "three"]
         for text in texts:
             pair.say(text)
@@ -468,7 +471,7 @@ class TestSignals:
 
     @pytest.mark.parametrize(("key", "code"), [(b"\x03", 128 + signal.SIGINT), (b"\x04", AUTHENTICATION)])
     def test_at_the_password_s_prompt(self, pair: Pair, key: bytes, code: int) -> None:
-        """Ctrl+c, and Ctrl+d."""
+        """Ctrl+C and Ctrl+D at the prompt end chatcli, each with its exit code."""
         command = [*CHATCLI, *pair.where, "history", name_of(pair)]
         env = pair.env | {"FORKCHAT_PASSWORD": ""}
         pid, ours = pty.fork()
@@ -489,7 +492,7 @@ class TestSignals:
         ],
     )
     def test_while_it_starts(self, tmp_path: Path, module: str, signum: signal.Signals) -> None:
-        """It gets the signal as it imports the module."""
+        """A signal that comes while chatcli imports a module ends it without a traceback."""
         (tmp_path / "sitecustomize.py").write_text(
             f"""
 import os, signal, sys
@@ -553,7 +556,7 @@ class TestSurroundings:
         )
 
     def test_nobody_s_home(self, pair: Pair, tmp_path: Path) -> None:
-        """No HOME, and no entry for the user."""
+        """chatcli works without HOME, and without an entry for the user."""
         with readable_by_all("chatcli") as command:
             done = self.run(pair, tmp_path, {}, ["setpriv", "--reuid=54321", "--clear-groups", *command])
         assert (done.returncode, done.stderr) == (OK, "")

@@ -1,4 +1,4 @@
-"""Packaging: what `pip install` leaves, the pins, and the launchers of the checkout."""
+"""Packaging: the files that `pip install` leaves, the pins, and the launchers of the checkout."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def output(*command: str | Path, cwd: Path, **env: str) -> str:
 
 
 def pins(*names: str) -> dict[str, str]:
-    """Of these requirements files, by default of all."""
+    """Return the pinned versions in these requirements files, by default in all."""
     lines = [
         line
         for name in names or ("requirements.txt", "requirements-server.txt", "requirements-dev.txt")
@@ -39,9 +39,9 @@ def pins(*names: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A virtual environment into which forkchat's sdist was installed, on a machine without a compiler."""
+    """A virtual environment with forkchat installed from its sdist, as on a machine without a compiler."""
     work = tmp_path_factory.mktemp("setup")
-    # Build from a copy: a build leaves files beside setup.py, and takes up what an older one left.
+    # Build from a copy, because a build leaves files beside setup.py, and uses those of an older build.
     unwanted = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, work / "source", ignore=unwanted)
     build = "import setuptools.build_meta as b; b.build_sdist('..')"
@@ -159,7 +159,7 @@ def test_everything_in_the_environment_is_pinned() -> None:
     ],
 )
 def test_launcher_before_the_set_up(command: str, complaint: str, tmp_path: Path) -> None:
-    """In a fresh clone, on a machine that has none of the packages."""
+    """The launcher of a fresh clone, on a machine without the packages, says how to install them."""
     for name in ("bin", "client", "forkchat"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "chatcli.py", tmp_path)
@@ -177,7 +177,10 @@ def test_launcher_runs_from_anywhere(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["run", "cluster", "all", ""])
 def test_the_set_up_does_nothing_twice(what: str) -> None:
-    """What the tests need is here: what is less is here, too."""
+    """A repeated set-up changes nothing.
+
+    The tests need everything that can be set up, so the smaller set-ups are complete too.
+    """
     made_from = ROOT / ".venv/made-from"
     before = made_from.stat().st_mtime_ns
     assert output("bin/setup", *what.split(), cwd=ROOT) == ""
@@ -185,7 +188,7 @@ def test_the_set_up_does_nothing_twice(what: str) -> None:
 
 
 def test_the_set_up_compiles_what_workers_import() -> None:
-    """They run as a user who may not write it."""
+    """The set-up compiles the modules, because the workers' user may not write the compiled files."""
     output("bin/setup", "run", cwd=ROOT)
     modules = (ROOT / "forkchat").rglob("*.py")
     assert not [path for path in modules if not Path(cache_from_source(path)).exists()]

@@ -1,4 +1,7 @@
-"""A server that spoils what it sends: a handful of strikes of every kind (all: `python -m tests.spoiled`)."""
+"""Tests of a server that spoils what it sends: a few strikes of every kind.
+
+`python -m tests.spoiled` does them all.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from tests.server import Server
 from tests.spoiled.proxy import Strike
 from tests.spoiled.sweep import CONFIG, Report, sweep
 
-#: Each at its step; whole names of strikes.
+#: Whole names of the strikes, each with its step.
 STRIKES = (
     "HELLO_ACK 1, removed: epoch",
     "HELLO_ACK 2, cut: in the middle",

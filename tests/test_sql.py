@@ -1,4 +1,4 @@
-"""Nothing but placeholders is ever formatted into SQL: the sources say so."""
+"""Only placeholders are ever formatted into SQL. The tests check this in the sources."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from tests.server import ROOT
 
-#: Statements that no parameter can make: the name of the database, which the operator gave and
-#: which is checked or quoted, the files of sql/, and the tables that they make.
+#: Statements that cannot be made with parameters. The operator gives the name of the database, which is
+#: checked or quoted. The others come from the files of sql/, or name the tables that these files make.
 _MADE = {
     ("check.py", "statement"),
     ("schema.py", 'f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4"'),
@@ -20,7 +20,7 @@ _MADE = {
 
 
 def formatted(source: str) -> Iterator[str]:
-    """The statements that are executed and are put together from more than literals and placeholders."""
+    """Yield the executed statements that are built from more than literals and placeholders."""
     tree = ast.parse(source)
     literals = {
         target.id: node.value
@@ -70,7 +70,7 @@ def formatted(source: str) -> Iterator[str]:
 
 
 def _makes_placeholders(node: ast.expr) -> bool:
-    """Whether it calls `values` of store/database.py, with names that the source gives."""
+    """Return True if the expression calls `values` of store/database.py with literal names."""
     match node:
         case ast.Call(func=ast.Name(id="values"), args=[_, ast.Tuple(elts=names)]):
             return all(isinstance(name, ast.Constant) for name in names)

@@ -1,4 +1,7 @@
-"""A start with any umask, path, standard streams and user: ready, or one sentence that says why not."""
+"""Starts with any umask, path, standard streams and user.
+
+The server gets ready, or says in one sentence why it does not.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ from tests.server import Server, children, is_alive, make_data_dir, readable_by_
 from tests.talk import Modern
 
 IS_ROOT = os.getuid() == 0
-#: A user that is in no list of users.
+#: The id of a user without an entry in the user database.
 STRANGER = 54321
 NOBODY = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", "env", "-u", "HOME"]
-#: How the server is run: as this user, and as root also as a user that is nobody.
+#: Prefixes of the server's command: none, and if this is root, also the change to STRANGER.
 WHO = [[], NOBODY] if IS_ROOT else [[]]
-#: The command, at a path that nobody can get to as well.
+#: The command, at a path that every user can reach.
 PROGRAM: list[str] = []
 
 
@@ -37,7 +40,7 @@ def program() -> Iterator[None]:
 
 
 class Start:
-    """What became of a start: `status` is None if it was ready, and was then ended with TERM."""
+    """The outcome of a start. `status` is None if the server got ready; it was then ended with TERM."""
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Start:
         assert not self.sentences
 
     def assert_refused(self, status: int, *patterns: str) -> None:
-        """A sentence for each pattern, and no more."""
+        """Check the status, and that the output has exactly one sentence for each pattern."""
         assert self.status == status, self.text
         assert len(self.sentences) == len(patterns), self.text
         for pattern, sentence in zip(patterns, self.sentences, strict=True):
@@ -93,7 +96,7 @@ class Start:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """An empty directory that every user may pass through."""
+    """An empty directory that every user may traverse."""
     path = make_data_dir()
     if IS_ROOT:
         path.chmod(0o755)
@@ -103,7 +106,7 @@ def root() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:
-    """A data directory with a database, to be moved to where it is wanted."""
+    """A data directory with a database, which tests move to other paths (`Moved`)."""
     home = make_data_dir()
     Start("--data-dir", str(home / "data")).assert_ready()
     yield home / "data"
@@ -111,7 +114,7 @@ def made() -> Iterator[Path]:
 
 
 class Moved:
-    """The data directory `made` at another path meanwhile."""
+    """A context manager during which the data directory `made` is at another path."""
 
     def __init__(self, made: Path, path: Path):
         self._made, self._path = made, path
@@ -215,7 +218,7 @@ def test_control_characters_are_refused(text: str | bytes) -> None:
 
 
 def test_unreadable_home(root: Path, made: Path) -> None:
-    """Without a home directory the data directory must be named, unless MySQL and Redis are."""
+    """Without a home directory, a data directory must be named, or else both MySQL and Redis."""
     who = NOBODY if IS_ROOT else ["env", "HOME=/nonexistent"]
     Start(before=who).assert_refused(78 if IS_ROOT else 1, "data_dir: .*no such user|data directory")
     Start("--data-dir", "~nobody-at-all/x").assert_refused(78, "data_dir: .*no such user")
@@ -247,7 +250,7 @@ def test_pid_file_replaces_nothing_else(root: Path, made: Path, kind: str) -> No
 
 @pytest.mark.parametrize("text", ["", "1\n", "999999999\n"])
 def test_pid_file_that_an_earlier_start_left(root: Path, made: Path, text: str) -> None:
-    """Its process id may be another program's by now."""
+    """The file does not prevent a start, because its process id may be another program's by now."""
     path = root / "pid"
     path.write_text(text)
     Start("--data-dir", str(made), "--pid", str(path)).assert_ready()
@@ -255,7 +258,7 @@ def test_pid_file_that_an_earlier_start_left(root: Path, made: Path, text: str) 
 
 
 def signalled(server: Server, signum: signal.Signals) -> None:
-    """Send it a signal as early as it can be kept."""
+    """Send the server a signal as soon as it blocks signals, so that the signal is kept."""
 
     def holds_hup() -> bool:
         found = re.search(r"SigBlk:\t(\w+)", Path(f"/proc/{server.pid}/status").read_text())
@@ -288,7 +291,7 @@ def test_interrupt_leaves_no_trace(made: Path) -> None:
 
 
 def test_processes_that_cannot_be_started_are_waited_for(root: Path) -> None:
-    """At the limit of processes the rest of the server goes on, and what is missing comes later."""
+    """At the limit of processes the rest of the server goes on. The missing process is started later."""
     _, most = resource.getrlimit(resource.RLIMIT_NPROC)
     account = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if IS_ROOT else {}
     if IS_ROOT:
@@ -346,7 +349,10 @@ STREAMS = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", "</de
 
 @pytest.mark.parametrize("streams", STREAMS)
 def test_standard_streams(root: Path, made: Path, streams: str) -> None:
-    """A worker's end is its own; nothing else is opened as a standard stream."""
+    """A server with closed or full standard streams starts and ends as usual.
+
+    Only the master logs its end. No other file is opened as a standard stream.
+    """
     config, log = root / "forkchat.toml", root / "log"
     config.write_text(f"[server]\nlog_file = '{log}'\n")
     start = Start("-c", str(config), "--data-dir", str(made), streams=streams, log=log)
@@ -360,7 +366,7 @@ def test_standard_streams(root: Path, made: Path, streams: str) -> None:
 
 @pytest.mark.parametrize("streams", [*STREAMS, "| true", "2>&1 | true"])
 def test_standard_streams_of_what_only_speaks(streams: str) -> None:
-    """The exit status counts, also where nobody can read why."""
+    """The exit status is right, even where the output cannot be read."""
     for command, status in (("--help", 0), ("--version", 0), ("--nonsense", 2), ("-t -p x -b ''", 78)):
         line = f"set -o pipefail; {' '.join(PROGRAM)} {command} {streams}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=20, check=False)
@@ -419,7 +425,7 @@ if IS_ROOT:
         base = Path(f"/tmp/forkchat-{STRANGER}")
         root.chmod(0o1777)
         start = ["--data-dir", str(root / "data")]
-        shutil.rmtree(base, ignore_errors=True)  # of a run that was broken off
+        shutil.rmtree(base, ignore_errors=True)  # left by an interrupted run
         base.mkdir()
         try:
             Start(*start, before=NOBODY).assert_refused(
@@ -447,7 +453,7 @@ if IS_ROOT:
     @pytest.mark.parametrize("name", ["lock", "services.lock", "mysql.log", "redis.log"])
     @pytest.mark.parametrize("link", [os.symlink, os.link, lambda _, path: os.mkfifo(path)])
     def test_no_link_is_followed(root: Path, name: str, link: object) -> None:
-        """Not in a directory of the services' user either."""
+        """The server follows no link, even in a directory of the services' user."""
         data, victim = root / "data", root / "victim"
         data.mkdir()
         shutil.chown(data, DEFAULT)
@@ -480,7 +486,7 @@ if IS_ROOT:
 
     def test_full_and_read_only_disks(small_disk: Path) -> None:
         Start("--data-dir", str(small_disk / "data")).assert_refused(1, "cannot initialise MariaDB in ")
-        other = small_disk / "other"  # as it was left before the disk was full
+        other = small_disk / "other"  # as left by a start before the disk was full
         (other / "mysql").mkdir(parents=True)
         (other / "lock").write_text("1\n")
         filler = (small_disk / "filler").open("wb", buffering=0)

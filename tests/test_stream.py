@@ -1,4 +1,4 @@
-"""One conversation on a worker: it takes a repeated message for another one only if it is another one."""
+"""One conversation on a worker: a repeated number is reported only if another message has it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def out(seq: int, ts: int) -> Outgoing:
 
 @given(st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), max_size=20))
 def test_the_same_messages_in_any_batches(batches: list[list[int]]) -> None:
-    """What is read to fill a gap holds what came by itself meanwhile."""
+    """A batch may repeat messages, because a read to fill a gap includes messages that came meanwhile."""
     others: list[int] = []
     stream = Stream("g1", lambda conv, seq: others.append(seq))
     stream.start(0)

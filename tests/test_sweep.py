@@ -1,4 +1,4 @@
-"""The error sweep, a little of it: `make sweep` strikes every statement and command in every way."""
+"""A small part of the error sweep. `make sweep` fails every statement and command in every way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sweep.sweep import missing, wave
 from tests.sweep.world import World
 from tests.talk import PASSWORD, Modern, new_name
 
-#: What begins so, and how it fails: where something is left half-way most easily.
+#: How a statement or command begins, and its fault. These faults most easily leave work half done.
 NASTY = [
     ("conversations.locate: SELECT conv", "4999"),
     ("conversations.of", "9001"),
@@ -33,17 +33,20 @@ NASTY = [
 
 
 def test_sweep() -> None:
-    """The scenario sends every statement and command of the source. Some fail, and all is well again."""
+    """The scenario sends every statement and command of the source. Everything recovers after some fail."""
     with Server("-w", "1") as owner:
         asyncio.run(_sweep(owner))
 
 
 def _holder_is_replaced(world: World) -> None:
-    """The other host is not told that it has taken the session over, and gives it up."""
+    """Lose the answer to a takeover.
+
+    The claiming host does not learn that it has the session, and releases it. The old session is replaced.
+    """
     holder, other = (Modern(host.port) for host in world.hosts)
     holder.join_in()
-    world.seen.to_lose = 1  # it is not asked to end, either
-    world.seen.strikes = [Strike("EVAL presence.CLAIM", "cut-after", k=3)]  # those before it find the holder
+    world.seen.to_lose = 1  # the request to end is lost too
+    world.seen.strikes = [Strike("EVAL presence.CLAIM", "cut-after", k=3)]  # earlier claims find the holder
     assert other.login(name=holder.name, password=PASSWORD, takeover=True)["errno"] == 11
     world.seen.strikes = []
     assert world.seen.to_lose == 0
@@ -51,7 +54,7 @@ def _holder_is_replaced(world: World) -> None:
 
 
 def _a_worker_starts(world: World, kinds: set[str]) -> None:
-    """Redis answers all that it sends with nonsense, for a while."""
+    """Start a worker while Redis answers all its commands with nonsense for a while."""
     host = world.hosts[1]
     for fault in ("array", "null"):
         world.seen.strikes = [Strike(kind, fault, seconds=1.0) for kind in sorted(kinds)]
@@ -63,7 +66,10 @@ def _a_worker_starts(world: World, kinds: set[str]) -> None:
 
 
 async def _who_leaves_is_seen_to(scenario: Scenario) -> None:
-    """Though nobody hears that Redis has released their session, or dropped it, whose worker was killed."""
+    """Check that friends see users leave, even if the answer of Redis is lost.
+
+    The answers to the release of a session and to the drop of a killed worker's session are lost.
+    """
     watcher, last, _, first = scenario.people
     on_the_second_host = (first, scenario.classic[1], last)
     world, seen = scenario.world, scenario.history.seen
@@ -82,7 +88,11 @@ async def _who_leaves_is_seen_to(scenario: Scenario) -> None:
 
 
 def _commits_without_an_answer(world: World) -> None:
-    """What was committed is answered and told to the others, once; what was not can be asked for again."""
+    """Lose the answers to commits.
+
+    A committed change is acknowledged, and announced once. A change that was not committed can be requested
+    again.
+    """
 
     @contextmanager
     def struck(begin: str, fault: str = "2013") -> Iterator[None]:
@@ -113,7 +123,7 @@ def _commits_without_an_answer(world: World) -> None:
     with struck("COMMIT (groups.join)"):
         bo.done(m.ADD_GROUP, groupid=group)
     li.push(m.EVENT, kind="group_joined", id=bo.id)
-    with struck("COMMIT (friends.add)"):  # which ends with the statement that a removal ends with
+    with struck("COMMIT (friends.add)"):  # a removal ends with the same statement
         li.done(m.GROUPS, op="remove", groupid=group, id=bo.id)
     bo.push(m.EVENT, kind="group_removed")
     with struck("COMMIT (friends.add)"):
@@ -133,7 +143,7 @@ async def _sweep(owner: Server) -> None:
             await asyncio.to_thread(_holder_is_replaced, world)
             await _who_leaves_is_seen_to(scenario)
             assert not await scenario.play(set(SPECIALS) - {"kill", "slow"})
-            assert not await scenario.play({"kill"})  # a forgotten lease is nobody's to clear up
+            assert not await scenario.play({"kill"})  # not with `forget`: no worker clears a forgotten lease
             assert not missing(set(world.seen.counts))
             await asyncio.to_thread(_commits_without_an_answer, world)
             kinds = sorted(world.seen.counts)

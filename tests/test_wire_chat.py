@@ -1,4 +1,4 @@
-"""One chat message: what is stored of it, and its modern, classic and padded forms."""
+"""One chat message: its stored body, and its modern, classic and padded forms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frame(msg: str, conv: str = "d12-57", name: str = "li", **extra: Any) -> byt
 
 
 def unpadded(frames: list[bytes]) -> list[dict[str, Any]]:
-    """The messages in padded frames, each of which a classic client's one `recv` takes whole."""
+    """Return the messages in padded frames. Check that one `recv` of a classic client takes each whole."""
     for each in frames:
         assert len(each) == PADDED_SIZE
         assert re.fullmatch(rb"\{.*\} *\0", each, re.DOTALL)
@@ -93,7 +93,7 @@ def test_modern_frame_says_what_was_sent(text: str, cid: str, extra: dict[str, A
 
 
 def test_bodies_of_the_same_content_are_the_same_bytes() -> None:
-    """A resend is told from other content under its `cid` by comparing them."""
+    """The server compares these bytes to tell a resend from other content under the same `cid`."""
     one, two = {"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "a": 1}
     assert encode_body("li", "hi", one, 100) == encode_body("li", "hi", two, 100)
 

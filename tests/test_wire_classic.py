@@ -28,7 +28,7 @@ def test_notes_numbering_is_the_one_used_inside() -> None:
 
 
 def test_course_numbering() -> None:
-    """In the order of what they are there: 1, 2, 3, …"""
+    """The course numbers these kinds of messages 1, 2, 3, … in this order."""
     ours = [
         *(m.LOGIN, m.LOGIN_ACK, m.LOGINOUT, m.REG, m.REG_ACK, m.ONE_CHAT),
         *(m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.GROUP_CHAT),
@@ -45,7 +45,7 @@ def test_numberings_translate_there_and_back(name: str) -> None:
     assert [numbering.outbound(numbering.inbound(msgid)) for msgid in range(200)] == [*range(200)]
 
 
-# Short answers, as the original's recorded ones.
+# Short answers, as recorded from the original.
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_offline_messages_take_what_room_is_left() -> None:
 
 
 def test_a_long_message_ends_what_the_answer_holds() -> None:
-    """Those after it come after it, however short they are: in order."""
+    """Messages after a long message are left out too, however short they are, to keep the order."""
     messages = [missed(0), missed(1, "x" * 2000), missed(2)]
     _, taken, _ = NOTES.logged_in(8, "bo", [], [], messages, PADDED_ROOM)
     assert taken == 1
@@ -213,10 +213,10 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_an_account_with_all_that_it_may_have_is_answered_at_once() -> None:
-    """As many friends and groups as the default limits allow: the loop must not stand still for it."""
+    """As many friends and groups as the default limits allow do not block the event loop."""
     friends, groups = [friend(n) for n in range(1, 1001)], [group(n, 4) for n in range(1, 501)]
     begun = time.thread_time()
     for count in (0, 3, 1000):
         json, _, is_short = NOTES.logged_in(8, "bo", friends[:count], groups, [], PADDED_ROOM)
         assert (len(json) <= PADDED_ROOM, is_short) == (True, True)
-    assert time.thread_time() - begun < 0.3  # 0.03 here; cutting list by list took 1.5
+    assert time.thread_time() - begun < 0.3  # seconds: 0.03 measured; cutting list by list took 1.5

@@ -1,4 +1,4 @@
-"""Dialects of classic clients: told from the shape of frames, and as the configuration has them."""
+"""Dialects of classic clients: recognised from the shape of frames, and set in the configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINE = {
     "group_chat": 13,
     "logout": 20,
 }
-#: What classic clients send, but for the msgid (see the recordings).
+#: The requests of classic clients, without the msgid (see the recordings).
 REQUESTS: dict[int, dict[str, Any]] = {
     m.LOGIN: {"id": 7, "password": "x"},
     m.REG: {"name": "li", "password": "x"},
@@ -42,12 +42,12 @@ def guess(**own: dict[str, Any]) -> Guess:
 
 
 def request(numbering: str, kind: int, **own: dict[str, Any]) -> dict[str, Any]:
-    """A request as a client of this numbering sends it."""
+    """Return a request as a client of this numbering sends it."""
     table = next(each.dialect for each in dialects(numbering, own, "original", {}))
     return {"msgid": table.outbound(kind), **REQUESTS[kind]}
 
 
-# Which numbering it is.
+# Recognising the numbering.
 
 
 @pytest.mark.parametrize("numbering", ["notes", "course"])
@@ -107,7 +107,7 @@ def test_what_is_remembered_holds_until_the_client_shows_another() -> None:
 def test_a_contradiction_has_no_effect_and_the_next_one_has() -> None:
     one = guess()
     assert one.hear(request("notes", m.ONE_CHAT))
-    for _ in range(2):  # a group chat without its text would be the course's joining
+    for _ in range(2):  # without `msg`, 9 would be the course's ADD_GROUP
         assert not one.hear({"msgid": 9, "groupid": 1})
         assert one.hear(request("notes", m.GROUP_CHAT))
     assert not one.hear(request("course", m.ADD_FRIEND))
@@ -124,11 +124,11 @@ def test_a_registration_is_answered_whatever_came_before() -> None:
 
 def test_tables_of_ones_own_are_told_too() -> None:
     one = guess(mine=MINE)
-    assert one.hear(request("mine", m.REG, mine=MINE))  # as the notes
+    assert one.hear(request("mine", m.REG, mine=MINE))  # as in the notes
     assert (one.best.dialect.name, one.is_sure) == ("notes", False)
     assert one.hear(request("mine", m.ONE_CHAT, mine=MINE))
     assert (one.best.dialect.name, one.is_sure) == ("mine", True)
-    assert one.best.dialect.inbound(9) == 0  # the notes' own numbers mean nothing there
+    assert one.best.dialect.inbound(9) == 0  # other numbers of the notes mean nothing here
     assert {one.best.dialect.inbound(one.best.dialect.outbound(kind)) for kind in REQUESTS} == {*REQUESTS}
 
 
@@ -154,11 +154,11 @@ def test_common_names_are_understood(field: str, alias: str) -> None:
     dialect = Dialect(Numbering("notes"))
     understood = dialect.understand({alias: 7})
     assert understood[field] == 7
-    assert (alias in understood) is (field in ("id", "name"))  # chats relay what they do not know
+    assert (alias in understood) is (field in ("id", "name"))  # chats relay unknown keys
     assert dialect.understand({field: 1, alias: 2}) == {field: 1, alias: 2}
 
 
-#: Every name that public clients were seen to use in what they read, and where it stands.
+#: Every name that public clients were seen to read, after the field that it stands for.
 READ = [
     ("errno", "error"),
     *(("offlinemsg", name) for name in ("offlinemessage", "offlineMsg", "OfflineMsg")),
@@ -198,7 +198,7 @@ def test_answers_have_the_names_of_the_profile(field: str, name: str, is_both: b
     one, plain = answers({field: [field, name] if is_both else name}), answers({})
 
     def renamed(value: Any) -> Any:
-        """The answer that the original gives, with the profile's names."""
+        """Return the original's answer with the profile's names."""
         if isinstance(value, list):
             return [
                 orjson.dumps(renamed(orjson.loads(each)), option=orjson.OPT_SORT_KEYS).decode()

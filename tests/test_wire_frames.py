@@ -1,4 +1,4 @@
-"""Framing: frames out of any pieces of a byte stream, and frames of exactly one `recv`."""
+"""Framing: frames decoded from any pieces of a byte stream, and frames of exactly one `recv`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from forkchat.wire.frames import PADDED_SIZE, FrameDecoder, FrameTooLong, line, 
 
 LIMIT = 200
 
-#: What comes in, the frames in it, and the delimiter that replies end with.
+#: The input, the frames in it, and the delimiter that replies end with.
 STREAMS = {
     "LF": (b'{"a":1}\n{"b":2}\n', [b'{"a":1}', b'{"b":2}'], b"\n"),
     "NUL": (b'{"a":1}\0{"b":2}\0', [b'{"a":1}', b'{"b":2}'], b"\0"),
@@ -42,7 +42,7 @@ STREAMS = {
 
 
 def feed(decoder: FrameDecoder, pieces: list[bytes]) -> list[bytes]:
-    """The frames of `pieces`; blanks at their ends belong to no one."""
+    """Return the frames of `pieces`, without the blanks at their ends, which do not matter."""
     return [frame.strip() for piece in pieces for frame in decoder.feed(piece)]
 
 
@@ -92,7 +92,7 @@ def test_any_split_of_any_objects_gives_the_same(
 
 @given(st.lists(st.binary(min_size=1).filter(lambda frame: not {10, 0} & {*frame})), st.data())
 def test_any_split_of_any_bytes_gives_the_same(sent: list[bytes], data: st.DataObject) -> None:
-    """What is between two delimiters of a strict peer need not be JSON."""
+    """The bytes between two delimiters of a strict peer need not be JSON."""
     stream = b"".join(frame + b"\n" for frame in sent)
     places = data.draw(st.lists(st.integers(0, len(stream))))
     assert feed(FrameDecoder(len(stream) + 1, is_strict=True), [b"\n", *cut(stream, places)]) == [
@@ -113,7 +113,7 @@ def test_undelimited_and_incomplete_waits() -> None:
 
 
 def test_an_object_is_a_frame_after_a_delimiter_was_seen_too() -> None:
-    """What some public clients send: one frame with NUL, the next with nothing, each in a read of its own."""
+    """Some public clients end a frame with NUL and the next with nothing, each in a read of its own."""
     decoder = FrameDecoder(LIMIT)
     reads = [b'{"a":1}\0', b'{"b":2}', b'{"c":3}', b"\0", b'{"d":4}\0{"e":5}', b"\n", b'{"f":6}']
     assert [feed(decoder, [each]) for each in reads] == [
@@ -172,7 +172,7 @@ COSTLY = {
 @pytest.mark.parametrize("data", COSTLY.values(), ids=COSTLY)
 @pytest.mark.parametrize("size", [1, 100, 65536])
 def test_work_is_linear(data: bytes, size: int) -> None:
-    """A read's work is in proportion to its bytes, and its tokens are bounded."""
+    """The work of a read is proportional to its bytes, and the tokens that it examines are bounded."""
     decoder = FrameDecoder(1 << 16)
     began = time.process_time()
     for at in range(0, len(data), size):

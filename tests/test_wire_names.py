@@ -1,4 +1,4 @@
-"""Names: what PRECIS lets through, what it maps, and which names look alike."""
+"""Names: what PRECIS allows, what it maps, and which names look alike."""
 
 from __future__ import annotations
 
@@ -71,21 +71,21 @@ def test_one_name_typed_in_several_ways(typed: str, name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        # Nothing that cannot be seen, alone or in a name.
+        # Invisible characters, by themselves or in a name.
         *(
             f"li{char}"
             for char in "\u3164\u034f\ufe0f\u2800\u115f\u1160\uffa0\u17b4\u180e\u200b\u00ad\U000e0001"
         ),
         *("\u3164", "\u2800\u2800", "\U00016fe4", "a\u200db", "a\u200cb", "\u2062x", "\ufeffx", "a\u061cb"),
-        # No blanks but single ones between words.
+        # Blanks, other than single spaces between words.
         *("", " ", " a", "a ", "a  b", "a\u00a0b", "a\u3000b", "a\u2003b", "a\tb", "a\nb"),
-        # One direction.
+        # Mixed directions of writing.
         *("a\u202eb", "1نور", "نورa", "\u2066a\u2069"),
-        # No symbols, compatibility forms, or what is not assigned.
+        # Symbols, compatibility forms, and unassigned characters.
         *("😀", "©", "™", "½", "²", "ﬁ", "Ⅳ", "ℌ", "①", "\ue000", "\u0378", "\ufdd0", "⁄", "€"),
-        # No mark without a letter, and no heap of them.
+        # Marks without a letter, and too many marks on a letter.
         *("\u0301", "\u0301a", "a \u0301b", "a\u0300\u0300", "a\u0300\u0301\u0302\u0303\u0304"),
-        # Dots that stand only where a language has them.
+        # Dots and strokes where no language has them, and names that are too long.
         *("a·b", "・", "abc\u0640", "x" * 51, "é" * 51, "e\u0301" * 51, "x" * 4000),
     ],
 )
@@ -133,12 +133,12 @@ def test_a_group_name_is_composed() -> None:
         ("bob", "b0b"),
         ("modern", "rnodern"),
         ("li", "l\u0131"),  # without its dot
-        ("li", "li\u0307"),  # with a second one
+        ("li", "li\u0307"),  # with a second dot
         ("straße", "strasse"),
         ("ñandu", "n\u0303andu"),
         ("工業", "エ業"),  # Han and Katakana
         ("ロ", "口"),
-        ("ｌｉ", "li"),  # as older accounts may be called
+        ("ｌｉ", "li"),  # older accounts may have such names
         ("a·b", "a•b"),
         ("l", "\u05d5"),  # written from right to left
     ],
@@ -164,7 +164,7 @@ def test_every_pair_of_the_table_looks_alike() -> None:
     for key, entries in table.items():
         for entry in entries:
             one, other = (text.strip("\u200e") for text in (key, entry["c"]))
-            if all(unicodedata.is_normalized("NFC", text) for text in (one, other)):  # as names are
+            if all(unicodedata.is_normalized("NFC", text) for text in (one, other)):  # as all names are
                 assert look_alike(one, other), (key, entry)
 
 

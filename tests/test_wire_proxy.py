@@ -71,7 +71,7 @@ BAD = {
 
 
 def feed_in(pieces: list[bytes], is_due: bool) -> Opening:
-    """The opening, with what comes after it was complete put to its rest."""
+    """Return the opening. Its rest includes the bytes that came after it was complete."""
     header, opening, rest = ProxyHeader(is_due), None, b""
     for piece in pieces:
         if opening is None:

@@ -1,4 +1,4 @@
-"""What clients send: JSON objects with an integer msgid, `rid`, and each field's type and bounds."""
+"""Requests of clients: JSON objects with an integer msgid, `rid`, and each field's type and bounds."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ REG = {"name": "li", "password": "pw"}
 CHAT = {"toid": 2, "msg": "hi"}
 GROUP_CHAT = {"groupid": 2, "msg": "hi"}
 
-#: (msgid, a good request, a field, its good values, its bad ones)
+#: (msgid, a good request, a field, its good values, its bad values)
 FIELDS: list[tuple[int, dict[str, Any], str, list[Any], list[Any]]] = [
     (m.LOGIN, {}, "id", [1, MAX_ID], NO_ID),
     (m.LOGIN, {}, "name", ["", "x", "'", "x" * 999], NO_TEXT),
@@ -234,7 +234,7 @@ def chat(**fields: Any) -> Request:
 
 
 def test_to_and_toid() -> None:
-    """The notes say `to`, the original's code `toid`."""
+    """The notes use the name `to`, and the original's code uses `toid`."""
     assert chat(to=7)["toid"] == 7
     assert chat(toid=8)["toid"] == 8
     assert chat(to=7, toid=8)["toid"] == 8

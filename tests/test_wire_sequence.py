@@ -1,4 +1,4 @@
-"""Hold-back: whatever order messages come in, each is handed on once and in order."""
+"""Hold-back: messages may come in any order, and are handed on once each and in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ def items(first: int, last: int) -> list[int]:
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> tuple[int, int, list[int]]:
-    """(start, last, the numbers as they come): old ones and doubles among them, some perhaps missing."""
+    """Draw (start, last, numbers in the order of arrival).
+
+    Some of the numbers may be old, some may come twice, and some may be missing.
+    """
     start = draw(st.integers(0, 2**62))
     last = start + draw(st.integers(0, 20))
     return start, last, draw(st.lists(st.integers(max(1, start - 3), max(1, last))))
@@ -28,7 +31,7 @@ def test_each_once_and_in_order(arrived: tuple[int, int, list[int]]) -> None:
     for seq in numbers:
         shown += sequence.feed(seq, seq)
         assert shown == items(start + 1, sequence.last)
-    while (gap := sequence.gap()) is not None:  # fetch what is missing, a message at a time
+    while (gap := sequence.gap()) is not None:  # fetch missing messages, one at a time
         shown += sequence.feed(gap[0] + 1, gap[0] + 1)
     assert shown == items(start + 1, max([start, *numbers]))
     assert sequence.held == 0

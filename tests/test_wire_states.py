@@ -1,4 +1,4 @@
-"""Which message is legal when, and what a message that is not is answered with."""
+"""The messages that are legal in each state, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEW, GREETED, CLASSIC, MODERN = State.NEW, State.GREETED, State.CLASSIC, State.M
 CHAT = (m.ONE_CHAT, m.ADD_FRIEND, m.CREATE_GROUP, m.ADD_GROUP, m.GROUP_CHAT, m.LOGINOUT)
 SYNC = (m.SYNC, m.FETCH, m.RECV, m.READ, m.TYPING, m.FRIENDS, m.GROUPS, m.ACCOUNT, m.LOOKUP)
 
-#: The table of docs/wire.md, a second time: who may say what.
+#: The table of docs/wire.md, repeated: the messages that each state allows.
 ALLOWED = {
     NEW: {m.LOGIN, m.REG, m.HELLO},
     GREETED: {m.LOGIN, m.REG, m.PING, m.PONG},
@@ -59,7 +59,7 @@ def test_unknown_msgid(state: State, msgid: int) -> None:
     assert refusal(state, msgid) is Unsupported
 
 
-#: What servers send: from a client it means nothing.
+#: Only servers send these messages.
 @pytest.mark.parametrize("msgid", [m.LOGIN_ACK, m.HELLO_ACK, m.ACK, m.ERROR, m.BYE, m.PAGE, m.PRESENCE])
 @pytest.mark.parametrize("state", State)
 def test_a_servers_msgid(state: State, msgid: int) -> None:

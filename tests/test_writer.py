@@ -1,4 +1,4 @@
-"""Group commit against a real MariaDB: numbers, resends, and locks that others hold."""
+"""Group commit against a real MariaDB: sequence numbers, resends, and locks held by others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Worker:
         self._loop.close()
 
     def post(self, what: Callable[[], object]) -> None:
-        """From another thread: have it done on the loop."""
+        """Run `what` on the loop. Call this from another thread."""
         self._loop.post(what)
 
     def get(self, future: Any) -> Any:
@@ -59,14 +59,14 @@ class Worker:
         return future.result()
 
     def append(self, sends: list[tuple[str, int, bytes]], body: bytes = _BODY) -> list[Outcome | Refused]:
-        """What became of (conversation, sender, cid), appended in one turn."""
+        """Append messages `(conversation, sender, cid)` in one turn. Return their outcomes."""
         self._loop.post(lambda: self._awaited.extend(self.give(sends, body)))
         self._awaited.clear()
         self._loop.run()
         return [self.outcomes[ticket] for ticket in self._awaited]
 
     def give(self, sends: list[tuple[str, int, bytes]], body: bytes = _BODY) -> list[int]:
-        """Append these; by what their `outcomes` will be found."""
+        """Append messages without waiting. Return the tickets under which `outcomes` will have them."""
         tickets = []
         for conv, sender, cid in sends:
             users = tuple(map(int, conv[1:].split("-"))) if conv[0] == "d" else ()
@@ -141,7 +141,7 @@ def test_a_transaction_outlives_an_idle_connection_that_was_lost(url: str, worke
 
 
 def test_a_connection_that_something_failed_on_is_not_used_again(url: str, worker: Worker) -> None:
-    """Whatever it was: what the connection holds is given up."""
+    """Any failure closes the connection, which gives up everything that it holds."""
 
     def fails(cursor: Any) -> None:
         cursor.execute("SELECT GET_LOCK('half-way', 0)")
@@ -165,7 +165,7 @@ def test_a_password_changed_meanwhile_is_not_undone_by_a_rehash(worker: Worker) 
 
 
 def test_many_workers_one_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
-    """Four writers on one row: dense, without doubles, each one's own in order."""
+    """Four writers on one row give dense, unique numbers, in order for each writer."""
     a, b = pair
     conv = f"d{a}-{b}"
 
@@ -183,7 +183,10 @@ def test_many_workers_one_conversation(url: str, worker: Worker, pair: tuple[int
 
 
 def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pair: tuple[int, int]) -> None:
-    """A stopped worker holds a row: others are stored meanwhile, and its own once it lets go."""
+    """While a stopped worker holds a row, messages of other conversations are stored.
+
+    Messages of the locked conversation are stored after the release.
+    """
     a, b = pair
     c = worker.get(worker.store.users.create(f"third{a}", ""))
     held, free = f"d{a}-{b}", f"d{a}-{c}"
@@ -201,7 +204,7 @@ def test_a_held_lock_holds_up_no_other_conversation(url: str, worker: Worker, pa
 
 
 def test_message_that_mysql_cannot_take_holds_up_no_other(url: str, pair: tuple[int, int]) -> None:
-    """It fails whatever it is stored with; the others of its batch are stored at once, in their order."""
+    """A message that MySQL refuses fails in any batch. Others of its batch are stored at once, in order."""
     a, b = pair
     with closing(connect(url)) as root, root.cursor() as cursor:
         cursor.execute("SELECT @@global.max_allowed_packet")
@@ -225,7 +228,10 @@ def test_message_that_mysql_cannot_take_holds_up_no_other(url: str, pair: tuple[
 def test_what_another_database_has_stored_is_not_told(
     worker: Worker, pair: tuple[int, int], url: str
 ) -> None:
-    """A new epoch begins while MySQL stores: the old primary's answer says nothing about the new one."""
+    """A message counts as not stored if a new epoch begins while MySQL stores it.
+
+    The old primary's answer says nothing about the new one.
+    """
     a, b = pair
     conv, is_forgotten = f"d{a}-{b}", threading.Event()
     worker.append([(conv, a, b"0")])
