@@ -120,6 +120,7 @@ class _Visit:
         await self._line(is_waited=False)
         await self._come_in()
         if self._strike.way.group == "epoch":  # all is read again, beginning at the home page
+            await self._sees("connected again")
             await self._type(f"/msg {self._table.bo.name}")
         await self._sees(*self._due, *self._sent)
         await self._hear()
